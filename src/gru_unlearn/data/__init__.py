@@ -1,0 +1,26 @@
+"""From files or the hub to padded, paired batches, and the built-in benchmark's rows.
+
+Reading order: :mod:`records` (rows → records), :mod:`encoding` (records → token ids and labels),
+:mod:`pairing` (a forget example and its retain partner), :mod:`people` (the invented people of the benchmark).
+"""
+
+from gru_unlearn.data.encoding import Encoder, Example, TextFormat, collate
+from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
+from gru_unlearn.data.records import Record, Turn, count_overlap, fingerprint, load_records, read_rows, to_record
+
+__all__ = [
+    "Encoder",
+    "Example",
+    "ForgetRetainDataset",
+    "PairSampler",
+    "Record",
+    "TextFormat",
+    "Turn",
+    "collate",
+    "collate_pairs",
+    "count_overlap",
+    "fingerprint",
+    "load_records",
+    "read_rows",
+    "to_record",
+]
