@@ -5,12 +5,15 @@ A source is written as one string:
 - a file: ``people.jsonl``, ``.json`` (a list, or one object a line), ``.csv``, ``.parquet``;
 - a folder saved by ``datasets.save_to_disk``, or one that holds a single data file;
 - ``FOLDER:NAME``, the file NAME (any of the endings above) in a folder: ``tofu:forget10``;
-- a hub data set, ``owner/name``, ``owner/name:CONFIG`` or ``owner/name:CONFIG:SPLIT`` (split ``train`` unless given).
+- a hub data set, ``owner/name``, ``owner/name:CONFIG`` or ``owner/name:CONFIG:SPLIT`` (split ``train`` unless given);
+- ``builtin:forget``, ``builtin:retain``, ``builtin:held_out``, ``builtin:general``: the built-in benchmark's sets;
+- any of these with a slice of its rows: ``tofu:retain90[:800]``.
 """
 
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,17 +120,31 @@ def read_rows(source: str) -> list[Row]:
     Raises:
         UserError: nothing there, or not readable.
     """
+    if slice_ := re.fullmatch(r"(.+)\[(\d*):(\d*)\]", source):
+        start, stop = (int(bound) if bound else None for bound in slice_.group(2, 3))
+        return read_rows(slice_[1])[start:stop]
     path = Path(source).expanduser()
     if path.is_file():
         return _read_file(path)
     if path.is_dir():
         return _read_folder(path)
     head, _, name = source.partition(":")
+    if head == "builtin":
+        return _read_builtin(name)
     if name and (folder := Path(head).expanduser()).is_dir():
         return _read_file(find_in_folder(folder, name))
     if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or head.count("/") != 1:
         raise UserError(f"{source}: no such file, folder or hub data set (owner/name)")
     return _read_hub(head, *name.split(":")) if name else _read_hub(head)
+
+
+def _read_builtin(name: str) -> list[Row]:
+    from gru_unlearn.data.people import make_people  # noqa: PLC0415 - it builds rows, and so imports this module
+
+    sets = make_people()
+    if name not in sets:
+        raise UserError(f"builtin:{name}: no such set in the built-in benchmark{nearest(name, sets)}")
+    return sets[name]
 
 
 def find_in_folder(folder: Path, name: str) -> Path:

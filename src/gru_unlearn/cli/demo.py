@@ -1,0 +1,5 @@
+"""gru demo."""
+
+
+def demo() -> None:
+    """Demo."""

@@ -1,0 +1,5 @@
+"""gru evaluate."""
+
+
+def evaluate() -> None:
+    """Measure a model."""

@@ -1,0 +1,96 @@
+"""``gru unlearn``: one run, from a recipe and flags."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def unlearn(
+    context: typer.Context,
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE.yaml]", help="Settings; flags override it.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder, hub id, or builtin:target.")] = None,
+    forget: Annotated[str | None, typer.Option(help="File, FOLDER:NAME, hub data set, or builtin:forget.")] = None,
+    retain: Annotated[str | None, typer.Option(help="What must stay; likewise.")] = None,
+    held_out: Annotated[str | None, typer.Option(help="What must stay and is never trained on, to measure.")] = None,
+    retain_model: Annotated[str | None, typer.Option(help="Model that never saw the forget set.")] = None,
+    objective: Annotated[str | None, typer.Option(help="ga, graddiff, wga, npo or simnpo.")] = None,
+    rectification: Annotated[str | None, typer.Option(help="none or gru.")] = None,
+    learning_rate: Annotated[str | None, typer.Option(help="Peak learning rate.")] = None,
+    max_steps: Annotated[str | None, typer.Option(help="Optimizer steps; instead of --num-train-epochs.")] = None,
+    num_train_epochs: Annotated[str | None, typer.Option(help="Passes over the forget set.")] = None,
+    per_device_train_batch_size: Annotated[str | None, typer.Option(help="Forget rows per backward pass.")] = None,
+    gradient_accumulation_steps: Annotated[str | None, typer.Option(help="Backward passes per step.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Seed of everything random.")] = None,
+    output_dir: Annotated[str | None, typer.Option(help="Folder of the run.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")] = False,
+    overwrite_output_dir: Annotated[
+        bool, typer.Option("--overwrite-output-dir", help="Discard the run in the output folder.")
+    ] = False,
+    list_settings: Annotated[
+        bool, typer.Option("--list-settings", help="Show every setting; each works as flag and in a recipe.")
+    ] = False,
+) -> None:
+    """Forget one set and keep another. Every setting that --list-settings shows works as a flag too."""
+    from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
+
+    console = Console()
+    if list_settings:
+        _show_settings(console)
+        return
+    flags = {
+        name: value
+        for name, value in context.params.items()
+        if value is not None and name not in ("recipe", "dry_run", "overwrite_output_dir", "list_settings")
+    } | parse_extra(context.args)
+
+    from gru_unlearn.reporting import run_table  # noqa: PLC0415
+    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
+    from gru_unlearn.workflows.recipe import make_recipe, read_recipe  # noqa: PLC0415
+    from gru_unlearn.workflows.unlearn import plan, prepare  # noqa: PLC0415
+    from gru_unlearn.workflows.unlearn import unlearn as run  # noqa: PLC0415
+
+    quiet()
+    settings = (read_recipe(recipe) if recipe else {}) | flags
+    prepared = prepare(make_recipe(settings), overwrite=overwrite_output_dir)
+    if dry_run:
+        for name, value in plan(prepared).items():
+            console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)
+        console.print("Dry run: everything checked, nothing written.")
+        return
+    console.print(run_table(run(prepared, console)))
+    console.print(f"Results: {prepared.output}/summary.json · model: {prepared.output}/model", soft_wrap=True)
+
+
+def parse_extra(arguments: list[str]) -> dict[str, str]:
+    """``--kebab-name value``, ``--kebab-name=value``, ``--switch`` and ``--no-switch`` as settings.
+
+    Raises:
+        UserError: a word that belongs to no flag.
+    """
+    from gru_unlearn.errors import UserError  # noqa: PLC0415
+
+    settings = {}
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise UserError(f"unexpected argument {word!r}: flags look like --learning-rate 1e-5")
+        name, given, value = word[2:].partition("=")
+        if not given:
+            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+            if value == "true" and name.startswith("no-"):
+                name, value = name[3:], "false"
+        settings[name.replace("-", "_")] = value
+    return settings
+
+
+def _show_settings(console: "Console") -> None:
+    from gru_unlearn.workflows.recipe import describe_setting, setting_names  # noqa: PLC0415
+
+    for name in setting_names():
+        default, help_text = describe_setting(name)
+        shown_default = f" [{default}]" if default else ""
+        console.print(f"{name}{shown_default}: {help_text}", soft_wrap=True, highlight=False, markup=False)

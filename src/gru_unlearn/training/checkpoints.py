@@ -1,0 +1,52 @@
+"""Checkpoints that survive a kill at any moment: which one is whole, and the rectifier's part of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers.trainer_callback import TrainerState
+
+from gru_unlearn.geometry import GradientRectifier
+
+RECTIFIER_FILE = "rectifier.safetensors"
+_STATE_FILE = "trainer_state.json"
+
+
+def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    Trainer writes its state file last; a checkpoint without a readable one was cut short and is passed over.
+    """
+    numbered = [
+        (int(folder.name.removeprefix("checkpoint-")), folder)
+        for folder in Path(output_dir).glob("checkpoint-*")
+        if folder.name.removeprefix("checkpoint-").isdigit()
+    ]
+    return next((folder for _, folder in sorted(numbered, reverse=True) if _is_whole(folder)), None)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        TrainerState.load_from_json(str(folder / _STATE_FILE))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def save_rectifier(rectifier: GradientRectifier, folder: str | Path) -> None:
+    """Write the rectifier's state into a checkpoint folder."""
+    state = rectifier.state_dict()
+    directions: dict[str, Tensor] = {name: r.contiguous() for name, r in state.pop("retain_direction").items()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file(directions, str(Path(folder) / RECTIFIER_FILE), metadata={"state": json.dumps(state)})
+
+
+def load_rectifier(rectifier: GradientRectifier, folder: str | Path) -> None:
+    """Restore what :func:`save_rectifier` wrote."""
+    with safe_open(str(Path(folder) / RECTIFIER_FILE), framework="pt") as file:
+        state: dict[str, Any] = json.loads(file.metadata()["state"])
+        state["retain_direction"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    rectifier.load_state_dict(state)

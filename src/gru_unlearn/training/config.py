@@ -1,0 +1,137 @@
+"""Settings of an unlearning run: everything ``transformers.TrainingArguments`` has, and the few that are ours."""
+
+import inspect
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, OBJECTIVES, RETAIN_LOSSES
+
+RECTIFICATIONS = ("none", "gru")
+RETAIN_PLACEMENTS = ("inside", "after")
+
+
+@dataclass
+class UnlearningConfig(TrainingArguments):
+    """Arguments of :class:`UnlearningTrainer`. Objective and rectification are chosen independently.
+
+    Defaults follow the TOFU experiments of arXiv 2503.09117: AdamW, 5 epochs of forget set, batch 4 × accumulation 8,
+    linear schedule with one epoch of warm-up, weight decay 0.01.
+
+    Raises:
+        UserError: a value that cannot work, or DeepSpeed.
+    """
+
+    objective: str = field(default="npo", metadata={"help": f"Forget objective: {', '.join(OBJECTIVES)}."})
+    rectification: str = field(
+        default="gru", metadata={"help": f"What happens to conflicting gradients: {', '.join(RECTIFICATIONS)}."}
+    )
+    new_gradient_weight: float = field(
+        default=0.8, metadata={"help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no memory."}
+    )
+    beta: float | None = field(default=None, metadata={"help": "β of WGA, NPO and SimNPO; None: the objective's own."})
+    delta: float | None = field(default=None, metadata={"help": "Margin δ of SimNPO; None: the objective's own."})
+    retain_loss: str = field(default="nll", metadata={"help": f"Retain loss: {', '.join(RETAIN_LOSSES)}."})
+    retain_weight: float | None = field(
+        default=None, metadata={"help": "Weight λ of the retain term; None: the objective's own (1 for graddiff, else 0)."}
+    )
+    retain_placement: str = field(
+        default="inside",
+        metadata={"help": "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection."},
+    )
+    stop_at_forget_prob: float | None = field(
+        default=None, metadata={"help": "Stop once an evaluation finds the mean forget probability at or below this."}
+    )
+    eval_max_rows: int | None = field(
+        default=400, metadata={"help": "Evaluate at most so many evenly spread rows per set along the run; None: all."}
+    )
+    max_length: int = field(default=512, metadata={"help": "Most tokens an example may have."})
+    allow_truncation: bool = field(default=False, metadata={"help": "Train on what max_length leaves of an answer."})
+    question_tag: str = field(default="Question: ", metadata={"help": "Before a question, without chat template."})
+    answer_tag: str = field(default="\nAnswer: ", metadata={"help": "Before an answer, without chat template."})
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Arguments for the chat template; None: a fixed date_string."}
+    )
+
+    output_dir: str | None = field(default="runs/unlearn", metadata={"help": "Where the run keeps everything."})
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate."})
+    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
+    num_train_epochs: float = field(default=5.0, metadata={"help": "Passes over the forget set."})
+    per_device_train_batch_size: int = field(default=4, metadata={"help": "Forget examples per device and backward."})
+    gradient_accumulation_steps: int = field(default=8, metadata={"help": "Backward passes per optimizer step."})
+    warmup_steps: float = field(default=0.2, metadata={"help": "Steps of warm-up; below 1: share of all steps."})
+    logging_steps: float = field(default=5, metadata={"help": "Log every so many steps."})
+    eval_on_start: bool = field(default=True, metadata={"help": "Evaluate before the first step."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off: non-finite losses stop the run."})
+
+    # TrainingArguments learns from this list which fields may arrive as JSON text.
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        """Check ours first: these errors must come before transformers touches devices or backends."""
+        self._check_choices()
+        self._check_numbers()
+        if self.deepspeed:
+            raise UserError(
+                "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
+                "use FSDP2 through accelerate (fsdp_version: 2) to train on several devices"
+            )
+        if self.fp16:
+            raise UserError("fp16 rescales gradients from step to step, which would distort the retain direction: use bf16")
+        self.remove_unused_columns = False  # batches are pairs, not columns
+        super().__post_init__()
+
+    def _check_choices(self) -> None:
+        for name, choices in (
+            ("objective", tuple(OBJECTIVES)),
+            ("rectification", RECTIFICATIONS),
+            ("retain_loss", RETAIN_LOSSES),
+            ("retain_placement", RETAIN_PLACEMENTS),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(f"unknown {name} {value!r}{nearest(str(value), choices)}")
+        for name in ("beta", "delta"):
+            if getattr(self, name) is not None and name not in inspect.signature(OBJECTIVES[self.objective]).parameters:
+                raise UserError(f"objective {self.objective!r} has no {name}")
+
+    def _check_numbers(self) -> None:
+        def require(name: str, ok: bool, rule: str) -> None:
+            if not ok:
+                raise UserError(f"{name} must be {rule}, got {getattr(self, name)}")
+
+        def finite(value: float | None) -> bool:
+            return value is None or math.isfinite(value)
+
+        require("learning_rate", finite(self.learning_rate) and self.learning_rate > 0, "finite and above 0")
+        require("new_gradient_weight", 0 < self.new_gradient_weight <= 1, "above 0 and at most 1")
+        require("beta", self.beta is None or (finite(self.beta) and self.beta > 0), "finite and above 0")
+        require("delta", finite(self.delta), "finite")
+        require("retain_weight", finite(self.retain_weight) and (self.retain_weight or 0) >= 0, "finite and at least 0")
+        require("weight_decay", finite(self.weight_decay) and self.weight_decay >= 0, "finite and at least 0")
+        require("max_grad_norm", finite(self.max_grad_norm) and self.max_grad_norm >= 0, "finite and at least 0")
+        require("max_length", self.max_length >= 2, "at least 2")
+        require("num_train_epochs", finite(self.num_train_epochs) and self.num_train_epochs > 0, "finite and above 0")
+        require("per_device_train_batch_size", self.per_device_train_batch_size >= 1, "at least 1")
+        require("gradient_accumulation_steps", self.gradient_accumulation_steps >= 1, "at least 1")
+        require("eval_max_rows", self.eval_max_rows is None or self.eval_max_rows >= 1, "at least 1")
+        if self.stop_at_forget_prob is not None:
+            require("stop_at_forget_prob", 0 < self.stop_at_forget_prob < 1, "between 0 and 1")
+
+    @property
+    def resolved_retain_weight(self) -> float:
+        """λ of the retain term: as set, or as the objective defines it."""
+        return self.retain_weight if self.retain_weight is not None else DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
+
+    @property
+    def objective_kwargs(self) -> dict[str, float]:
+        """Hyper-parameters set by the user, by the objective's parameter names."""
+        return {name: value for name in ("beta", "delta") if (value := getattr(self, name)) is not None}
+
+    @property
+    def needs_retain_set(self) -> bool:
+        """Whether any part of the method looks at retain examples."""
+        return self.rectification != "none" or self.resolved_retain_weight > 0

@@ -1,0 +1,41 @@
+"""Ctrl-C as a request: finish the step, write a checkpoint, stop. A second Ctrl-C stops at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainerCallback
+
+
+class Interrupted(Exception):
+    """The run was stopped by Ctrl-C after its last step was saved. Exit code 130."""
+
+    exit_code = 130
+
+
+class InterruptCallback(TrainerCallback):
+    """Turns a first SIGINT into save and stop at the end of the current step."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, SIGINT is handled here; afterwards as before. Only the main thread can listen."""
+        before = signal.getsignal(signal.SIGINT)
+
+        def handle(*_: Any) -> None:
+            self.requested = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask Trainer to save and stop once the signal has come."""
+        if self.requested:
+            control.should_save = control.should_training_stop = True

@@ -1,0 +1,404 @@
+"""Unlearning in the Hugging Face ecosystem: a thin ``transformers.Trainer`` around the gradient rectifier.
+
+One optimizer step: for each micro-batch the retain pass (folded into the retain direction, its graph freed) and then
+the forget pass; once per accumulation window the projection, then clipping, then the optimizer.
+"""
+
+import contextlib
+import copy
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_utils import TrainOutput
+
+from gru_unlearn.data import (
+    Encoder,
+    Example,
+    ForgetRetainDataset,
+    PairSampler,
+    Record,
+    TextFormat,
+    collate_pairs,
+    to_record,
+)
+from gru_unlearn.errors import NonFiniteError, UserError
+from gru_unlearn.geometry import GradientRectifier, StepTelemetry
+from gru_unlearn.objectives import OBJECTIVES, Objective, kl, nll, supervised_logits, token_logps
+from gru_unlearn.training.checkpoints import load_rectifier, save_rectifier
+from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.scores import answer_logps
+
+Rows = Sequence[Record | Mapping[str, Any]]
+Batch = dict[str, Tensor]
+
+REFERENCE_FILE = "reference_logps.safetensors"
+
+
+class _WindowSize(NamedTuple):
+    """How many examples and supervised tokens one side of an accumulation window has."""
+
+    examples: int
+    tokens: Tensor | int
+
+
+def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
+    """The encoder that a configuration describes."""
+    kwargs = {} if args.chat_template_kwargs is None else {"chat_template_kwargs": args.chat_template_kwargs}
+    text_format = TextFormat(args.question_tag, args.answer_tag, **kwargs)
+    return Encoder(
+        tokenizer, max_length=args.max_length, text_format=text_format, allow_truncation=args.allow_truncation
+    )
+
+
+class UnlearningTrainer(Trainer):
+    """Trains a model to forget ``forget_dataset`` while ``retain_dataset`` guards what must stay.
+
+    Args:
+        model: causal language model, a PEFT model included.
+        args: the run's settings.
+        forget_dataset: rows (question/answer, prompt/completion, messages or text), :class:`Record` objects, or
+            examples with ``input_ids`` and ``labels``; a ``datasets.Dataset`` of such rows works too.
+        retain_dataset: likewise; needed unless the method looks at no retain example.
+        eval_dataset: further sets by name whose answer probability is tracked beside forget and retain.
+        processing_class: the model's tokenizer.
+        objective: a forget objective of your own (see ``gru_unlearn.objectives``) instead of ``args.objective``.
+
+    Raises:
+        UserError: data or settings that cannot work, before any training.
+        NonFiniteError: from :meth:`train`, when loss or gradients become NaN or infinite; that step is not taken.
+    """
+
+    args: UnlearningConfig
+
+    def __init__(
+        self,
+        model: PreTrainedModel | nn.Module,
+        args: UnlearningConfig,
+        *,
+        forget_dataset: Rows,
+        retain_dataset: Rows | None = None,
+        eval_dataset: Mapping[str, Rows] | None = None,
+        processing_class: PreTrainedTokenizerBase,
+        objective: Objective | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.encoder = encoder_for(processing_class, args)
+        self.forget_examples = self._examples(forget_dataset, "forget")
+        self.retain_examples = self._examples(retain_dataset or [], "retain")
+        if args.needs_retain_set and not self.retain_examples:
+            raise UserError(f"rectification {args.rectification!r} with objective {args.objective!r} needs a retain set")
+        self.eval_examples = {"forget": self.forget_examples}
+        if self.retain_examples:
+            self.eval_examples["retain"] = self.retain_examples
+        for name, rows in (eval_dataset or {}).items():
+            self.eval_examples[name] = self._examples(rows, name)
+        self.objective = objective or OBJECTIVES[args.objective]
+        self.rectifier: GradientRectifier | None = None
+        self._reference_model: nn.Module | None = None
+        self._window_sizes: dict[str, _WindowSize] = {}
+        self._window_losses: dict[str, Tensor] = {}
+        self._step_log = _StepLog()
+        self._checkpoint_to_resume: str | None = None
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=ForgetRetainDataset(self.forget_examples, self.retain_examples or self.forget_examples),
+            eval_dataset=self.eval_examples,
+            data_collator=partial(collate_pairs, pad_token_id=processing_class.pad_token_id),
+            processing_class=processing_class,
+            callbacks=[_Rectification(self), *(callbacks or [])],
+            **kwargs,
+        )
+        if self.is_deepspeed_enabled:
+            raise UserError(
+                "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
+                "use FSDP2 through accelerate (fsdp_version: 2) to train on several devices"
+            )
+
+    def _examples(self, rows: Rows, name: str) -> list[Example]:
+        rows = list(rows)
+        if not rows and name == "forget":
+            raise UserError("the forget set is empty: there is nothing to forget")
+        if rows and isinstance(rows[0], Mapping) and "input_ids" in rows[0]:
+            return [dict(row) for row in rows]
+        records = [
+            row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}")
+            for number, row in enumerate(rows, start=1)
+        ]
+        return self.encoder.encode_all(records, name)
+
+    # --- before the first step -----------------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """As ``Trainer.train``. What the method needs of the model before unlearning is taken first."""
+        self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
+        if "reference" in inspect.signature(self.objective).parameters:
+            self._attach_reference_scores()
+        if self.args.retain_loss == "kl" and self.args.needs_retain_set and not _has_adapters(self.model):
+            self._reference_model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _attach_reference_scores(self) -> None:
+        """One number per forget example, from the model as it stands before the first step; no second model is kept.
+
+        A resumed run reads the file that its first start wrote, because its own weights may have moved since.
+        """
+        file = Path(self.args.output_dir or ".") / REFERENCE_FILE
+        if self._checkpoint_to_resume and file.is_file():
+            with safe_open(str(file), framework="pt") as stored:
+                scores = stored.get_tensor("total")
+            if len(scores) != len(self.forget_examples):
+                raise UserError(f"{file} belongs to another forget set: start in a fresh --output-dir")
+        else:
+            scores = self._answer_logps(self.forget_examples).total
+            if self.args.should_save:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                save_file({"total": scores}, str(file), metadata={"rows": json.dumps(len(scores))})
+        for example, score in zip(self.forget_examples, scores.tolist(), strict=True):
+            example["reference"] = score
+
+    def _attach_rectifier(self) -> None:
+        """Called when the optimizer is ready (and restored, if resuming)."""
+        if self.args.rectification == "none":
+            return
+        after = self.args.resolved_retain_weight if self.args.retain_placement == "after" else 0.0
+        if self.rectifier is not None:
+            self.rectifier.close()
+        self.rectifier = GradientRectifier(
+            self.model_wrapped,
+            getattr(self.optimizer, "optimizer", self.optimizer),  # accelerate wraps; hooks belong on the real one
+            new_gradient_weight=self.args.new_gradient_weight,
+            retain_step=after,
+        )
+        if self._checkpoint_to_resume:
+            load_rectifier(self.rectifier, self._checkpoint_to_resume)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return PairSampler(len(self.forget_examples), len(self.train_dataset.retain), seed)
+
+    # --- one step ------------------------------------------------------------------------------------------------
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """Fetch a window's micro-batches and note its sizes: losses are means over the window, however it is cut."""
+        batches, num_items = super().get_batch_samples(*args, **kwargs)
+        for side in ("forget", "retain"):
+            labels = [batch[side]["labels"] for batch in batches]
+            self._window_sizes[side] = _WindowSize(
+                examples=sum(len(part) for part in labels),
+                tokens=sum((part[:, 1:] != -100).sum() for part in labels),
+            )
+        self._window_losses = {}
+        return batches, num_items
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Batch], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Retain pass, then forget pass, so that only one graph is alive at a time. Returns the loss to log."""
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        total = torch.zeros((), device=self.args.device)
+        if self.args.needs_retain_set:
+            with self._retain_gradients() as weight:
+                loss = self._mean(self._retain_losses(model, inputs["retain"]), "retain")
+                self.accelerator.backward(loss * weight)
+            total += self.args.resolved_retain_weight * self._note("retain_loss", loss)
+        loss = self._mean(self._forget_losses(model, inputs["forget"]), "forget")
+        self.accelerator.backward(loss)
+        return total + self._note("forget_loss", loss)
+
+    @contextlib.contextmanager
+    def _retain_gradients(self) -> Any:
+        """Where the retain gradient goes: to the rectifier if there is one, else straight into the gradient.
+
+        Yields the factor on the loss.
+        """
+        weight = self.args.resolved_retain_weight
+        if self.rectifier is None:
+            yield weight
+        else:
+            inside = weight if self.args.retain_placement == "inside" else 0.0
+            with self.rectifier.retain(gradient_share=inside):
+                yield 1.0
+
+    def _forget_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        with self.compute_loss_context_manager():
+            logps, mask = token_logps(model, batch["input_ids"], batch["attention_mask"], batch["labels"])
+        reference = {"reference": batch["reference"]} if "reference" in batch else {}
+        return self.objective(logps, mask, **reference, **self.args.objective_kwargs)
+
+    def _retain_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        inputs = batch["input_ids"], batch["attention_mask"], batch["labels"]
+        with self.compute_loss_context_manager():
+            if self.args.retain_loss == "nll":
+                return nll(*token_logps(model, *inputs))
+            with torch.no_grad(), self._reference() as reference:
+                reference_logits = supervised_logits(reference, *inputs)
+            return kl(supervised_logits(model, *inputs), reference_logits)[None]  # per token: [1, N]
+
+    @contextlib.contextmanager
+    def _reference(self) -> Any:
+        """The model before unlearning: the base with its adapters off, else the frozen copy that KL asks for."""
+        if self._reference_model is not None:
+            yield self._reference_model
+        else:
+            with self.accelerator.unwrap_model(self.model).disable_adapter():
+                yield self.model
+
+    def _mean(self, losses: Tensor, side: str) -> Tensor:
+        """This micro-batch's part of the window's mean: losses come per example, [B], or per token, two-dimensional."""
+        size = self._window_sizes[side]
+        return losses.sum() / (size.examples if losses.ndim == 1 else size.tokens)
+
+    def _note(self, name: str, loss: Tensor) -> Tensor:
+        self._window_losses[name] = self._window_losses.get(name, 0.0) + loss.detach()
+        return loss.detach()
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if self.rectifier is not None:
+            self.rectifier.rectify()
+        return super()._clip_grad_norm(model)
+
+    def _check_finite(self) -> None:
+        """Stop before a step that would write NaN or infinity into the weights."""
+        losses = list(self._window_losses.values())
+        norms = torch._foreach_norm([p.grad for p in self.model_wrapped.parameters() if p.grad is not None])
+        if not all(torch.stack([*losses, torch.stack(list(norms)).sum()]).isfinite().tolist()):
+            shown = ", ".join(f"{name} {value.item():g}" for name, value in self._window_losses.items())
+            raise NonFiniteError(
+                f"loss or gradients are not finite at step {self.state.global_step + 1} ({shown}): nothing was stepped or "
+                "saved; try a lower --learning-rate"
+            )
+
+    # --- what is logged, evaluated and saved ------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the means of losses and telemetry since the last log to Trainer's training log."""
+        if "loss" in logs:
+            logs |= self._step_log.drain()
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Mean answer probability of each set, as ``eval_forget_prob``, ``eval_retain_prob``, ...
+
+        ``eval_dataset``: sets by name (rows or examples); by default forget, retain and those given to the trainer.
+        """
+        sets = eval_dataset or self.eval_examples
+        if not isinstance(sets, Mapping):
+            sets = {"set": sets}
+        metrics = {
+            f"{metric_key_prefix}_{name}_prob": self._answer_logps(
+                _spread(self._examples(rows, name), self.args.eval_max_rows)
+            ).mean_probability
+            for name, rows in sets.items()
+        }
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _answer_logps(self, examples: Sequence[Example]) -> Any:
+        return answer_logps(
+            self.model,
+            examples,
+            batch_size=self.args.per_device_eval_batch_size,
+            pad_token_id=self.encoder.tokenizer.pad_token_id,
+            device=self.args.device,
+        )
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Trainer's estimate, over both passes of a step."""
+        sides = ("retain", "forget") if self.args.needs_retain_set else ("forget",)
+        return sum(super(UnlearningTrainer, self).floating_point_ops(inputs[side]) for side in sides)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        # Before Trainer's own part, because the state file it writes last marks the checkpoint as whole.
+        if self.rectifier is not None and self.args.should_save:
+            save_rectifier(self.rectifier, Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(model, trial)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As ``Trainer.save_model``, but refuses weights that are not finite.
+
+        Raises:
+            NonFiniteError: a weight is NaN or infinite; nothing is written.
+        """
+        bad = [name for name, p in self.model.named_parameters() if p.requires_grad and not p.detach().isfinite().all()]
+        if bad:
+            raise NonFiniteError(
+                f"{len(bad)} weights are not finite ({bad[0]}, ...): not saved; "
+                "go back to the last checkpoint and try a lower --learning-rate"
+            )
+        super().save_model(output_dir, _internal_call)
+
+
+class _StepLog:
+    """Per-step values between two logs."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, losses: dict[str, Tensor], telemetry: StepTelemetry | None) -> None:
+        row = {name: float(value) for name, value in losses.items()}
+        if telemetry is not None:
+            row |= {
+                "conflict_rate": float(telemetry.rectified),
+                "cosine": telemetry.cosine,
+                "removed_share": telemetry.removed_share,
+                "retain_change": telemetry.retain_change or 0.0,
+                "forget_grad_norm": telemetry.forget_norm,
+                "retain_grad_norm": telemetry.retain_norm,
+            }
+        self.rows.append(row)
+
+    def drain(self) -> dict[str, float]:
+        """Mean of each value over the steps since the last call; conflict_rate is the share of rectified steps."""
+        rows, self.rows = self.rows, []
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
+
+
+class _Rectification(TrainerCallback):
+    """Ties the rectifier and its telemetry to Trainer's events."""
+
+    def __init__(self, trainer: UnlearningTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.trainer._attach_rectifier()
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self.trainer._check_finite()
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        rectifier = self.trainer.rectifier
+        self.trainer._step_log.add(self.trainer._window_losses, rectifier.telemetry if rectifier else None)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        stop_at = self.trainer.args.stop_at_forget_prob
+        if stop_at is not None and metrics.get("eval_forget_prob", 1.0) <= stop_at:
+            control.should_training_stop = True
+
+
+def _spread(examples: list[Example], limit: int | None) -> list[Example]:
+    """At most ``limit`` examples, evenly spread over the list, so that no author or topic is left out."""
+    if limit is None or len(examples) <= limit:
+        return examples
+    return [examples[i * len(examples) // limit] for i in range(limit)]
+
+
+def _has_adapters(model: nn.Module) -> bool:
+    return hasattr(model, "disable_adapter")

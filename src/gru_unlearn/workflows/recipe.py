@@ -1,0 +1,119 @@
+"""A recipe: everything one unlearning run needs to know, from a YAML file, from flags, or both."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.training import UnlearningConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a run. All other names that a recipe may contain are fields of ``UnlearningConfig``."""
+
+    config: UnlearningConfig
+    model: str = field(metadata={"help": "Model to unlearn from: a folder, a hub id, or builtin:target."})
+    forget: str = field(metadata={"help": "What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget."})
+    retain: str | None = field(default=None, metadata={"help": "What must stay; likewise."})
+    held_out: str | None = field(default=None, metadata={"help": "Rows that must stay and that no step ever sees."})
+    retain_model: str | None = field(
+        default=None, metadata={"help": "A model trained without the forget set: gives the target of forgetting."}
+    )
+    stop_when_forgotten: bool = field(
+        default=False, metadata={"help": "Stop at the retain model's forget probability."}
+    )
+    use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights."})
+    lora_r: int = field(default=16, metadata={"help": "LoRA's rank."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA's α."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "LoRA's dropout."})
+    lora_target_modules: list[str] | str | None = field(
+        default="all-linear", metadata={"help": "Modules that get adapters, comma-separated."}
+    )
+    dtype: str = field(default="auto", metadata={"help": "Weights' type: auto, float32, bfloat16."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, flash_attention_2."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a model. Off."})
+    pad_token: str | None = field(default=None, metadata={"help": "For tokenizers without a padding token."})
+    eos_token: str | None = field(default=None, metadata={"help": "For tokenizers without an end-of-sequence token."})
+    allow_overlap: bool = field(default=False, metadata={"help": "Accept rows that are in both forget and retain."})
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """what was set explicitly, checked and converted: two runs with equal settings, data and model are the same run"""
+
+
+_OWN = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("config", "settings")}
+_CONFIG = {f.name: f for f in dataclasses.fields(UnlearningConfig) if f.init}
+_TYPES = get_type_hints(UnlearningConfig) | get_type_hints(Recipe)
+
+
+def setting_names() -> list[str]:
+    """Every name that a recipe or a flag may set."""
+    return sorted({**_CONFIG, **_OWN})
+
+
+def describe_setting(name: str) -> tuple[str, str]:
+    """A setting's default and help, for showing."""
+    setting = _OWN.get(name) or _CONFIG[name]
+    default = "" if setting.default in (dataclasses.MISSING, None) else str(setting.default)
+    return default, " ".join(str(setting.metadata.get("help", "")).split())
+
+
+def read_recipe(path: str) -> dict[str, Any]:
+    """Settings of a YAML file.
+
+    Raises:
+        UserError: not there, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"recipe {path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"recipe {path}: expected lines of the form 'setting: value'")
+    return content
+
+
+def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """Check and convert settings; values may be text, as they come from flags.
+
+    Raises:
+        UserError: an unknown setting (the nearest is named), a value of the wrong kind, a missing model or forget set.
+    """
+    for name in settings:
+        if name not in _OWN and name not in _CONFIG:
+            raise UserError(f"unknown setting {name!r}{nearest(name, setting_names()) if _close(name) else _LIST}")
+    checked = {name: _convert(name, value) for name, value in settings.items()}
+    for name in ("model", "forget"):
+        if not checked.get(name):
+            raise UserError(f"no {name} given: pass --{name}, or set it in the recipe")
+    own = {name: value for name, value in checked.items() if name in _OWN}
+    try:
+        config = UnlearningConfig(**{name: value for name, value in checked.items() if name in _CONFIG})
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(str(error).strip().splitlines()[0]) from None
+    return Recipe(config=config, settings=checked, **own)
+
+
+_LIST = "; `gru unlearn --list-settings` shows all"
+
+
+def _close(name: str) -> bool:
+    return "did you mean" in nearest(name, setting_names())
+
+
+def _convert(name: str, value: Any) -> Any:
+    if name == "lora_target_modules" and isinstance(value, str) and "," in value:
+        return [part.strip() for part in value.split(",")]
+    try:
+        return TypeAdapter(_TYPES[name]).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise UserError(f"{name}: {message[0].lower()}{message[1:]}, got {value!r}") from None

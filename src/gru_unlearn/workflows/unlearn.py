@@ -1,0 +1,264 @@
+"""One unlearning run: check everything, train, measure along the way, save the model and a summary."""
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
+
+from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.reporting import versions, write_json
+from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint
+from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
+from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, model_hash, parameter_count
+from gru_unlearn.workflows.progress import TrainingProgress
+from gru_unlearn.workflows.recipe import Recipe
+from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned
+
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose every input was found and checked; nothing has been written yet."""
+
+    recipe: Recipe
+    model: Path
+    retain_model: Path | None
+    tokenizer: PreTrainedTokenizerBase
+    sets: dict[str, list[Record]]  # forget, retain, held_out: those that were given
+    identity: dict[str, Any]
+    resume: bool
+
+    @property
+    def output(self) -> Path:
+        """The run's folder."""
+        return Path(self.recipe.config.output_dir or ".")
+
+
+def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
+    """Load and check data, tokenizer, models' folders and output folder, cheapest first.
+
+    Raises:
+        UserError: the first thing that cannot work.
+    """
+    sets = {
+        name: load_records(source)
+        for name in ("forget", "retain", "held_out")
+        if (source := getattr(recipe, name)) is not None
+    }
+    _check_sets(recipe, sets)
+    model = locate(recipe.model)
+    retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
+    tokenizer = load_tokenizer(
+        model, pad_token=recipe.pad_token, eos_token=recipe.eos_token, trust_remote_code=recipe.trust_remote_code
+    )
+    encoder = encoder_for(tokenizer, recipe.config)
+    for name, records in sets.items():
+        encoder.encode_all(records, name)
+    identity = {
+        "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
+        "model": model_hash(model),
+        "retain_model": model_hash(retain_model) if retain_model else None,
+        **{name: fingerprint(records) for name, records in sets.items()},
+    }
+    resume = check_output(Path(recipe.config.output_dir or "."), identity, overwrite=overwrite)
+    return Prepared(recipe, model, retain_model, tokenizer, sets, identity, resume)
+
+
+def _check_sets(recipe: Recipe, sets: dict[str, list[Record]]) -> None:
+    if recipe.config.needs_retain_set and "retain" not in sets:
+        raise UserError(
+            f"rectification {recipe.config.rectification!r} with objective {recipe.config.objective!r} "
+            "needs retain data: pass --retain"
+        )
+    if recipe.stop_when_forgotten and not recipe.retain_model:
+        raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
+    for name in ("retain", "held_out"):
+        if name in sets and not recipe.allow_overlap and (overlap := count_overlap(sets["forget"], sets[name])):
+            raise UserError(
+                f"{overlap} of {len(sets['forget'])} forget rows are also in the {name} set: "
+                "take them out, or pass --allow-overlap"
+            )
+
+
+def plan(prepared: Prepared) -> dict[str, Any]:
+    """What a run would do, for ``--dry-run``."""
+    config = prepared.recipe.config
+    window = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps_per_epoch = -(-len(prepared.sets["forget"]) // window)
+    return {
+        "model": f"{prepared.recipe.model} ({parameter_count(prepared.model) / 1e6:.1f} M parameters)",
+        **{name: f"{getattr(prepared.recipe, name)} ({len(rows)} rows)" for name, rows in prepared.sets.items()},
+        "objective": config.objective,
+        "rectification": config.rectification,
+        "trained": "LoRA adapters" if prepared.recipe.use_peft else "all weights",
+        "steps": config.max_steps if config.max_steps > 0 else round(steps_per_epoch * config.num_train_epochs),
+        "examples per step": f"{window} forget" + (f" + {window} retain" if config.needs_retain_set else ""),
+        "learning rate": config.learning_rate,
+        "output": str(prepared.output) + (" (continues the interrupted run)" if prepared.resume else ""),
+    }
+
+
+def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
+    """Run to the end and return the summary; it also stands in ``summary.json`` beside the model.
+
+    A run that was interrupted goes on from its last whole checkpoint.
+
+    Raises:
+        Interrupted: Ctrl-C; the last step is in a checkpoint.
+        NonFiniteError: loss, gradients or weights became NaN or infinite; earlier checkpoints stay.
+        UserError: another process holds the folder.
+    """
+    with owned(prepared.output, prepared.identity, resume=prepared.resume):
+        started = time.perf_counter()
+        set_seed(prepared.recipe.config.seed)
+        forget_target = _forget_target(prepared)
+        trainer, interrupt, progress = _make_trainer(prepared, console, forget_target)
+        checkpoint = last_whole_checkpoint(prepared.output)
+        if prepared.resume:
+            at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
+            console.print(f"Continuing the interrupted run in {prepared.output}, {at}.")
+        try:
+            with interrupt.listening():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            progress.close()
+        if interrupt.requested:
+            raise Interrupted(f"stopped at step {trainer.state.global_step}; the same command continues from there")
+        trainer.save_model(str(prepared.output / MODEL_FOLDER))
+        summary = _summary(prepared, trainer, forget_target, time.perf_counter() - started)
+        write_json(prepared.output / SUMMARY_FILE, summary)
+        return summary
+
+
+def _make_trainer(
+    prepared: Prepared, console: Console, forget_target: float | None
+) -> tuple[UnlearningTrainer, InterruptCallback, TrainingProgress]:
+    recipe, config = prepared.recipe, prepared.recipe.config
+    if recipe.stop_when_forgotten:
+        config.stop_at_forget_prob = forget_target
+    config.disable_tqdm = True  # our own progress instead
+    interrupt = InterruptCallback()
+    progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
+    trainer = UnlearningTrainer(
+        _trainable_model(prepared),
+        config,
+        forget_dataset=prepared.sets["forget"],
+        retain_dataset=prepared.sets.get("retain"),
+        eval_dataset={"held_out": prepared.sets["held_out"]} if "held_out" in prepared.sets else None,
+        processing_class=prepared.tokenizer,
+        callbacks=[interrupt, progress],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer, interrupt, progress
+
+
+def _trainable_model(prepared: Prepared) -> Any:
+    recipe = prepared.recipe
+    model: Any = _load(prepared, prepared.model)
+    if not recipe.use_peft:
+        return model
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
+
+    lora = LoraConfig(
+        r=recipe.lora_r,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=recipe.lora_target_modules,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:
+        raise UserError(str(error).splitlines()[0]) from None
+
+
+def _load(prepared: Prepared, folder: Path) -> PreTrainedModel:
+    recipe = prepared.recipe
+    return load_model(
+        folder,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+
+
+def _forget_target(prepared: Prepared) -> float | None:
+    """f*: the retain model's mean probability of the forget answers. The model is dropped again."""
+    if prepared.retain_model is None:
+        return None
+    config = prepared.recipe.config
+    model = _load(prepared, prepared.retain_model).to(config.device)
+    examples = encoder_for(prepared.tokenizer, config).encode_all(prepared.sets["forget"], "forget")
+    scores = answer_logps(
+        model,
+        examples,
+        batch_size=config.per_device_eval_batch_size,
+        pad_token_id=prepared.tokenizer.pad_token_id,
+        device=config.device,
+    )
+    del model
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return scores.mean_probability
+
+
+def trajectory(log_history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """The evaluations of a run in order: ``step``, ``forget_prob``, ``retain_prob``, ``held_out_prob``."""
+    points = {}
+    for row in log_history:
+        if "eval_forget_prob" in row:
+            point = {key.removeprefix("eval_"): value for key, value in row.items() if key.startswith("eval_")}
+            points[row["step"]] = {"step": row["step"], **point}
+    return list(points.values())
+
+
+def _summary(
+    prepared: Prepared, trainer: UnlearningTrainer, forget_target: float | None, seconds: float
+) -> dict[str, Any]:
+    recipe, config = prepared.recipe, prepared.recipe.config
+    history = trainer.state.log_history
+    points = trajectory(history)
+    conflicts = [row["conflict_rate"] for row in history if "conflict_rate" in row]
+    results: dict[str, Any] = {"objective": config.objective, "rectification": config.rectification}
+    results |= {key: value for key, value in (points[-1] if points else {}).items() if key != "step"}
+    results["conflict_rate"] = sum(conflicts) / len(conflicts) if conflicts else None
+    if forget_target is not None and points:
+        results["forget_target"] = forget_target
+        for name, kept in (("rmf", "retain_prob"), ("rmf_held_out", "held_out_prob")):
+            if kept in points[0]:
+                results[name] = retention_at_matched_forgetting(points, forget_target, kept)
+    return {
+        "command": "unlearn",
+        "results": results,
+        "steps": trainer.state.global_step,
+        "seconds": round(seconds, 2),
+        "seed": config.seed,
+        "trajectory": points,
+        "log": [row for row in history if "loss" in row],
+        "settings": _jsonable(recipe, config),
+        "data": {
+            name: {"source": getattr(recipe, name), "rows": len(rows), "sha256": prepared.identity[name]}
+            for name, rows in prepared.sets.items()
+        },
+        "model": {"source": recipe.model, "sha256": prepared.identity["model"]},
+        "retain_model": {"source": recipe.retain_model, "sha256": prepared.identity["retain_model"]},
+        "output_model": MODEL_FOLDER,
+        "versions": versions(),
+    }
+
+
+def _jsonable(recipe: Recipe, config: Any) -> dict[str, Any]:
+    """All settings that were in force, ours first."""
+    own = {key: value for key, value in vars(recipe).items() if key not in ("config", "settings")}
+    return own | {key: value for key, value in config.to_dict().items() if value is not None}
