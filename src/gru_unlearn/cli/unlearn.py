@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 def unlearn(
     context: typer.Context,
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE.yaml]", help="Settings; flags override it.")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder, hub id, or builtin:target.")] = None,
     forget: Annotated[str | None, typer.Option(help="File, FOLDER:NAME, hub data set, or builtin:forget.")] = None,
     retain: Annotated[str | None, typer.Option(help="What must stay; likewise.")] = None,
@@ -33,7 +32,10 @@ def unlearn(
         bool, typer.Option("--list-settings", help="Show every setting; each works as flag and in a recipe.")
     ] = False,
 ) -> None:
-    """Forget one set and keep another. Every setting that --list-settings shows works as a flag too."""
+    """Forget one set and keep another: gru unlearn [RECIPE.yaml] [FLAGS].
+
+    The recipe holds settings, flags override it. Every setting that --list-settings shows works as a flag too.
+    """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
     console = Console()
@@ -43,8 +45,10 @@ def unlearn(
     flags = {
         name: value
         for name, value in context.params.items()
-        if value is not None and name not in ("recipe", "dry_run", "overwrite_output_dir", "list_settings")
-    } | parse_extra(context.args)
+        if value is not None and name not in ("dry_run", "overwrite_output_dir", "list_settings")
+    }
+    recipe, further_flags = parse_extra(context.args)
+    flags |= further_flags
 
     from gru_unlearn.reporting import run_table  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
@@ -64,27 +68,32 @@ def unlearn(
     console.print(f"Results: {prepared.output}/summary.json · model: {prepared.output}/model", soft_wrap=True)
 
 
-def parse_extra(arguments: list[str]) -> dict[str, str]:
-    """``--kebab-name value``, ``--kebab-name=value``, ``--switch`` and ``--no-switch`` as settings.
+def parse_extra(words: list[str]) -> tuple[str | None, dict[str, str]]:
+    """The recipe's path, if there is one, and the flags that are settings without an option of their own.
+
+    Flags are ``--kebab-name value``, ``--kebab-name=value``, ``--switch`` or ``--no-switch``.
 
     Raises:
         UserError: a word that belongs to no flag.
     """
     from gru_unlearn.errors import UserError  # noqa: PLC0415
 
-    settings = {}
-    words = list(arguments)
+    recipe, settings = None, {}
+    words = list(words)
     while words:
         word = words.pop(0)
-        if not word.startswith("--") or word == "--":
-            raise UserError(f"unexpected argument {word!r}: flags look like --learning-rate 1e-5")
-        name, given, value = word[2:].partition("=")
-        if not given:
-            value = words.pop(0) if words and not words[0].startswith("--") else "true"
-            if value == "true" and name.startswith("no-"):
-                name, value = name[3:], "false"
-        settings[name.replace("-", "_")] = value
-    return settings
+        if recipe is None and word.endswith((".yaml", ".yml")):
+            recipe = word
+        elif not word.startswith("--") or word == "--":
+            raise UserError(f"unexpected argument {word!r}: flags look like --learning-rate 1e-5, a recipe ends in .yaml")
+        else:
+            name, given, value = word[2:].partition("=")
+            if not given:
+                value = words.pop(0) if words and not words[0].startswith("--") else "true"
+                if value == "true" and name.startswith("no-"):
+                    name, value = name[3:], "false"
+            settings[name.replace("-", "_")] = value
+    return recipe, settings
 
 
 def _show_settings(console: "Console") -> None:

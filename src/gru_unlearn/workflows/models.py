@@ -98,10 +98,7 @@ def load_model(
     Raises:
         UserError: the model does not load, with the loader's first line.
     """
-    choice: Any = dtype if dtype == "auto" else getattr(torch, dtype, None)
-    if choice is None or not (choice == "auto" or isinstance(choice, torch.dtype)):
-        raise UserError(f"unknown dtype {dtype!r}; choose from: auto, bfloat16, float32")
-    options = {"dtype": choice, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
+    options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
     try:
         if (folder / "adapter_config.json").is_file():
             from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +36,9 @@ class Recipe:
     lora_target_modules: list[str] | str | None = field(
         default="all-linear", metadata={"help": "Modules that get adapters, comma-separated."}
     )
-    dtype: str = field(default="auto", metadata={"help": "Weights' type: auto, float32, bfloat16."})
+    dtype: Literal["auto", "float32", "bfloat16"] = field(
+        default="auto", metadata={"help": "Weights' type: auto, float32, bfloat16."}
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, flash_attention_2."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a model. Off."})
     pad_token: str | None = field(default=None, metadata={"help": "For tokenizers without a padding token."})
@@ -112,6 +115,10 @@ def _close(name: str) -> bool:
 def _convert(name: str, value: Any) -> Any:
     if name == "lora_target_modules" and isinstance(value, str) and "," in value:
         return [part.strip() for part in value.split(",")]
+    enums = [kind for kind in get_args(_TYPES[name]) if isinstance(kind, type) and issubclass(kind, Enum)]
+    choices = [str(member.value) for kind in enums for member in kind]
+    if choices and isinstance(value, str) and value not in choices:  # the type admits any text, transformers does not
+        raise UserError(f"unknown {name} {value!r}{nearest(value, choices)}")
     try:
         return TypeAdapter(_TYPES[name]).validate_python(value)
     except ValidationError as error:

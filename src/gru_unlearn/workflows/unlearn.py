@@ -125,7 +125,7 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         checkpoint = last_whole_checkpoint(prepared.output)
         if prepared.resume:
             at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
-            console.print(f"Continuing the interrupted run in {prepared.output}, {at}.")
+            console.print(f"Continuing the interrupted run in {prepared.output}, {at}.", soft_wrap=True)
         try:
             with interrupt.listening():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -1,0 +1,267 @@
+"""The command line as people use it: exit codes, one clear line, nothing lost, runs that go on where they stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+import yaml
+from safetensors.torch import load_file
+
+from gru_unlearn.cli.main import main
+
+FAST = [
+    "--max-steps", "6", "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1",
+    "--learning-rate", "5e-3", "--warmup-steps", "0", "--use-cpu",
+]  # fmt: skip
+
+
+@pytest.fixture
+def gru(monkeypatch, capsys):
+    """Run ``gru ARGUMENTS`` in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gru", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A folder as a user has it: a model, a forget and a retain file."""
+    tiny.save(tmp_path / "model")
+    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def inputs(world, **changes):
+    flags = {"model": world / "model", "forget": world / "forget.jsonl", "retain": world / "retain.jsonl"}
+    flags |= {"output-dir": world / "run"} | changes
+    return [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
+
+
+def everything_in(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_unlearn_from_flags(gru, world):
+    code, out, err = gru("unlearn", *inputs(world), *FAST, "--eval-strategy", "steps", "--eval-steps", "2")
+    assert code == 0, err
+    assert f"{world}/run/summary.json" in out
+    summary = json.loads((world / "run" / "summary.json").read_text())
+    assert summary["steps"] == 6
+    assert [point["step"] for point in summary["trajectory"]] == [0, 2, 4, 6]
+    assert summary["results"]["objective"] == "npo"
+    assert summary["results"]["forget_prob"] == summary["trajectory"][-1]["forget_prob"]
+    assert summary["data"]["forget"]["rows"] == 6
+    assert len(summary["data"]["forget"]["sha256"]) == len(summary["model"]["sha256"]) == 64
+    assert {"python", "torch", "transformers", "gru-unlearn"} <= set(summary["versions"])
+    assert summary["settings"]["learning_rate"] == 5e-3
+    assert load_file(world / "run" / "model" / "model.safetensors")
+
+
+def test_recipe_and_flags_meet_and_flags_win(gru, world):
+    recipe = {
+        "model": str(world / "model"), "forget": str(world / "forget.jsonl"), "retain": str(world / "retain.jsonl"),
+        "objective": "ga", "learning_rate": "1e-3", "max_steps": 3, "per_device_train_batch_size": 4, "use_cpu": True,
+        "lr_scheduler_type": "constant", "output_dir": str(world / "elsewhere"),
+    }  # fmt: skip
+    (world / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    code, _, err = gru("unlearn", world / "recipe.yaml", "--objective=simnpo", "--output-dir", world / "run")
+    assert code == 0, err
+    settings = json.loads((world / "run" / "summary.json").read_text())["settings"]
+    assert (settings["objective"], settings["learning_rate"]) == ("simnpo", 1e-3)
+    assert settings["lr_scheduler_type"] == "constant"
+    assert not (world / "elsewhere").exists()
+
+
+def test_retain_model_gives_the_mark_and_rmf(gru, world):
+    tiny.save(world / "other", seed=3)
+    code, out, err = gru(
+        "unlearn", *inputs(world), *FAST, "--retain-model", world / "other", "--held-out", f"{world}/retain.jsonl[:4]",
+        "--retain", f"{world}/retain.jsonl[4:]", "--eval-strategy=steps", "--eval-steps=1",
+    )  # fmt: skip
+    assert code == 0, err
+    results = json.loads((world / "run" / "summary.json").read_text())["results"]
+    assert 0 < results["forget_target"] < 1
+    assert "rmf" in results
+    assert "rmf_held_out" in results
+    assert "held-out probability" in out
+
+
+def test_lora_from_flags(gru, world):
+    code, _, err = gru("unlearn", *inputs(world), *FAST, "--use-peft", "--lora-r", "2", "--lora-target-modules", "q_proj,v_proj")
+    assert code == 0, err
+    assert (world / "run" / "model" / "adapter_model.safetensors").is_file()
+
+
+def test_dry_run_writes_nothing(gru, world):
+    before = everything_in(world)
+    code, out, _ = gru("unlearn", *inputs(world), *FAST, "--dry-run")
+    assert code == 0
+    assert "6 rows" in out
+    assert "nothing written" in out
+    assert everything_in(world) == before
+
+
+def bad(world, name, content):
+    path = world / name
+    path.write_text(content)
+    return path
+
+
+BAD_INPUT = {
+    "missing file": (lambda w: inputs(w, forget=w / "nowhere.jsonl"), "nowhere.jsonl: no such file"),
+    "broken json": (lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"question"')), "b.jsonl, line 1: not valid JSON"),
+    "field missing": (lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"q": 1}')), "row 1 has the fields q; it needs question"),
+    "empty forget set": (lambda w: inputs(w, forget=bad(w, "b.jsonl", "")), "no rows"),
+    "unknown split": (lambda w: inputs(w, forget=f"{w}:forgett"), "did you mean 'forget'"),
+    "unknown objective": (lambda w: [*inputs(w), "--objective", "nppo"], "unknown objective 'nppo'; did you mean 'npo'"),
+    "unknown rectification": (lambda w: [*inputs(w), "--rectification", "gruu"], "did you mean 'gru'"),
+    "unknown setting": (lambda w: [*inputs(w), "--learning-rte", "1"], "unknown setting 'learning_rte'; did you mean 'learning_rate'"),
+    "hopeless setting": (lambda w: [*inputs(w), "--zzz", "1"], "--list-settings` shows all"),
+    "stray word": (lambda w: [*inputs(w), "hello"], "unexpected argument 'hello'"),
+    "no model": (lambda w: inputs(w, model=None), "no model given"),
+    "model missing": (lambda w: inputs(w, model=w / "nomodel"), "nomodel: no such folder"),
+    "model without config": (lambda w: inputs(w, model=(w / "empty").mkdir() or w / "empty"), "no config.json"),
+    "unknown built-in": (lambda w: inputs(w, model="builtin:base"), "builtin:target and builtin:retain"),
+    "nan learning rate": (lambda w: [*inputs(w), "--learning-rate", "nan"], "learning_rate must be finite and above 0, got nan"),
+    "infinite learning rate": (lambda w: [*inputs(w), "--learning-rate", "inf"], "got inf"),
+    "negative learning rate": (lambda w: [*inputs(w), "--learning-rate", "-1e-5"], "got -1e-05"),
+    "learning rate a word": (lambda w: [*inputs(w), "--learning-rate", "fast"], "learning_rate: input should be a valid number"),
+    "steps not whole": (lambda w: [*inputs(w), "--max-steps", "2.5"], "max_steps: input should be a valid integer"),
+    "bad strategy": (lambda w: [*inputs(w), "--eval-strategy", "sometimes"], "unknown eval_strategy 'sometimes'; choose from: epoch, no, steps"),
+    "answers cut": (lambda w: [*inputs(w), "--max-length", "14"], "in 6 of 6 rows the answer is cut"),
+    "answers lost": (lambda w: [*inputs(w), "--max-length", "5"], "in 6 of 6 rows no answer token is left"),
+    "overlap": (lambda w: inputs(w, retain=w / "forget.jsonl"), "6 of 6 forget rows are also in the retain set"),
+    "retain missing": (lambda w: inputs(w, retain=None), "needs retain data: pass --retain"),
+    "mark without model": (lambda w: [*inputs(w), "--stop-when-forgotten"], "needs --retain-model"),
+    "recipe missing": (lambda w: [w / "r.yaml"], "recipe .*r.yaml cannot be read"),
+    "recipe no yaml": (lambda w: [bad(w, "r.yaml", "a: [1\nb: }")], "not valid YAML"),
+    "recipe a list": (lambda w: [bad(w, "r.yaml", "- 1\n- 2\n")], "expected lines of the form"),
+    "recipe unknown key": (lambda w: [bad(w, "r.yaml", "forgets: x\n")], "did you mean 'forget'"),
+    "output not a run": (lambda w: inputs(w, **{"output-dir": w / "model"}), "holds files that are not a run"),
+    "output a file": (lambda w: inputs(w, **{"output-dir": w / "forget.jsonl"}), "is a file"),
+    "deepspeed": (lambda w: [*inputs(w), "--deepspeed", '{"a": 1}'], "FSDP2"),
+    "unknown dtype": (lambda w: [*inputs(w), "--dtype", "float12"], "dtype: input should be 'auto', 'float32' or 'bfloat16', got 'float12'"),
+    "pad token not in vocabulary": (lambda w: [*inputs(w), "--pad-token", "<nope>"], "not in the tokenizer's vocabulary"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_exit_2_and_changes_nothing(gru, world, case):
+    make, message = BAD_INPUT[case]
+    arguments = make(world)
+    before = everything_in(world)
+    code, out, err = gru("unlearn", *arguments)
+    assert code == 2, (out, err)
+    assert err.startswith("gru: ")
+    assert err.count("\n") == 1
+    assert __import__("re").search(message, err), err
+    assert everything_in(world) == before
+
+
+@pytest.mark.parametrize("missing", ["eos_token", "pad_token"])
+def test_a_tokenizer_without_eos_or_pad(gru, world, missing):
+    tokenizer = tiny.tokenizer()
+    setattr(tokenizer, missing, None)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(world / "model")
+    code, _, err = gru("unlearn", *inputs(world), *FAST)
+    assert code == 2
+    assert f"has no {missing}" in err
+    named = "<eos>" if missing == "eos_token" else "<pad>"
+    code, _, err = gru("unlearn", *inputs(world), *FAST, f"--{missing.replace('_', '-')}", named, "--dry-run")
+    assert code == 0, err
+
+
+def test_a_finished_or_another_run_is_not_overwritten(gru, world):
+    assert gru("unlearn", *inputs(world), *FAST)[0] == 0
+    before = everything_in(world)
+    code, _, err = gru("unlearn", *inputs(world), *FAST)
+    assert (code, "holds this run, finished" in err) == (2, True)
+    code, _, err = gru("unlearn", *inputs(world), *FAST, "--objective", "ga")
+    assert (code, "holds another run (different: settings.objective)" in err) == (2, True)
+    (world / "retain.jsonl").write_text(json.dumps(tiny.rows(1, start=20)[0]))
+    code, _, err = gru("unlearn", *inputs(world), *FAST)
+    assert (code, "holds another run (different: retain)" in err) == (2, True)
+    assert everything_in(world / "run") == {
+        p.relative_to("run"): content for p, content in before.items() if p.parts[0] == "run"
+    }
+    assert gru("unlearn", *inputs(world), *FAST, "--overwrite-output-dir")[0] == 0
+
+
+def test_a_huge_learning_rate_ends_with_3_and_saves_no_nan(gru, world):
+    flags = [*FAST, "--save-steps", "1", "--max-grad-norm", "0", "--optim", "sgd", "--learning-rate", "1e30"]
+    code, _, err = gru("unlearn", *inputs(world, **{"objective": "ga"}), *flags)
+    assert code == 3, err
+    assert "not finite" in err
+    assert not (world / "run" / "model").exists()
+    assert not (world / "run" / "summary.json").exists()
+    for checkpoint in (world / "run").glob("checkpoint-*/model.safetensors"):
+        assert all(t.isfinite().all() for t in load_file(checkpoint).values())
+
+
+def weights_of(run):
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def command(world, run, *extra):
+    changes = {"output-dir": run, "objective": "npo"}
+    return [sys.executable, "-m", "gru_unlearn.cli.main", "unlearn", *inputs(world, **changes), *FAST[2:],
+            "--max-steps", "150", "--save-steps", "5", "--save-total-limit", "2", *extra]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_bits(world):
+    """A real process, stopped in the middle by Ctrl-C or kill -9, then started again by the same command."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command(world, world / "whole"), check=True, capture_output=True, env=environment)
+    for how in (signal.SIGINT, signal.SIGKILL):
+        stop_and_go_on(world, world / how.name, how, environment)
+
+
+def stop_and_go_on(world, cut, how, environment):
+    process = subprocess.Popen(command(world, cut), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(cut.glob("checkpoint-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL), err.decode()
+    assert not (cut / "summary.json").exists()
+    again = subprocess.run(command(world, cut), check=True, capture_output=True, text=True, env=environment)
+    assert "Continuing the interrupted run" in again.stdout
+    assert "from checkpoint-" in again.stdout
+    assert weights_of(cut) == weights_of(world / "whole")
+
+
+def test_help_and_version_answer_without_heavy_imports():
+    code = "import sys; sys.argv = ['gru', '--help']\nfrom gru_unlearn.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'transformers', 'datasets', 'scipy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "unlearn" in done.stdout
+
+
+def test_unknown_command_and_flag(gru):
+    assert gru("unlern")[0] == 2
+    assert gru("--bogus")[0] == 2
+    code, out, _ = gru("--version")
+    assert (code, out.startswith("gru-unlearn ")) == (0, True)
+
+
+def test_every_setting_is_listed_with_its_help(gru):
+    code, out, _ = gru("unlearn", "--list-settings")
+    assert code == 0
+    names = {line.split(":")[0].split(" [")[0] for line in out.splitlines() if line}
+    assert {"objective", "new_gradient_weight", "learning_rate", "lora_r", "save_steps", "bf16"} <= names
