@@ -1,5 +1,25 @@
-"""gru demo."""
+"""``gru demo``: the main job on the built-in model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 
-def demo() -> None:
-    """Demo."""
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Unlearn five invented people from a tiny built-in model, with and without GRU, and compare. Downloads nothing."""
+    from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
+
+    from gru_unlearn.reporting import demo_report  # noqa: PLC0415
+    from gru_unlearn.workflows.demo import demo as run  # noqa: PLC0415
+    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
+
+    quiet()
+    console = Console()
+    summary = run(out, console, seed=seed)
+    for part in demo_report(summary):
+        console.print(part)
+    console.print(f"Results: {out}/summary.json · models: {out}/*/model", soft_wrap=True)

@@ -1,5 +1,7 @@
 """Live progress: a bar with step, losses, conflict rate and time left on a terminal, plain lines elsewhere."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -64,3 +66,17 @@ class TrainingProgress(TrainerCallback):
     def close(self) -> None:
         """Stop drawing, also after an error."""
         self.bar.stop()
+
+
+@contextmanager
+def stages(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each stage of a scoring pass; yields the callback (stage, done, total)."""
+    tasks: dict[str, Any] = {}
+    with progress_bar(console) as bar:
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(f"{title}: {stage}", total=total, note="")
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield update

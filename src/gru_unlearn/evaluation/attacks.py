@@ -1,0 +1,166 @@
+"""Membership inference: can forget rows be told from rows that no model saw? And how far from the retain model is that?
+
+An attack gives every row a score that is low for members. Reported is the area under the ROC curve with the
+holdout rows as positive class: 1 means that every forget row is recognised, 0.5 that none is.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from gru_unlearn.evaluation.measure import Compute, Measured, Metric, finite
+from gru_unlearn.evaluation.metrics import FAR_FROM_ZERO, MUSE, NO_RETAIN_MODEL, OPEN_UNLEARNING
+from gru_unlearn.evaluation.table import ANSWER, Entry, Missing, ScoreTable
+
+K = 0.4
+"""Share of the answer's tokens, the least probable ones, that min-k looks at."""
+
+SMALLEST_VARIANCE = 1e-6
+
+ROUNDING = 1e-5
+"""Losses of two models that differ by less, in nats, are equal: a model scored twice must not beat itself."""
+
+
+def loss(entry: Entry) -> float:
+    """Mean cross-entropy."""
+    return entry.loss
+
+
+def zlib_entropy(entry: Entry) -> float:
+    """Mean cross-entropy by the compressed size of the answer in bytes."""
+    return entry.loss / len(zlib.compress(entry.answer.encode()))
+
+
+def min_k(entry: Entry) -> float:
+    """Minus the mean of the lowest 40 % of the token log-probabilities (at least one), without end-of-sequence."""
+    return _minus_mean_of_lowest(entry.logps[entry.text])
+
+
+def min_k_plus_plus(entry: Entry) -> float:
+    """Min-k on (log-probability - mean) / standard deviation, both over the vocabulary."""
+    sigma = np.maximum(entry.sigma, np.sqrt(SMALLEST_VARIANCE))
+    return _minus_mean_of_lowest(((entry.logps - entry.mu) / sigma)[entry.text])
+
+
+def gradnorm(entry: Entry) -> float:
+    """Mean over parameter tensors of the 2-norm of the gradient of the mean cross-entropy, without end-of-sequence."""
+    if entry.gradnorm is None:
+        raise Missing("no gradient norms in this score table")
+    return entry.gradnorm
+
+
+def _minus_mean_of_lowest(values: npt.NDArray[np.floating]) -> float:
+    k = max(1, int(K * len(values)))
+    return -float(np.sort(values)[:k].mean(dtype=np.float64)) if len(values) else float("nan")
+
+
+Attack = Callable[[Entry], float]
+
+ATTACKS: dict[str, tuple[Attack, str]] = {
+    "loss": (loss, "Yeom et al., arXiv 1709.01604"),
+    "zlib": (zlib_entropy, "Carlini et al., arXiv 2012.07805"),
+    "min_k": (min_k, "Shi et al., arXiv 2310.16789"),
+    "min_k_plus_plus": (min_k_plus_plus, "Zhang et al., arXiv 2404.02936"),
+    "gradnorm": (gradnorm, "Wang et al., arXiv 2402.17012"),
+}
+"""Name → score of a row and where it is from. Attacks that look at one model; the reference attack needs two."""
+
+
+def attack(key: str, name: str, forget: str = "forget", holdout: str = "holdout") -> Metric:
+    """The area under the ROC curve of one of :data:`ATTACKS`."""
+    score, source = ATTACKS[name]
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        return _separation(
+            {name: [score(e) for e in table.answers(name)] for name in (forget, holdout)}, forget, holdout
+        )
+
+    what = "gradnorm" if name == "gradnorm" else ANSWER
+    needs = (f"{forget}.{what}", f"{holdout}.{what}")
+    return _metric(key, compute, score=(score.__doc__ or "").rstrip("."), source=source, needs=needs)
+
+
+def reference_attack(key: str, forget: str = "forget", holdout: str = "holdout") -> Metric:
+    """Loss, minus the loss under the retain model: what training on the row itself has changed."""
+
+    def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
+        if retain is None:
+            raise Missing(NO_RETAIN_MODEL)
+        scores = {
+            name: [
+                _beyond_rounding(own.loss - other.loss)
+                for own, other in zip(table.answers(name), retain.answers(name), strict=True)
+            ]
+            for name in (forget, holdout)
+        }
+        return _separation(scores, forget, holdout)
+
+    needs = (f"{forget}.answer", f"{holdout}.answer")
+    definition = "Mean cross-entropy minus that under the retain model"
+    source = "Carlini et al., arXiv 2012.07805"
+    return _metric(key, compute, score=definition, source=source, needs=needs, retain_needs=needs)
+
+
+def privacy_leakage(key: str, forget: str = "forget", holdout: str = "holdout") -> Metric:
+    """How much more (negative) or less (positive) min-k recognises forget rows than it does on the retain model."""
+
+    def auc(table: ScoreTable) -> float:
+        return _separation(
+            {name: [min_k(e) for e in table.answers(name)] for name in (forget, holdout)}, forget, holdout
+        ).value
+
+    def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
+        expected = 1 - (0.5 if retain is None else auc(retain))
+        note = "" if retain else "without a retain model, its AUC was taken to be 0.5"
+        return Measured(((1 - auc(table)) - expected) / (expected + FAR_FROM_ZERO) * 100, note=note)
+
+    needs = (f"{forget}.answer", f"{holdout}.answer")
+    return Metric(
+        key,
+        compute,
+        needs=needs,
+        retain_needs=needs,
+        definition="((1 - AUC) - (1 - AUC of the retain model)) / (1 - AUC of the retain model) x 100, AUC of the "
+        "min-k attack; below 0 the forget rows are still recognised, above 0 they stand out as unusually improbable",
+        range="-100 upwards, in percent",
+        better="0",
+        source=f"{MUSE}, section 3.3, with the AUC of {OPEN_UNLEARNING}",
+    )
+
+
+def _metric(
+    key: str,
+    compute: Compute,
+    *,
+    score: str,
+    source: str,
+    needs: tuple[str, ...],
+    retain_needs: tuple[str, ...] = (),
+) -> Metric:
+    return Metric(
+        key,
+        compute,
+        needs=needs,
+        retain_needs=retain_needs,
+        definition=f"Area under the ROC curve for telling forget from holdout rows by: {score[0].lower()}{score[1:]}",
+        range="0 to 1; 1 if every forget row is recognised as a member",
+        better="0.5, or the retain model's",
+        source=source,
+    )
+
+
+def _beyond_rounding(difference: float) -> float:
+    return 0.0 if abs(difference) < ROUNDING else difference
+
+
+def _separation(scores: dict[str, list[float]], forget: str, holdout: str) -> Measured:
+    rows = {name: finite(name, values) for name, values in scores.items()}
+    return Measured(_auc(rows[holdout], rows[forget]), rows)
+
+
+def _auc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
+    """Probability that a positive scores above a negative, ties counted half: the Mann-Whitney U by its maximum."""
+    return float(stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))

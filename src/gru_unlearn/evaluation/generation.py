@@ -1,0 +1,143 @@
+"""Greedy continuation of prompts, with a key-value cache and without rows that are already done."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gru_unlearn.data import Encoder
+from gru_unlearn.evaluation.plan import Task
+from gru_unlearn.evaluation.table import Entry
+from gru_unlearn.objectives.token_logps import _head_only_at
+
+
+def continue_prompts(
+    model: nn.Module, encoder: Encoder, tasks: Sequence[Task], entries: Mapping[int, Entry], batch_size: int
+) -> Iterator[tuple[list[int], str]]:
+    """Continue every distinct prompt of the tasks that want it, once.
+
+    Where the scored answers tell how the greedy continuation begins, it goes on from there.
+
+    Yields:
+        The indices of the tasks with a prompt, and its continuation.
+    """
+    asking: dict[tuple[int, ...], list[int]] = {}
+    for number, task in enumerate(tasks):
+        if task.max_new_tokens:
+            asking.setdefault(tuple(encoder.prompt_ids(task.record)), []).append(number)
+    limits = {prompt: max(tasks[number].max_new_tokens for number in numbers) for prompt, numbers in asking.items()}
+    pad = encoder.tokenizer.pad_token_id
+    known, stop = _known_starts(tasks, entries), _stop_tokens(model, encoder)
+    tokens = {prompt: _until(stop, known.get(prompt, []))[: limits[prompt]] for prompt in asking}
+    pending = sorted(asking, key=lambda prompt: -len(prompt) - len(tokens[prompt]))
+    while pending:
+        ended = {p for p in pending if len(tokens[p]) == limits[p] or stop.intersection(tokens[p][-1:])}
+        yield from ((asking[p], _decoded(tokens[p], encoder)) for p in ended)
+        pending = [p for p in pending if p not in ended]
+        batch, pending = pending[:batch_size], pending[batch_size:]
+        leave = len(batch) // 8 if pending else 0  # a batch's last few go on together with those of the next ones
+        room = [limits[p] - len(tokens[p]) for p in batch]
+        new = generate(model, [[*p, *tokens[p]] for p in batch], room, stop, pad, leave=leave)
+        tokens |= {p: tokens[p] + more for p, more in zip(batch, new, strict=True)}
+        pending += batch
+
+
+def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[tuple[int, ...], list[int]]:
+    """Prompt → the beginning of its greedy continuation, as far as the scores tell.
+
+    Where the most probable tokens are those of a scored answer, that answer is how generation begins.
+    """
+    starts: dict[tuple[int, ...], list[int]] = {}
+    for number, task in enumerate(tasks):
+        hits = entries[number].hits
+        right = len(hits) if hits.all() else int(hits.argmin())
+        if right > len(starts.get(task.prompt, [])):
+            starts[task.prompt] = task.answer[:right]
+    return starts
+
+
+def _decoded(tokens: list[int], encoder: Encoder) -> str:
+    return str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+
+
+def _until(stop: Collection[int], tokens: list[int]) -> list[int]:
+    """The tokens up to and with the first stop token."""
+    return tokens[: next((place for place, token in enumerate(tokens, start=1) if token in stop), None)]
+
+
+def _stop_tokens(model: nn.Module, encoder: Encoder) -> set[int]:
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = configured if isinstance(configured, list) else [configured]
+    return {encoder.tokenizer.eos_token_id, *(token for token in own if token is not None)}
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    stop: Collection[int],
+    pad_token_id: int,
+    *,
+    leave: int = 0,
+) -> list[list[int]]:
+    """The most probable next token, again and again.
+
+    Args:
+        model: causal language model of transformers, in evaluation mode.
+        prompts: one batch of token ids, none empty; padded on the left to the longest.
+        limits: for each prompt, the most tokens to add.
+        stop: end-of-sequence tokens; a continuation ends with the first of them.
+        pad_token_id: any token.
+        leave: return as soon as no more than this many prompts are unfinished.
+
+    Returns:
+        For each prompt the new tokens.
+    """
+    if not prompts:
+        return []
+    device = input_embeddings(model).device
+    ids, mask = _pad_left(prompts, pad_token_id, device)
+    new: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    cache = None
+    while len(alive) > leave:
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        last = torch.zeros(ids.shape, dtype=torch.bool, device=device)
+        last[:, -1] = True
+        with _head_only_at(model, last):
+            output = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        cache = output.past_key_values
+        tokens = output.logits[0].argmax(dim=-1)
+        going = []
+        for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
+            new[row].append(token)
+            if token not in stop and len(new[row]) < limits[row]:
+                going.append(place)
+        if len(going) < len(alive):
+            kept = torch.tensor(going, dtype=torch.long, device=device)
+            alive, tokens, mask = [alive[place] for place in going], tokens[kept], mask[kept]
+            if len(alive) > leave:
+                cache.batch_select_indices(kept)
+        ids = tokens[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    return new
+
+
+def input_embeddings(model: nn.Module) -> Tensor:
+    """The weight that token ids meet first: its device is where inputs belong, its type that of the hidden states."""
+    inner: Any = model
+    while not hasattr(inner, "get_input_embeddings"):
+        inner = inner.module
+    return inner.get_input_embeddings().weight
+
+
+def _pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """``input_ids`` and ``attention_mask``, [B, L]."""
+    length = max(map(len, prompts))
+    ids = torch.tensor([[pad_token_id] * (length - len(p)) + list(p) for p in prompts], device=device)
+    lengths = torch.tensor([len(p) for p in prompts], device=device)
+    return ids, (torch.arange(length, device=device) >= length - lengths[:, None]).long()

@@ -1,0 +1,163 @@
+"""The norm of the gradient that one row would cause: small for rows that a model was trained on (arXiv 2402.17012).
+
+One backward pass per row gives it (:func:`gradient_norm`). For a batch of rows one pass is enough, as long as it keeps
+each layer's inputs x and output gradients d: a row's gradient of a weight is G = dᵀx, and ‖G‖² is the sum of the
+elementwise product of the Gram matrices d dᵀ and x xᵀ (Goodfellow, arXiv 1510.01799). G itself is never formed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gru_unlearn.data import collate
+from gru_unlearn.evaluation.plan import Task
+from gru_unlearn.evaluation.table import Entry
+from gru_unlearn.objectives import IGNORE_INDEX, token_logps
+
+Row = tuple[Sequence[int], slice]
+"""Token ids of prompt and answer, and the answer tokens to take the cross-entropy over."""
+
+
+class Use(NamedTuple):
+    """One call of a module that owns parameters: its first argument and its output, tensors as a rule."""
+
+    module: nn.Module
+    input: Any
+    output: Any
+
+
+def task_gradient_norms(
+    model: nn.Module, tasks: Sequence[Task], entries: Mapping[int, Entry], batch_size: int, pad_token_id: int
+) -> Iterator[tuple[int, float]]:
+    """(index of a task that wants it, its gradient norm). Batches are a quarter of those without a backward pass."""
+    at_once = max(1, batch_size // 4)
+    wanted = [number for number, task in enumerate(tasks) if task.gradnorm]
+    wanted.sort(key=lambda number: len(tasks[number].ids), reverse=True)
+    for i in range(0, len(wanted), at_once):
+        batch = wanted[i : i + at_once]
+        rows = [(tasks[n].ids, slice(tasks[n].start, len(tasks[n].ids) - entries[n].closed)) for n in batch]
+        yield from zip(batch, gradient_norms(model, rows, pad_token_id), strict=True)
+
+
+def gradient_norms(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+    """:func:`gradient_norm` of each row of a batch: in one backward pass where the model's modules allow it."""
+    norms = _batched(model, rows, pad_token_id)
+    return [gradient_norm(model, row) for row in rows] if norms is None else norms
+
+
+def gradient_norm(model: nn.Module, row: Row) -> float:
+    """Mean over the trainable parameter tensors of the 2-norm of the gradient of one answer's mean cross-entropy.
+
+    A tensor used twice (tied embeddings) counts once. Leaves ``.grad`` as it was.
+    """
+    batch = _batch([row], 0, next(model.parameters()).device)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        logps, _ = token_logps(model, **batch)
+        gradients = torch.autograd.grad(-logps.mean(), parameters, allow_unused=True)
+    norms = torch._foreach_norm([gradient for gradient in gradients if gradient is not None])
+    return float(torch.stack([norm.float() for norm in norms]).mean())
+
+
+def _batch(rows: Sequence[Row], pad_token_id: int, device: torch.device) -> dict[str, Tensor]:
+    examples = []
+    for ids, answer in rows:
+        labels = [IGNORE_INDEX] * len(ids)
+        labels[answer] = ids[answer]
+        examples.append({"input_ids": ids, "labels": labels})
+    return {name: value.to(device) for name, value in collate(examples, pad_token_id).items()}
+
+
+def _batched(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[float] | None:
+    """The norms by Gram matrices; None if some module does not keep the rows apart along its first dimension."""
+    batch = _batch(rows, pad_token_id, next(model.parameters()).device)
+    targets = F.pad(batch.pop("labels")[:, 1:], (0, 1), value=IGNORE_INDEX)  # [B, L]
+    with torch.enable_grad(), _recorded(model) as uses:
+        logits: Tensor = model(**batch, use_cache=False).logits
+        losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none").view(targets.shape)
+        loss = (losses.sum(dim=1) / (targets != IGNORE_INDEX).sum(dim=1)).sum()
+    if not all(_keeps_rows_apart(use, len(rows)) for use in uses):
+        return None
+    gradients = torch.autograd.grad(loss, [use.output for use in uses])
+    calls: dict[nn.Parameter, list[tuple[Use, Tensor]]] = {}
+    for use, gradient in zip(uses, gradients, strict=True):
+        for parameter in _own_parameters(use.module):
+            calls.setdefault(parameter, []).append((use, gradient))
+    if {id(parameter) for parameter in model.parameters() if parameter.requires_grad} > set(map(id, calls)):
+        return None  # parameters that no recorded module owns
+    norms = [_row_norms(parameter, its_calls) for parameter, its_calls in calls.items()]
+    return torch.stack(norms).mean(dim=0).tolist()
+
+
+@contextmanager
+def _recorded(model: nn.Module) -> Iterator[list[Use]]:
+    """Inside, calls of modules with trainable parameters of their own are noted in the list."""
+    uses: list[Use] = []
+
+    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        uses.append(Use(module, args[0].detach() if args else None, output))
+
+    hooks = [module.register_forward_hook(record) for module in model.modules() if _own_parameters(module)]
+    try:
+        yield uses
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+
+
+def _keeps_rows_apart(use: Use, rows: int) -> bool:
+    return all(
+        isinstance(value, Tensor) and value.dim() > 1 and len(value) == rows for value in (use.input, use.output)
+    )
+
+
+def _row_norms(parameter: nn.Parameter, calls: Sequence[tuple[Use, Tensor]]) -> Tensor:
+    """2-norm of the parameter's gradient in each row, [B], float32."""
+    factors = [_factors(use, gradient, parameter) for use, gradient in calls]
+    known = [factor for factor in factors if factor is not None]
+    if len(known) == len(factors):
+        squares = sum((_gram(a, b) * _gram(c, d)).sum(dim=(1, 2)) for (a, c), (b, d) in product(known, known))
+        return torch.as_tensor(squares).clamp(min=0).sqrt()
+    by_row = [sum(_row_gradient(use, d, parameter, row) for use, d in calls) for row in range(len(calls[0][1]))]
+    return torch.stack([torch.as_tensor(gradient).float().norm() for gradient in by_row])
+
+
+def _factors(use: Use, gradient: Tensor, parameter: nn.Parameter) -> tuple[Tensor, Tensor] | None:
+    """A [B, T, out] and C [B, T, in] with AᵀC the row's gradient of a weight [out, in]; None if it is no such weight.
+
+    An embedding maps one-hot vectors; its A is given by their indices, [B, T].
+    """
+    if type(use.module) is nn.Linear and parameter is use.module.weight:
+        return gradient.float(), use.input.float()
+    if type(use.module) is nn.Embedding:
+        counts = use.input != use.module.padding_idx if use.module.padding_idx is not None else True
+        return use.input, gradient.float() * torch.as_tensor(counts, device=gradient.device)[..., None]
+    return None
+
+
+def _gram(a: Tensor, b: Tensor) -> Tensor:
+    """All inner products within a row, [B, T, S], of vectors [B, T, n] and [B, S, n], or of indices of one-hot ones."""
+    if a.is_floating_point() and b.is_floating_point():
+        return a @ b.mT
+    if a.is_floating_point():
+        return _gram(b, a).mT
+    if b.is_floating_point():
+        return b.mT.gather(1, a[..., None].expand(-1, -1, b.shape[1]))
+    return (a[:, :, None] == b[:, None, :]).float()
+
+
+def _row_gradient(use: Use, gradient: Tensor, parameter: nn.Parameter, row: int) -> Tensor:
+    """The gradient of any parameter in one row, by running its module once more."""
+    one = slice(row, row + 1)
+    with torch.enable_grad():
+        output: Tensor = use.module(use.input[one])
+    return torch.autograd.grad(output, parameter, gradient[one])[0]

@@ -1,0 +1,281 @@
+"""Metrics of probability, text overlap and memorization: factories that make a :class:`Metric` for a set of rows.
+
+Formulas follow OpenUnlearning (arXiv 2506.12618), so that numbers compare with published ones.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from gru_unlearn.evaluation.measure import Measured, Metric
+from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
+
+TOFU = "Maini et al., TOFU, arXiv 2401.06121"
+MUSE = "Shi et al., MUSE, arXiv 2407.06460"
+OPEN_UNLEARNING = "Dorna et al., OpenUnlearning, arXiv 2506.12618"
+
+FAR_FROM_ZERO = 1e-10
+"""Added to denominators, as the published code does."""
+
+NO_RETAIN_MODEL = "needs the scores of a retain model (one trained without the forget set)"
+
+_ROLE_IN_WORDS = {ANSWER: "the answer", PARAPHRASE: "the paraphrased answer", WRONG: "the wrong answers"}
+
+
+def probability(key: str, set_name: str, role: str = ANSWER, better: str = "higher") -> Metric:
+    """Probability of an answer per token: the geometric mean, so that length does not count."""
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        return Measured.mean(set_name, [_mean_prob(entries) for entries in table.all_answers(set_name, role)])
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.{role}",),
+        definition=f"Mean over the {set_name} rows of exp(-mean cross-entropy of {_ROLE_IN_WORDS[role]} given the "
+        "question), end-of-sequence included"
+        + ("; within a row the mean over its wrong answers" if role == WRONG else ""),
+        range="0 to 1",
+        better=better,
+        source=f"{TOFU}, section 2.2.2",
+    )
+
+
+def normalised_probability(key: str, set_name: str, better: str = "higher") -> Metric:
+    """Probability of the answer among the answer and the wrong ones."""
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        right = np.array([_prob(entry) for entry in table.answers(set_name)])
+        wrong = np.array([sum(map(_prob, entries)) for entries in table.all_answers(set_name, WRONG)])
+        return Measured.mean(set_name, right / (right + wrong + FAR_FROM_ZERO))
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.answer", f"{set_name}.wrong"),
+        definition=f"Mean over the {set_name} rows of P(answer) / (P(answer) + sum of P(wrong answers)), where P is "
+        "exp(-mean cross-entropy)",
+        range="0 to 1",
+        better=better,
+        source=f"{TOFU}, section 2.2.2",
+    )
+
+
+def rouge(
+    key: str, set_name: str, role: str = ANSWER, *, better: str = "higher", part: str = "recall", source: str = TOFU
+) -> Metric:
+    """ROUGE-L between what the model says and an answer; ``part`` is recall, precision or fmeasure."""
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        texts = table.generations(set_name)
+        answers = table.all_answers(set_name, role)
+        return Measured.mean(
+            set_name,
+            [
+                float(np.mean([getattr(_rouge_l(entry.answer, text), part) for entry in entries]))
+                for text, entries in zip(texts, answers, strict=True)
+            ],
+        )
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.generation", f"{set_name}.{role}"),
+        definition=f"Mean over the {set_name} rows of ROUGE-L {part} (stemmed) of the greedy generation against "
+        f"{_ROLE_IN_WORDS[role]}",
+        range="0 to 1",
+        better=better,
+        source=source,
+    )
+
+
+def truth_ratio(key: str, set_name: str, *, correct: str = PARAPHRASE, forget: bool = False) -> Metric:
+    """How probable wrong answers are beside the correct one.
+
+    Args:
+        key, set_name: of the metric and of its rows.
+        correct: the role that stands for the truth: ``paraphrase``, or ``answer`` where rows have no paraphrase.
+        forget: aggregate by closeness to 1 (after forgetting, right and wrong should look alike) instead of by 1 - t.
+    """
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        return Measured.mean(set_name, _truth_ratios(table, set_name, correct), _closeness_to_1 if forget else _below_1)
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.{correct}", f"{set_name}.wrong"),
+        definition=f"t = exp(-mean over the wrong answers of their mean cross-entropy) / P({correct}) per {set_name} "
+        "row; " + ("mean of min(t, 1/t)" if forget else "mean of max(0, 1 - t)"),
+        range="0 to 1",
+        better="close to the retain model's" if forget else "higher",
+        source=f"{TOFU}, section 2.2.2, aggregated as in {OPEN_UNLEARNING}",
+    )
+
+
+def forget_quality(key: str, set_name: str = "forget") -> Metric:
+    """Can the model's truth ratios be told from those of a model that never saw the forget set?"""
+
+    def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
+        if retain is None:
+            raise Missing(NO_RETAIN_MODEL)
+        ratios = [_finite_ratios(scores, set_name) for scores in (table, retain)]
+        return Measured(float(stats.ks_2samp(*ratios).pvalue))
+
+    needs = (f"{set_name}.paraphrase", f"{set_name}.wrong")
+    return Metric(
+        key,
+        compute,
+        needs=needs,
+        retain_needs=needs,
+        definition="p-value of the two-sample Kolmogorov-Smirnov test between the truth ratios of the forget rows "
+        "under this model and under the retain model",
+        range="0 to 1",
+        better="higher",
+        source=f"{TOFU}, section 2.2.3",
+    )
+
+
+def harmonic_mean(key: str, components: Sequence[Metric], source: str = f"{TOFU}, section 2.2.2") -> Metric:
+    """Model utility: the harmonic mean of other metrics; 0 as soon as one of them is."""
+
+    def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
+        values = {}
+        for component in components:
+            try:
+                values[component.key] = component.compute(table, retain).value
+            except Missing as reason:
+                raise Missing(f"its component {component.key} is missing: {reason}") from None
+        zeros = [name for name, value in values.items() if value == 0]
+        if zeros:
+            return Measured(0.0, note=f"0 because {', '.join(zeros)} {'is' if len(zeros) == 1 else 'are'} 0")
+        return Measured(float(stats.hmean(list(values.values()))))
+
+    return Metric(
+        key,
+        compute,
+        needs=tuple(sorted({need for component in components for need in component.needs})),
+        retain_needs=tuple(sorted({need for component in components for need in component.retain_needs})),
+        definition=f"Harmonic mean of {', '.join(component.key for component in components)}; 0 if one of them is 0",
+        range="0 to 1",
+        better="higher",
+        source=source,
+    )
+
+
+def exact_memorization(key: str, set_name: str, better: str = "lower") -> Metric:
+    """Share of the answer's tokens that the model would have picked itself."""
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        return Measured.mean(set_name, [_share(entry.hits[entry.text], entry) for entry in table.answers(set_name)])
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.answer",),
+        definition=f"Mean over the {set_name} rows of the share of answer tokens (without end-of-sequence) that are "
+        "the most probable token given the question and the true answer so far",
+        range="0 to 1",
+        better=better,
+        source="Tirumala et al., arXiv 2205.10770",
+    )
+
+
+def extraction_strength(key: str, set_name: str, better: str = "lower") -> Metric:
+    """How little of an answer one must give away for the model to complete it."""
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        return Measured.mean(set_name, [_extractable(entry) for entry in table.answers(set_name)])
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.answer",),
+        definition=f"Mean over the {set_name} rows of 1 - k/n: n answer tokens (without end-of-sequence), k the "
+        "smallest number of leading tokens after which the model picks every remaining token rightly, at most n - 1",
+        range="0 to 1",
+        better=better,
+        source="Carlini et al., arXiv 2012.07805; Wang et al., arXiv 2502.19301",
+    )
+
+
+def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
+    """Share of questions that the model answers word for word."""
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        pairs = zip(table.generations(set_name), table.answers(set_name), strict=True)
+        return Measured.mean(set_name, [float(text == entry.answer.strip()) for text, entry in pairs])
+
+    return Metric(
+        key,
+        compute,
+        needs=(f"{set_name}.generation", f"{set_name}.answer"),
+        definition=f"Share of the {set_name} rows whose greedy generation equals the answer",
+        range="0 to 1",
+        better=better,
+        source="this package",
+    )
+
+
+def _prob(entry: Entry) -> float:
+    return float(np.exp(-entry.loss))
+
+
+def _mean_prob(entries: Sequence[Entry]) -> float:
+    return float(np.mean([_prob(entry) for entry in entries]))
+
+
+def _truth_ratios(table: ScoreTable, set_name: str, correct: str) -> list[float]:
+    rights = table.answers(set_name, correct)
+    wrongs = table.all_answers(set_name, WRONG)
+    return [
+        float(np.exp(-np.mean([entry.loss for entry in wrong]))) / (_prob(right) + FAR_FROM_ZERO)
+        for right, wrong in zip(rights, wrongs, strict=True)
+    ]
+
+
+def _finite_ratios(table: ScoreTable, set_name: str) -> npt.NDArray[np.float64]:
+    return Measured.mean(set_name, _truth_ratios(table, set_name, PARAPHRASE)).rows[set_name]
+
+
+def _closeness_to_1(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.minimum(ratios, 1 / (ratios + FAR_FROM_ZERO))
+
+
+def _below_1(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.maximum(0, 1 - ratios)
+
+
+def _share(hits: npt.NDArray[np.bool_], entry: Entry) -> float:
+    """Share of hits; NaN, which names the row, where the scores themselves are NaN or there is no token."""
+    return float(hits.mean()) if len(hits) and np.isfinite(entry.logps).all() else float("nan")
+
+
+def _extractable(entry: Entry) -> float:
+    """1 - k/n; the published code tries k up to n - 1 and stays there, so nothing scores below 1/n."""
+    hits = entry.hits[entry.text]
+    misses = np.flatnonzero(~hits)
+    k = min(misses[-1] + 1, len(hits) - 1) if len(misses) else 0
+    return 1 - k / len(hits) if np.isfinite(_share(hits, entry)) else float("nan")
+
+
+@lru_cache(maxsize=100_000)
+def _rouge_l(answer: str, generation: str) -> Any:
+    """``recall``, ``precision`` and ``fmeasure``. Remembered, because utility asks again for what ROUGE asked."""
+    return _rouge_scorer()(answer, generation)["rougeL"]
+
+
+@cache
+def _rouge_scorer() -> Callable[[str, str], Any]:
+    """The scorer of rouge-score with its stemmer, which remembers words: texts about one thing repeat them."""
+    from nltk.stem.porter import PorterStemmer  # noqa: PLC0415 - slow to import
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415
+    from rouge_score.tokenize import tokenize  # noqa: PLC0415
+
+    stemmer = SimpleNamespace(stem=lru_cache(maxsize=100_000)(PorterStemmer().stem))
+    return RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=lambda text: tokenize(text, stemmer))).score

@@ -1,0 +1,53 @@
+"""What a suite is: named sets of rows, and the metrics to read off their scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gru_unlearn.data import Record, Turn
+from gru_unlearn.evaluation.measure import Metric
+from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row: a record with its answer, and other answers to the same prompt where the row has them."""
+
+    record: Record
+    paraphrase: str | None = None
+    wrong: tuple[str, ...] = ()
+
+    def answers(self) -> Iterator[tuple[str, int, Record]]:
+        """(role, number, the record with that answer), as in :class:`gru_unlearn.evaluation.table.Use`."""
+        yield ANSWER, 0, self.record
+        if self.paraphrase is not None:
+            yield PARAPHRASE, 0, _answered(self.record, self.paraphrase)
+        for number, text in enumerate(self.wrong):
+            yield WRONG, number, _answered(self.record, text)
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """Rows that metrics know by one name."""
+
+    items: Sequence[Item]
+    max_new_tokens: int = 200
+    """longest generation"""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Which rows are scored and which metrics read off them. Make a smaller or larger one with ``replace``."""
+
+    name: str
+    sets: Mapping[str, RowSet]
+    metrics: Sequence[Metric]
+    impossible: Mapping[str, str] = field(default_factory=dict)
+    """metrics that these rows do not allow → the reason"""
+
+    def needs(self, retain_model: bool = False) -> frozenset[str]:
+        """All that the metrics need of the model's scores, or of the retain model's."""
+        return frozenset(n for m in self.metrics for n in (m.retain_needs if retain_model else m.needs))
+
+
+def _answered(record: Record, answer: str) -> Record:
+    return replace(record, turns=(*record.turns[:-1], Turn("assistant", answer)))

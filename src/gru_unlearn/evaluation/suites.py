@@ -1,0 +1,240 @@
+"""The suites: which rows make which set, and which metrics are read off them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gru_unlearn.data import Record, read_rows, to_record
+from gru_unlearn.data.records import find_in_folder
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.attacks import ATTACKS, attack, privacy_leakage, reference_attack
+from gru_unlearn.evaluation.measure import Metric
+from gru_unlearn.evaluation.metrics import (
+    exact_answers,
+    exact_memorization,
+    extraction_strength,
+    forget_quality,
+    harmonic_mean,
+    normalised_probability,
+    probability,
+    rouge,
+    truth_ratio,
+)
+from gru_unlearn.evaluation.rows import Item, RowSet, Suite
+from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, name_rows
+
+AS_RETAIN = "close to the retain model's"
+
+
+def tofu(data: str, forget_split: str, holdout_split: str | None = None) -> Suite:
+    """The TOFU benchmark (Maini et al., arXiv 2401.06121) with the metrics of OpenUnlearning (arXiv 2506.12618).
+
+    Args:
+        data: folder with the benchmark's files, or its name on the hub (``locuslab/TOFU``). Read are
+            ``FORGET_SPLIT_perturbed`` (where a folder lacks it, ``FORGET_SPLIT``, with fewer metrics),
+            ``retain_perturbed``, ``real_authors_perturbed``, ``world_facts_perturbed`` and the holdout split.
+        forget_split: ``forget01``, ``forget05`` or ``forget10``.
+        holdout_split: rows that no model saw, for membership inference.
+
+    Raises:
+        UserError: files are missing or cannot be read.
+    """
+    files = {
+        "forget": _perturbed_or_plain(data, forget_split),
+        "retain": "retain_perturbed",
+        "ra": "real_authors_perturbed",
+        "wf": "world_facts_perturbed",
+    }
+    if holdout_split:
+        files["holdout"] = holdout_split
+    return only_possible(Suite("tofu", read_sets(data, files), tofu_metrics()))
+
+
+def tofu_metrics() -> tuple[Metric, ...]:
+    """TOFU's metrics on the sets forget, retain, ra (real authors), wf (world facts) and holdout."""
+    utility = [
+        probability("retain_Q_A_Prob", "retain"),
+        rouge("retain_Q_A_ROUGE", "retain"),
+        truth_ratio("retain_Truth_Ratio", "retain"),
+    ]
+    for general in ("ra", "wf"):
+        utility += [
+            normalised_probability(f"{general}_Q_A_Prob_normalised", general),
+            rouge(f"{general}_Q_A_ROUGE", general),
+            truth_ratio(f"{general}_Truth_Ratio", general, correct=ANSWER),
+        ]
+    return (
+        *forget_metrics(),
+        harmonic_mean("model_utility", utility),
+        *utility,
+        probability("ra_Q_A_Prob", "ra"),
+        probability("wf_Q_A_Prob", "wf"),
+        *attack_metrics(),
+    )
+
+
+def forget_metrics() -> tuple[Metric, ...]:
+    """What is measured of a forget set with paraphrased and wrong answers."""
+    return (
+        exact_memorization("exact_memorization", "forget"),
+        extraction_strength("extraction_strength", "forget"),
+        probability("forget_Q_A_Prob", "forget", better="lower"),
+        rouge("forget_Q_A_ROUGE", "forget", better="lower"),
+        probability("forget_Q_A_PARA_Prob", "forget", PARAPHRASE, better="lower"),
+        rouge("forget_Q_A_PARA_ROUGE", "forget", PARAPHRASE, better="lower"),
+        probability("forget_Q_A_PERT_Prob", "forget", WRONG, better=AS_RETAIN),
+        rouge("forget_Q_A_PERT_ROUGE", "forget", WRONG, better=AS_RETAIN),
+        truth_ratio("forget_truth_ratio", "forget", forget=True),
+        forget_quality("forget_quality"),
+    )
+
+
+def attack_metrics() -> tuple[Metric, ...]:
+    """Membership inference on the sets forget and holdout."""
+    attacks = (attack(f"mia_{name}", name) for name in ATTACKS)
+    return *attacks, reference_attack("mia_reference"), privacy_leakage("privleak")
+
+
+def builtin(data: str = "builtin") -> Suite:
+    """The built-in benchmark of invented people.
+
+    ``data`` is where the sets forget, retain, held_out and general are read from: the package itself (``builtin``) or
+    a folder with files of these names.
+
+    Utility is that of TOFU, with ``held_out`` (people whom the model knows and no run uses as constraint data) and
+    ``general`` (facts that are not about people) in the places of real authors and world facts.
+
+    Raises:
+        UserError: files are missing or cannot be read.
+    """
+    names = ("forget", "retain", "held_out", "general")
+    return only_possible(Suite("builtin", read_sets(data, dict(zip(names, names, strict=True))), builtin_metrics()))
+
+
+def builtin_metrics() -> tuple[Metric, ...]:
+    """The metrics of the built-in benchmark."""
+    utility: list[Metric] = []
+    for name in ("retain", "held_out"):
+        utility += [probability(f"{name}_Q_A_Prob", name), *_rouge_and_truth(name)]
+    utility += [normalised_probability("general_Q_A_Prob_normalised", "general"), *_rouge_and_truth("general")]
+    return (
+        *forget_metrics(),
+        exact_answers("forget_exact_answers", "forget", better="lower"),
+        harmonic_mean("model_utility", utility),
+        *utility,
+        probability("general_Q_A_Prob", "general"),
+        exact_answers("retain_exact_answers", "retain"),
+        exact_answers("held_out_exact_answers", "held_out"),
+    )
+
+
+def own(forget: Sequence[Record], retain: Sequence[Record] = (), holdout: Sequence[Record] = ()) -> Suite:
+    """Rows of your own: everything that their fields allow, and the reason for everything that they do not.
+
+    ``paraphrased_answer`` (text) and ``perturbed_answer`` (a list of wrong answers) open TOFU's further metrics; rows
+    like the forget rows that no model saw (``holdout``) open membership inference. Utility is the harmonic mean of
+    what the retain rows allow.
+
+    Raises:
+        UserError: a field has the wrong type.
+    """
+    records = {"forget": forget, "retain": retain, "holdout": holdout}
+    sets = {name: RowSet(_items(rows, name)) for name, rows in records.items() if rows}
+    utility = [probability("retain_Q_A_Prob", "retain"), *_rouge_and_truth("retain")]
+    allowed = [metric for metric in utility if not why_not(metric, sets)]
+    metrics = (
+        *forget_metrics(),
+        exact_answers("forget_exact_answers", "forget", better="lower"),
+        harmonic_mean("model_utility", allowed or utility),
+        *utility,
+        exact_answers("retain_exact_answers", "retain"),
+        *attack_metrics(),
+    )
+    return only_possible(Suite("own", sets, metrics))
+
+
+def _rouge_and_truth(name: str) -> tuple[Metric, Metric]:
+    return rouge(f"{name}_Q_A_ROUGE", name), truth_ratio(f"{name}_Truth_Ratio", name)
+
+
+def only_possible(suite: Suite) -> Suite:
+    """The suite without the metrics that its rows do not allow; these move to ``impossible``, with the reason."""
+    reasons = {metric.key: why_not(metric, suite.sets) for metric in suite.metrics}
+    return replace(
+        suite,
+        metrics=tuple(metric for metric in suite.metrics if not reasons[metric.key]),
+        impossible={**suite.impossible, **{key: reason for key, reason in reasons.items() if reason}},
+    )
+
+
+def why_not(metric: Metric, sets: Mapping[str, RowSet]) -> str:
+    """Why these rows do not allow a metric; empty if they do."""
+    for need in metric.needs:
+        name, _, what = need.rpartition(".")
+        if name not in sets:
+            return f"needs a {name} set"
+        lacking = [row for row, item in enumerate(sets[name].items) if not _offers(item, what)]
+        if lacking:
+            return f"needs {_NEEDED[what]} in every {name} row; none in {name_rows(lacking)} of {len(sets[name].items)}"
+    return ""
+
+
+_NEEDED = {
+    "paraphrase": "a paraphrased_answer",
+    "wrong": "a perturbed_answer (a list of wrong answers)",
+    "generation": "a question to answer",
+}
+
+
+def _offers(item: Item, what: str) -> bool:
+    return {
+        "paraphrase": item.paraphrase is not None,
+        "wrong": bool(item.wrong),
+        "generation": bool(item.record.turns),
+    }.get(what, True)
+
+
+def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:
+    """Set name → its rows, read from ``DATA:FILE``.
+
+    Raises:
+        UserError: a file is missing, empty or cannot be read, or a field has the wrong type.
+    """
+    sets = {}
+    for name, file in files.items():
+        source = f"{data}:{file}"
+        records = [to_record(row, f"{source}, row {number}") for number, row in enumerate(read_rows(source), start=1)]
+        if not records:
+            raise UserError(f"{source}: no rows")
+        sets[name] = RowSet(_items(records, source))
+    return sets
+
+
+def _items(records: Iterable[Record], where: str) -> list[Item]:
+    return [_item(record, f"{where}, row {number}") for number, record in enumerate(records, start=1)]
+
+
+def _item(record: Record, where: str) -> Item:
+    """A record with the further answers that its row has."""
+    if not record.turns:
+        return Item(record)
+    paraphrase = record.row.get("paraphrased_answer")
+    wrong = record.row.get("perturbed_answer") or []
+    texts = [*([] if paraphrase is None else [paraphrase]), *(wrong if isinstance(wrong, list) else [wrong])]
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(
+                f"{where}: paraphrased_answer must be text and perturbed_answer a list of texts, none empty"
+            )
+    return Item(record, paraphrase, tuple(wrong) if isinstance(wrong, list) else (wrong,))
+
+
+def _perturbed_or_plain(data: str, split: str) -> str:
+    """The file of a split with its further answers, or without them where a folder has only that one."""
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        return f"{split}_perturbed"
+    try:
+        return find_in_folder(folder, f"{split}_perturbed").stem
+    except UserError:
+        return find_in_folder(folder, split).stem

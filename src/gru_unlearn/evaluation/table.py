@@ -1,0 +1,174 @@
+"""The score table: what one scoring pass knows about a model's answers. Every metric is a function of it.
+
+No torch here or in the metrics: a table read back from its Parquet file is all that a metric needs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gru_unlearn.errors import UserError
+
+Floats = npt.NDArray[np.float32]
+
+ANSWER, PARAPHRASE, WRONG = ROLES = ("answer", "paraphrase", "wrong")
+"""What an answer is to its row: the row's own answer, the same in other words, or a wrong one."""
+
+
+class Missing(Exception):
+    """A metric cannot be computed from these tables; the message says what is missing."""
+
+
+class Use(NamedTuple):
+    """Where a scored answer stands: the ``number``-th answer of its ``role`` in a ``row`` (from 0) of a ``set``."""
+
+    set: str
+    row: int
+    role: str = ANSWER
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Entry:
+    """One distinct (prompt, answer) under one model. n is the number of answer tokens, with end-of-sequence.
+
+    Log-probabilities are natural logarithms, in float32.
+    """
+
+    prompt: str
+    answer: str
+    logps: Floats
+    """[n], log-probability of each answer token given the prompt and the answer tokens before it"""
+    hits: npt.NDArray[np.bool_]
+    """[n], whether the token is the model's most probable one there"""
+    mu: Floats
+    """[n], mean of the log-probability over the vocabulary, under the model's own distribution at that position"""
+    sigma: Floats
+    """[n], standard deviation of the same"""
+    closed: bool = True
+    """whether the last token is end-of-sequence; False where the length limit cut the answer"""
+    gradnorm: float | None = None
+    """mean over the parameter tensors of the 2-norm of the gradient of the answer's mean cross-entropy, without
+    end-of-sequence"""
+    generation: str | None = None
+    """greedy continuation of the prompt; None where no metric asked for it"""
+    uses: list[Use] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy over all answer tokens, in nats."""
+        return -float(self.logps.mean(dtype=np.float64))
+
+    @property
+    def text(self) -> slice:
+        """The answer's tokens without end-of-sequence."""
+        return slice(0, len(self.logps) - 1) if self.closed else slice(None)
+
+
+@dataclass
+class ScoreTable:
+    """All scores of one model. ``settings`` says how they were made (see :func:`gru_unlearn.evaluation.cache_key`)."""
+
+    entries: list[Entry]
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _index(self) -> dict[str, dict[int, dict[tuple[str, int], Entry]]]:
+        index: dict[str, dict[int, dict[tuple[str, int], Entry]]] = {}
+        for entry in self.entries:
+            for use in entry.uses:
+                index.setdefault(use.set, {}).setdefault(use.row, {})[use.role, use.number] = entry
+        return index
+
+    @property
+    def sets(self) -> dict[str, int]:
+        """Names of the scored sets, with their numbers of rows."""
+        return {name: len(rows) for name, rows in self._index.items()}
+
+    def answers(self, set_name: str, role: str = ANSWER) -> list[Entry]:
+        """The first answer of a role in each row of a set, in the order of the rows.
+
+        Raises:
+            Missing: no such set here, or rows without an answer of that role (named, counted from 1).
+        """
+        return [entries[0] for entries in self.all_answers(set_name, role)]
+
+    def all_answers(self, set_name: str, role: str) -> list[list[Entry]]:
+        """All answers of a role in each row of a set, in the order of the rows. Raises as :meth:`answers`."""
+        rows = self._index.get(set_name)
+        if not rows:
+            raise Missing(f"no rows of the set {set_name!r} were scored")
+        found = [[rows[row][key] for key in sorted(rows[row]) if key[0] == role] for row in sorted(rows)]
+        lacking = [row for row, entries in zip(sorted(rows), found, strict=True) if not entries]
+        if lacking:
+            raise Missing(f"{set_name}: no {role} answer scored in {name_rows(lacking)}")
+        return found
+
+    def generations(self, set_name: str) -> list[str]:
+        """The greedy continuation of each row's prompt.
+
+        Raises:
+            Missing: nothing was generated for some rows.
+        """
+        texts = [entry.generation for entry in self.answers(set_name)]
+        lacking = [row for row, text in enumerate(texts) if text is None]
+        if lacking:
+            raise Missing(f"{set_name}: nothing was generated for {name_rows(lacking)}")
+        return [text for text in texts if text is not None]
+
+    def save(self, path: str | Path) -> None:
+        """Write one Parquet file, one row per entry, lists in float32; ``settings`` become the file's metadata."""
+        columns = {name: [getattr(entry, name) for entry in self.entries] for name in _SCHEMA.names if name != "uses"}
+        uses = [[use._asdict() for use in entry.uses] for entry in self.entries]
+        table = pa.table({**columns, "uses": uses}, schema=_SCHEMA)
+        pq.write_table(table.replace_schema_metadata(dict(self.settings)), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ScoreTable":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UserError: not a readable score table.
+        """
+        try:
+            table = pq.read_table(path)
+            rows = table.select(_SCHEMA.names).cast(_SCHEMA).to_pylist()
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise UserError(f"{path} is not a score table: {str(error).splitlines()[0]}") from None
+        settings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        return cls([_entry(row) for row in rows], settings)
+
+
+_SCHEMA = pa.schema(
+    {
+        "prompt": pa.string(),
+        "answer": pa.string(),
+        "logps": pa.list_(pa.float32()),
+        "hits": pa.list_(pa.bool_()),
+        "mu": pa.list_(pa.float32()),
+        "sigma": pa.list_(pa.float32()),
+        "closed": pa.bool_(),
+        "gradnorm": pa.float64(),
+        "generation": pa.string(),
+        "uses": pa.list_(pa.struct({"set": pa.string(), "row": pa.int32(), "role": pa.string(), "number": pa.int32()})),
+    }
+)
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    lists = {name: np.asarray(row[name], dtype=np.float32) for name in ("logps", "mu", "sigma")}
+    uses = [Use(**use) for use in row["uses"]]
+    return Entry(**{**row, **lists, "hits": np.asarray(row["hits"], dtype=bool), "uses": uses})
+
+
+def name_rows(rows: list[int], shown: int = 5) -> str:
+    """``[0, 4]`` → ``"rows 1, 5"``: for messages, counted from 1 and cut after a few."""
+    rest = f" and {len(rows) - shown} more" if len(rows) > shown else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row + 1) for row in rows[:shown])}{rest}"
