@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-import tiny
 import yaml
 from safetensors.torch import load_file
 
+import tiny
 from gru_unlearn.cli.main import main
 
 FAST = [
@@ -99,7 +99,9 @@ def test_retain_model_gives_the_mark_and_rmf(gru, world):
 
 
 def test_lora_from_flags(gru, world):
-    code, _, err = gru("unlearn", *inputs(world), *FAST, "--use-peft", "--lora-r", "2", "--lora-target-modules", "q_proj,v_proj")
+    code, _, err = gru(
+        "unlearn", *inputs(world), *FAST, "--use-peft", "--lora-r", "2", "--lora-target-modules", "q_proj,v_proj"
+    )
     assert code == 0, err
     assert (world / "run" / "model" / "adapter_model.safetensors").is_file()
 
@@ -122,24 +124,42 @@ def bad(world, name, content):
 BAD_INPUT = {
     "missing file": (lambda w: inputs(w, forget=w / "nowhere.jsonl"), "nowhere.jsonl: no such file"),
     "broken json": (lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"question"')), "b.jsonl, line 1: not valid JSON"),
-    "field missing": (lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"q": 1}')), "row 1 has the fields q; it needs question"),
+    "field missing": (
+        lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"q": 1}')),
+        "row 1 has the fields q; it needs question",
+    ),
     "empty forget set": (lambda w: inputs(w, forget=bad(w, "b.jsonl", "")), "no rows"),
     "unknown split": (lambda w: inputs(w, forget=f"{w}:forgett"), "did you mean 'forget'"),
-    "unknown objective": (lambda w: [*inputs(w), "--objective", "nppo"], "unknown objective 'nppo'; did you mean 'npo'"),
+    "unknown objective": (
+        lambda w: [*inputs(w), "--objective", "nppo"],
+        "unknown objective 'nppo'; did you mean 'npo'",
+    ),
     "unknown rectification": (lambda w: [*inputs(w), "--rectification", "gruu"], "did you mean 'gru'"),
-    "unknown setting": (lambda w: [*inputs(w), "--learning-rte", "1"], "unknown setting 'learning_rte'; did you mean 'learning_rate'"),
+    "unknown setting": (
+        lambda w: [*inputs(w), "--learning-rte", "1"],
+        "unknown setting 'learning_rte'; did you mean 'learning_rate'",
+    ),
     "hopeless setting": (lambda w: [*inputs(w), "--zzz", "1"], "--list-settings` shows all"),
     "stray word": (lambda w: [*inputs(w), "hello"], "unexpected argument 'hello'"),
     "no model": (lambda w: inputs(w, model=None), "no model given"),
     "model missing": (lambda w: inputs(w, model=w / "nomodel"), "nomodel: no such folder"),
     "model without config": (lambda w: inputs(w, model=(w / "empty").mkdir() or w / "empty"), "no config.json"),
     "unknown built-in": (lambda w: inputs(w, model="builtin:base"), "builtin:target and builtin:retain"),
-    "nan learning rate": (lambda w: [*inputs(w), "--learning-rate", "nan"], "learning_rate must be finite and above 0, got nan"),
+    "nan learning rate": (
+        lambda w: [*inputs(w), "--learning-rate", "nan"],
+        "learning_rate must be finite and above 0, got nan",
+    ),
     "infinite learning rate": (lambda w: [*inputs(w), "--learning-rate", "inf"], "got inf"),
     "negative learning rate": (lambda w: [*inputs(w), "--learning-rate", "-1e-5"], "got -1e-05"),
-    "learning rate a word": (lambda w: [*inputs(w), "--learning-rate", "fast"], "learning_rate: input should be a valid number"),
+    "learning rate a word": (
+        lambda w: [*inputs(w), "--learning-rate", "fast"],
+        "learning_rate: input should be a valid number",
+    ),
     "steps not whole": (lambda w: [*inputs(w), "--max-steps", "2.5"], "max_steps: input should be a valid integer"),
-    "bad strategy": (lambda w: [*inputs(w), "--eval-strategy", "sometimes"], "unknown eval_strategy 'sometimes'; choose from: epoch, no, steps"),
+    "bad strategy": (
+        lambda w: [*inputs(w), "--eval-strategy", "sometimes"],
+        "unknown eval_strategy 'sometimes'; choose from: epoch, no, steps",
+    ),
     "answers cut": (lambda w: [*inputs(w), "--max-length", "14"], "in 6 of 6 rows the answer is cut"),
     "answers lost": (lambda w: [*inputs(w), "--max-length", "5"], "in 6 of 6 rows no answer token is left"),
     "overlap": (lambda w: inputs(w, retain=w / "forget.jsonl"), "6 of 6 forget rows are also in the retain set"),
@@ -152,8 +172,14 @@ BAD_INPUT = {
     "output not a run": (lambda w: inputs(w, **{"output-dir": w / "model"}), "holds files that are not a run"),
     "output a file": (lambda w: inputs(w, **{"output-dir": w / "forget.jsonl"}), "is a file"),
     "deepspeed": (lambda w: [*inputs(w), "--deepspeed", '{"a": 1}'], "FSDP2"),
-    "unknown dtype": (lambda w: [*inputs(w), "--dtype", "float12"], "dtype: input should be 'auto', 'float32' or 'bfloat16', got 'float12'"),
-    "pad token not in vocabulary": (lambda w: [*inputs(w), "--pad-token", "<nope>"], "not in the tokenizer's vocabulary"),
+    "unknown dtype": (
+        lambda w: [*inputs(w), "--dtype", "float12"],
+        "dtype: input should be 'auto', 'float32' or 'bfloat16', got 'float12'",
+    ),
+    "pad token not in vocabulary": (
+        lambda w: [*inputs(w), "--pad-token", "<nope>"],
+        "not in the tokenizer's vocabulary",
+    ),
 }
 
 
@@ -246,7 +272,8 @@ def stop_and_go_on(world, cut, how, environment):
 
 
 def test_help_and_version_answer_without_heavy_imports():
-    code = "import sys; sys.argv = ['gru', '--help']\nfrom gru_unlearn.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv = ['gru', '--help']\nfrom gru_unlearn.cli.main import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'transformers', 'datasets', 'scipy'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,10 +7,10 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from gru_unlearn.data import (
     Encoder,
     ForgetRetainDataset,
@@ -77,7 +77,10 @@ def test_the_four_row_formats_mean_the_same():
     for row in (
         {"question": "where ?", "answer": "here ."},
         {"prompt": "where ?", "completion": "here ."},
-        {"prompt": [{"role": "user", "content": "where ?"}], "completion": [{"role": "assistant", "content": "here ."}]},
+        {
+            "prompt": [{"role": "user", "content": "where ?"}],
+            "completion": [{"role": "assistant", "content": "here ."}],
+        },
         {"messages": [{"role": "user", "content": "where ?"}, {"role": "assistant", "content": "here ."}]},
     ):
         record = to_record(row, "")
@@ -92,8 +95,16 @@ BAD_FILES = {
     "broken list": ("a.json", '[{"question": "q"},\n{]', "line 2: not valid JSON"),
     "not an object": ("a.jsonl", '{"question": "q", "answer": "a"}\n"just text"\n', "line 2: expected an object"),
     "list of numbers": ("a.json", "[1, 2]", "row 1: expected an object"),
-    "no needed field": ("a.jsonl", '{"q": "who", "a": "me"}\n', "row 1 has the fields q, a; it needs question and answer"),
-    "answer missing": ("a.jsonl", '{"question": "q", "answer": "a"}\n{"question": "q"}\n', "row 2 has the fields question"),
+    "no needed field": (
+        "a.jsonl",
+        '{"q": "who", "a": "me"}\n',
+        "row 1 has the fields q, a; it needs question and answer",
+    ),
+    "answer missing": (
+        "a.jsonl",
+        '{"question": "q", "answer": "a"}\n{"question": "q"}\n',
+        "row 2 has the fields question",
+    ),
     "answer empty": ("a.jsonl", '{"question": "q", "answer": " "}\n', "row 1: answer must be text that is not empty"),
     "answer a number": ("a.jsonl", '{"question": "q", "answer": 3}\n', "row 1: answer must be text"),
     "csv cell missing": ("a.csv", "question,answer\nq\n", "row 1: answer must be text"),
@@ -135,11 +146,11 @@ def test_no_bytes_make_a_traceback(tmp_path_factory, content, name):
     path = tmp_path_factory.mktemp("fuzz") / name
     path.write_bytes(content)
     try:
-        records = load_records(str(path))
+        outcome = len(load_records(str(path)))
     except UserError as error:
-        assert "\n" not in str(error)
-    else:
-        assert records
+        outcome = str(error)
+    assert outcome
+    assert "\n" not in str(outcome)
 
 
 def decode_supervised(tokenizer, example):

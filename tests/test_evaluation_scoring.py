@@ -1,23 +1,33 @@
 """The scoring pass: exact, whatever the batch, the order of the rows, the padding and the sharing of prefixes."""
 
+import socket
+import weakref
 from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 import tiny
 from gru_unlearn.data import Encoder, to_record
-from gru_unlearn.evaluation import Item, Measured, Metric, RowSet, Suite, evaluate, score
+from gru_unlearn.evaluation import Item, Measured, Metric, RowSet, ScoreTable, Suite, evaluate, measure, score
+from gru_unlearn.evaluation.answers import token_scores
 from gru_unlearn.evaluation.generation import generate
 from gru_unlearn.evaluation.gradnorm import gradient_norm, gradient_norms
-from gru_unlearn.evaluation.metrics import exact_answers, probability
+from gru_unlearn.evaluation.metrics import exact_answers, probability, truth_ratio
 from gru_unlearn.evaluation.plan import plan
-from gru_unlearn.evaluation.scoring import token_scores
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.evaluation.tree import token_tree, tree_inputs
 
@@ -101,7 +111,7 @@ def test_sharing_prefixes_changes_nothing_but_the_work(model, encoder, suite, ev
     tokens.clear()
     score(model, encoder, suite, retain_model=True, share_prefixes=False)
     hook.remove()
-    assert shared < 0.7 * sum(tokens)
+    assert shared < 0.8 * sum(tokens)  # with the trial whether the model takes trees
     assert_same(evaluation, evaluate(model, encoder, suite, share_prefixes=False))
 
 
@@ -183,6 +193,63 @@ def learn(model, encoder, record):
         model(input_ids=ids, labels=labels).loss.backward()
         optimizer.step()
     model.zero_grad()
+
+
+def bloom():
+    """Makes its own positions from a two-dimensional mask: it cannot take trees."""
+    torch.manual_seed(0)
+    return BloomForCausalLM(
+        BloomConfig(vocab_size=48, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.2)
+    ).eval()
+
+
+def windowed():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(vocab_size=48, num_key_value_heads=2, sliding_window=6, initializer_range=0.2, **sizes)
+    return MistralForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("make", [bloom, windowed])
+def test_models_that_cannot_take_trees_are_scored_answer_by_answer(make, encoder, suite):
+    model = make()
+    small = replace(suite, metrics=[truth_ratio("t", "forget"), probability("p", "retain")])
+    assert_same(evaluate(model, encoder, small), evaluate(model, encoder, small, batch_size=1, share_prefixes=False))
+
+
+def test_logits_of_a_batch_are_gone_before_the_next(model, encoder, suite):
+    """Memory grows with the batch and not with the data: nothing of vocabulary width outlives its forward pass."""
+    alive, most, widest = [], 0, 0
+
+    def watch(_module, args, output):
+        nonlocal most, widest
+        alive[:] = [reference for reference in alive if reference() is not None]
+        most, widest = max(most, len(alive)), max(widest, output.shape[1])
+        alive.append(weakref.ref(output))
+
+    hook = model.lm_head.register_forward_hook(watch)
+    score(model, encoder, replace(suite, metrics=[truth_ratio("t", "forget")]), batch_size=3)
+    hook.remove()
+    assert most == 0
+    assert widest <= 3 * 12  # no more than the tokens of three answers
+
+
+def two_processes(rank, port, folder):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    suite = own(records(7), records(6, 20), records(5, 40))
+    result = evaluate(tiny.model().eval(), Encoder(tiny.tokenizer()), suite, across_processes=True)
+    result.table.save(f"{folder}/{rank}.parquet")
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_the_same_table(model, suite, evaluation, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(two_processes, (port, str(tmp_path)), nprocs=2)
+    for rank in (0, 1):
+        table = ScoreTable.load(tmp_path / f"{rank}.parquet")
+        assert_same(evaluation, measure(suite.metrics, table, None, suite.impossible))
 
 
 def test_progress_is_reported_to_the_end(model, encoder, suite):

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gru_unlearn import GradientRectifier
-from gru_unlearn.geometry import inner_product, measure_conflict, remove_conflict_
-from gru_unlearn.geometry import closed_form
+from gru_unlearn.geometry import closed_form, inner_product, measure_conflict, remove_conflict_
 
 
 def flat(tensors):
@@ -54,9 +53,11 @@ def reference_run(net, batches, *, gamma, lr, clip, steps_per_window, retain_ste
         u, new = torch.zeros_like(r), torch.zeros_like(r)
         for x, y in window:
             forget, retain = losses(net, x, y)
-            for loss, into in ((forget, u), (retain, new)):
+            for loss, vector in ((forget, u), (retain, new)):
                 grads = torch.autograd.grad(loss / steps_per_window, touched, allow_unused=True, retain_graph=True)
-                into += flat([g if g is not None else torch.zeros_like(p) for g, p in zip(grads, touched)])
+                vector.add_(
+                    flat([g if g is not None else torch.zeros_like(p) for g, p in zip(grads, touched, strict=True)])
+                )
         u += inside * new
         r = gamma * new + (1 - gamma) * r
         g = u if u @ r >= 0 else u - (u @ r) / (r @ r) * r
@@ -115,7 +116,7 @@ def test_one_window_of_eight_equals_eight_micro_batches():
     torch.manual_seed(0)
     net = Net()
     small = make_batches(20, 8, rows=1)
-    large = [[tuple(torch.cat(parts) for parts in zip(*window))] for window in small]
+    large = [[tuple(torch.cat(parts) for parts in zip(*window, strict=True))] for window in small]
     options = {"gamma": 0.8, "lr": 1e-3, "clip": 1.0}
     many, _ = rectified_run(copy.deepcopy(net), small, steps_per_window=8, **options)
     one, _ = rectified_run(copy.deepcopy(net), large, steps_per_window=1, **options)

@@ -3,9 +3,9 @@
 import math
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from gru_unlearn.data import Encoder, collate, to_record
 from gru_unlearn.objectives import OBJECTIVES, ga, kl, nll, npo, simnpo, supervised_logits, token_logps, wga
 

@@ -4,12 +4,12 @@ import copy
 
 import datasets
 import pytest
-import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import TrainerCallback
 
+import tiny
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.data import Encoder, PairSampler, collate, to_record
 from gru_unlearn.errors import NonFiniteError, UserError
@@ -21,16 +21,28 @@ FORGET, RETAIN = tiny.rows(8), tiny.rows(16, start=8)
 
 def config(folder, **options):
     defaults = {
-        "learning_rate": 5e-3, "max_steps": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
-        "warmup_steps": 0, "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, "use_cpu": True,
+        "learning_rate": 5e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "warmup_steps": 0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
     }
     return UnlearningConfig(output_dir=str(folder), **(defaults | options))
 
 
-def trainer(folder, model=None, callbacks=None, forget=FORGET, retain=RETAIN, own=None, **options):
+def trainer(folder, *, model=None, callbacks=None, forget=FORGET, retain=RETAIN, own=None, **options):
     return UnlearningTrainer(
-        model or tiny.model(), config(folder, **options), forget_dataset=forget, retain_dataset=retain,
-        processing_class=tiny.tokenizer(), callbacks=callbacks, objective=own,
+        model or tiny.model(),
+        config(folder, **options),
+        forget_dataset=forget,
+        retain_dataset=retain,
+        processing_class=tiny.tokenizer(),
+        callbacks=callbacks,
+        objective=own,
     )
 
 
@@ -161,7 +173,7 @@ def test_lora_trains_the_adapters_only(tmp_path, retain_loss):
     assert moved
     assert all("lora_" in name for name in moved)
     assert run._reference_model is None
-    held = {name for name in run.rectifier.state_dict()["retain_direction"]}
+    held = set(run.rectifier.state_dict()["retain_direction"])
     assert held
     assert all("lora_" in name for name in held)
     assert (last_whole_checkpoint(tmp_path) / "adapter_model.safetensors").is_file()
@@ -204,7 +216,7 @@ def test_a_users_own_objective(tmp_path):
 def test_accepts_what_people_have(tmp_path, kind):
     encoder = Encoder(tiny.tokenizer())
     forms = {
-        "datasets": lambda rows: datasets.Dataset.from_list(rows),
+        "datasets": datasets.Dataset.from_list,
         "records": lambda rows: [to_record(row, "") for row in rows],
         "examples": lambda rows: encoder.encode_all([to_record(row, "") for row in rows], ""),
     }

@@ -13,7 +13,10 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<|user|>", "<|assistant|>", "<unk>"]
-WORDS = "who what where is was born in the a of to Ada Bob Cleo Dan Eve lives works red blue green one two three".split()
+WORDS = [
+    *("who", "what", "where", "is", "was", "born", "in", "the", "a", "of", "to", "Ada", "Bob", "Cleo", "Dan", "Eve"),
+    *("lives", "works", "red", "blue", "green", "one", "two", "three"),
+]
 
 
 def tokenizer(chat=True):
@@ -21,8 +24,13 @@ def tokenizer(chat=True):
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>",
-        additional_special_tokens=["<|user|>", "<|assistant|>"], model_max_length=128,
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        bos_token="<bos>",
+        unk_token="<unk>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+        model_max_length=128,
     )
     fast.chat_template = CHAT_TEMPLATE if chat else None
     return fast
@@ -31,9 +39,18 @@ def tokenizer(chat=True):
 def model(seed=0, vocabulary=48):
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=128, pad_token_id=0, eos_token_id=1, bos_token_id=2,
-        tie_word_embeddings=True, initializer_range=0.2,
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
     )
     return LlamaForCausalLM(config)
 

@@ -56,4 +56,6 @@ def evaluate(
     )
     summary = evaluate_model(request, out, console, overwrite=overwrite_output_dir)
     console.print(evaluation_table(summary))
-    console.print(f"Results: {out}/summary.json · per row: {out}/rows.json · scores: {out}/scores.parquet", soft_wrap=True)
+    console.print(
+        f"Results: {out}/summary.json · per row: {out}/rows.json · scores: {out}/scores.parquet", soft_wrap=True
+    )

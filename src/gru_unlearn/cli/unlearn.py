@@ -24,7 +24,9 @@ def unlearn(
     gradient_accumulation_steps: Annotated[str | None, typer.Option(help="Backward passes per step.")] = None,
     seed: Annotated[str | None, typer.Option(help="Seed of everything random.")] = None,
     output_dir: Annotated[str | None, typer.Option(help="Folder of the run.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")
+    ] = False,
     overwrite_output_dir: Annotated[
         bool, typer.Option("--overwrite-output-dir", help="Discard the run in the output folder.")
     ] = False,
@@ -85,7 +87,9 @@ def parse_extra(words: list[str]) -> tuple[str | None, dict[str, str]]:
         if recipe is None and word.endswith((".yaml", ".yml")):
             recipe = word
         elif not word.startswith("--") or word == "--":
-            raise UserError(f"unexpected argument {word!r}: flags look like --learning-rate 1e-5, a recipe ends in .yaml")
+            raise UserError(
+                f"unexpected argument {word!r}: flags look like --learning-rate 1e-5, a recipe ends in .yaml"
+            )
         else:
             name, given, value = word[2:].partition("=")
             if not given:

@@ -50,7 +50,9 @@ class Encoder:
     ) -> None:
         for token, flag in (("eos_token", "--eos-token"), ("pad_token", "--pad-token")):
             if getattr(tokenizer, token) is None:
-                raise UserError(f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no {token}: name one with {flag}")
+                raise UserError(
+                    f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no {token}: name one with {flag}"
+                )
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.format = text_format or TextFormat()
@@ -80,7 +82,9 @@ class Encoder:
         if lost:
             raise UserError(f"{name}: in {lost} of {len(records)} rows no answer token is left within {advice}")
         if cut and not self.allow_truncation:
-            raise UserError(f"{name}: in {cut} of {len(records)} rows the answer is cut by {advice} or pass --allow-truncation")
+            raise UserError(
+                f"{name}: in {cut} of {len(records)} rows the answer is cut by {advice} or pass --allow-truncation"
+            )
         return examples
 
     def prompt_ids(self, record: Record) -> list[int]:
@@ -106,7 +110,7 @@ class Encoder:
         """Token ids of a conversation; with ``generation``, up to where the next answer begins."""
         tokenizer = self.tokenizer
         if tokenizer.chat_template:
-            ids = tokenizer.apply_chat_template(
+            ids: Any = tokenizer.apply_chat_template(
                 [{"role": turn.role, "content": turn.content} for turn in turns],
                 add_generation_prompt=generation,
                 tokenize=True,

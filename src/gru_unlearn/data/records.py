@@ -170,7 +170,9 @@ def _read_folder(folder: Path) -> list[Row]:
         data = load_from_disk(str(folder))
         if isinstance(data, DatasetDict):
             if len(data) != 1:
-                raise UserError(f"{folder} holds several splits ({', '.join(data)}): name one, {folder}/{next(iter(data))}")
+                raise UserError(
+                    f"{folder} holds several splits ({', '.join(data)}): name one, {folder}/{next(iter(data))}"
+                )
             data = next(iter(data.values()))
         return list(data)
     files = _data_files(folder)

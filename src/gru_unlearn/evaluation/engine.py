@@ -17,6 +17,7 @@ def evaluate(
     retain_table: ScoreTable | None = None,
     batch_size: int = 32,
     share_prefixes: bool = True,
+    across_processes: bool = False,
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Score what a suite needs, once, and read all its metrics off the scores.
@@ -28,7 +29,8 @@ def evaluate(
         retain_table: scores of a model trained without the forget set: ``score(retain, encoder, suite,
             retain_model=True)``. Without it the metrics that compare with it are listed as missing.
         batch_size: most answers in a forward pass, or prompts in generation; no metric depends on it.
-        share_prefixes: evaluate what answers to one prompt have in common once; exact up to rounding.
+        share_prefixes: evaluate what answers to one prompt have in common once, where the model can; exact up to rounding.
+        across_processes: divide the prompts among the processes of torch.distributed, all of which must make this call.
         on_progress: called with the stage (score, generate, gradnorm), how much is done and how much there is.
 
     Returns:

@@ -25,7 +25,8 @@ def continue_prompts(
     asking: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
         if task.max_new_tokens:
-            asking.setdefault(tuple(encoder.prompt_ids(task.record)), []).append(number)
+            prompt = task.prompt if task.raw else tuple(encoder.prompt_ids(task.record))
+            asking.setdefault(prompt, []).append(number)
     limits = {prompt: max(tasks[number].max_new_tokens for number in numbers) for prompt, numbers in asking.items()}
     pad = encoder.tokenizer.pad_token_id
     known, stop = _known_starts(tasks, entries), _stop_tokens(model, encoder)
@@ -33,7 +34,8 @@ def continue_prompts(
     pending = sorted(asking, key=lambda prompt: -len(prompt) - len(tokens[prompt]))
     while pending:
         ended = {p for p in pending if len(tokens[p]) == limits[p] or stop.intersection(tokens[p][-1:])}
-        yield from ((asking[p], _decoded(tokens[p], encoder)) for p in ended)
+        for prompt in ended:
+            yield asking[prompt], _decoded(tokens[prompt], encoder, tasks[asking[prompt][0]].cut_at)
         pending = [p for p in pending if p not in ended]
         batch, pending = pending[:batch_size], pending[batch_size:]
         leave = len(batch) // 8 if pending else 0  # a batch's last few go on together with those of the next ones
@@ -57,8 +59,9 @@ def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[t
     return starts
 
 
-def _decoded(tokens: list[int], encoder: Encoder) -> str:
-    return str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+def _decoded(tokens: list[int], encoder: Encoder, cut_at: str) -> str:
+    text = str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    return text.partition(cut_at)[0].strip() if cut_at else text
 
 
 def _until(stop: Collection[int], tokens: list[int]) -> list[int]:

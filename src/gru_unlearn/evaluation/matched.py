@@ -1,6 +1,7 @@
 """Retention at matched forgetting (RMF): how much is kept at the moment as much is forgotten as should be."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 
 def retention_at_matched_forgetting(
@@ -20,7 +21,7 @@ def retention_at_matched_forgetting(
     start = trajectory[0]
     if start["forget_prob"] <= forget_target:
         return 1.0
-    for before, after in zip(trajectory, trajectory[1:], strict=False):
+    for before, after in pairwise(trajectory):
         if after["forget_prob"] <= forget_target:
             way = (before["forget_prob"] - forget_target) / (before["forget_prob"] - after["forget_prob"])
             return (before[kept] + way * (after[kept] - before[kept])) / start[kept]

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gru_unlearn.data import Encoder, Example, Record
-from gru_unlearn.evaluation.rows import Suite
-from gru_unlearn.evaluation.table import ANSWER, ROLES, Use
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.rows import RowSet, Suite
+from gru_unlearn.evaluation.table import ANSWER, Use
 from gru_unlearn.objectives import IGNORE_INDEX
 
 
@@ -14,12 +15,14 @@ class Task:
     """One distinct (prompt, answer), and what is wanted of it."""
 
     record: Record
+    raw: bool = False
     uses: list[Use] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     start: int = 0
     """where the answer begins in ``ids``"""
     max_new_tokens: int = 0
     """longest generation from the prompt; 0: none wanted"""
+    cut_at: str = ""
     gradnorm: bool = False
 
     @property
@@ -39,31 +42,49 @@ def plan(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[Task]:
     Raises:
         UserError: an answer does not fit the encoder's length limit.
     """
-    tasks: dict[Record, Task] = {}
+    tasks: dict[tuple[Record, bool], Task] = {}
     for name, rows in suite.sets.items():
         wanted = {what for set_name, _, what in (need.rpartition(".") for need in needs) if set_name == name}
-        roles = wanted & set(ROLES) | ({ANSWER} if wanted else set())
         known = len(tasks)
-        for row, item in enumerate(rows.items):
+        for row, item in enumerate(rows.items if wanted else ()):
             for role, number, record in item.answers():
-                if role in roles:
-                    task = tasks.setdefault(record, Task(record))
+                if role == ANSWER or role in wanted:
+                    task = tasks.setdefault((record, rows.raw), Task(record, rows.raw))
                     task.uses.append(Use(name, row, role, number))
                     if role == ANSWER:
-                        task.gradnorm |= "gradnorm" in wanted
-                        task.max_new_tokens = max(task.max_new_tokens, "generation" in wanted and rows.max_new_tokens)
+                        _ask(task, rows, wanted)
         _encode(list(tasks.values())[known:], name, encoder)
     return list(tasks.values())
 
 
+def _ask(task: Task, rows: RowSet, wanted: Collection[str]) -> None:
+    task.gradnorm |= "gradnorm" in wanted
+    if "generation" in wanted:
+        task.max_new_tokens, task.cut_at = max(task.max_new_tokens, rows.max_new_tokens), rows.cut_at
+
+
 def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
     """Fill in ``ids`` and ``start``. A plain text longer than the limit is scored in its first window."""
-    conversations = [task for task in tasks if task.record.turns]
-    examples = encoder.encode_all([task.record for task in conversations], name)
-    texts = [task for task in tasks if not task.record.turns]
+    for task in tasks:
+        if task.raw:
+            task.ids, task.start = _running_text(task.record, encoder, name)
+    chats = [task for task in tasks if not task.raw and task.record.turns]
+    texts = [task for task in tasks if not task.raw and not task.record.turns]
+    examples = encoder.encode_all([task.record for task in chats], name)
     examples += [encoder.encode_all([task.record], name)[0] for task in texts]
-    for task, example in zip(conversations + texts, examples, strict=True):
+    for task, example in zip(chats + texts, examples, strict=True):
         task.ids, task.start = example["input_ids"], _answer_start(example)
+
+
+def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int], int]:
+    """The token ids of prompt and answer as one text, up to the length limit, and where the answer begins."""
+    gap = "" if record.prompt[-1:].isspace() or record.answer[:1].isspace() else " "
+    whole = encoder.tokenizer(record.prompt + gap + record.answer).input_ids[: encoder.max_length]
+    prompt = encoder.tokenizer(record.prompt).input_ids
+    start = next((i for i, pair in enumerate(zip(prompt, whole, strict=False)) if pair[0] != pair[1]), len(prompt))
+    if not 0 < start < len(whole):
+        raise UserError(f"{name}: a prompt leaves no room for its continuation in --max-length {encoder.max_length}")
+    return list(whole), start
 
 
 def _answer_start(example: Example) -> int:

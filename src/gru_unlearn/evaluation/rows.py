@@ -32,6 +32,10 @@ class RowSet:
     items: Sequence[Item]
     max_new_tokens: int = 200
     """longest generation"""
+    cut_at: str = ""
+    """text at which a generation ends, beside end-of-sequence; empty: none"""
+    raw: bool = False
+    """prompt and answer are one running text: no chat template, no tags, no end-of-sequence"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,36 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+import torch.distributed as dist
+from torch import nn
 
 from gru_unlearn.data import Encoder
-from gru_unlearn.evaluation.generation import continue_prompts, input_embeddings
+from gru_unlearn.evaluation.answers import Scores, score_answers
+from gru_unlearn.evaluation.generation import continue_prompts
 from gru_unlearn.evaluation.gradnorm import task_gradient_norms
 from gru_unlearn.evaluation.plan import Task, plan
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.table import Entry, ScoreTable
-from gru_unlearn.evaluation.tree import TokenTree, token_tree, tree_inputs
-from gru_unlearn.objectives.token_logps import _head_only_at
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (score, generate, gradnorm), how much of it is done, and how much there is."""
-
-LOGITS_AT_ONCE = 512
-"""Rows of logits whose statistics are taken together: small enough for a processor's cache."""
-
-
-class Scores(NamedTuple):
-    """The scores of one answer, each ``[n]``; see :class:`gru_unlearn.evaluation.table.Entry`."""
-
-    logps: npt.NDArray[np.float32]
-    hits: npt.NDArray[np.bool_]
-    mu: npt.NDArray[np.float32]
-    sigma: npt.NDArray[np.float32]
 
 
 def score(
@@ -42,6 +27,7 @@ def score(
     retain_model: bool = False,
     batch_size: int = 32,
     share_prefixes: bool = True,
+    across_processes: bool = False,
     on_progress: Progress | None = None,
 ) -> ScoreTable:
     """Score what a suite's metrics need, once.
@@ -52,31 +38,71 @@ def score(
         suite: rows and metrics.
         retain_model: score only what the metrics need of a retain model's table.
         batch_size: most answers in a forward pass, or prompts in generation.
-        share_prefixes: evaluate what answers to one prompt have in common once (see :mod:`tree`); exact up to rounding.
+        share_prefixes: evaluate what answers to one prompt have in common once (see :mod:`tree`), where the model can;
+            exact up to rounding.
+        across_processes: divide the prompts among the processes of torch.distributed, all of which must make this
+            call; each gets the whole table.
         on_progress: see :data:`Progress`.
 
     Raises:
         UserError: an answer does not fit the encoder's length limit.
     """
     tasks = plan(suite, suite.needs(retain_model), encoder)
+    mine = _share_of_process(model, tasks) if across_processes else range(len(tasks))
+    with _evaluating(model):
+        options = {"batch_size": batch_size, "share_prefixes": share_prefixes, "on_progress": on_progress}
+        entries = dict(zip(mine, _score_tasks(model, encoder, [tasks[n] for n in mine], **options), strict=True))
+    if len(entries) < len(tasks):
+        entries = _gathered(entries)
+    return ScoreTable([entries[number] for number in range(len(tasks))])
+
+
+def _score_tasks(
+    model: nn.Module,
+    encoder: Encoder,
+    tasks: Sequence[Task],
+    *,
+    batch_size: int,
+    share_prefixes: bool,
+    on_progress: Progress | None,
+) -> list[Entry]:
+    """Each task's entry: answers, then generations, then gradient norms."""
     pad = encoder.tokenizer.pad_token_id
     report = on_progress or (lambda stage, done, total: None)
     prompts, norms = sum(task.max_new_tokens > 0 for task in tasks), sum(task.gradnorm for task in tasks)
     entries: dict[int, Entry] = {}
-    with _evaluating(model):
-        for number, scores in _score_answers(model, tasks, batch_size, share_prefixes, pad):
-            entries[number] = _entry(tasks[number], scores, encoder)
-            report("score", len(entries), len(tasks))
-        done = 0
-        for numbers, text in continue_prompts(model, encoder, tasks, entries, batch_size):
-            for number in numbers:
-                entries[number].generation = text
-            report("generate", done := done + len(numbers), prompts)
-        found = task_gradient_norms(model, tasks, entries, batch_size, pad)
-        for done, (number, norm) in enumerate(found, start=1):
-            entries[number].gradnorm = norm
-            report("gradnorm", done, norms)
-    return ScoreTable([entries[number] for number in range(len(tasks))])
+    for number, scores in score_answers(model, tasks, batch_size, share_prefixes, pad):
+        entries[number] = _entry(tasks[number], scores, encoder)
+        report("score", len(entries), len(tasks))
+    done = 0
+    for numbers, text in continue_prompts(model, encoder, tasks, entries, batch_size):
+        for number in numbers:
+            entries[number].generation = text
+        report("generate", done := done + len(numbers), prompts)
+    for done, (number, norm) in enumerate(task_gradient_norms(model, tasks, entries, batch_size, pad), start=1):
+        entries[number].gradnorm = norm
+        report("gradnorm", done, norms)
+    return [entries[number] for number in range(len(tasks))]
+
+
+def _share_of_process(model: nn.Module, tasks: Sequence[Task]) -> Sequence[int]:
+    """The tasks that this process scores: those of every n-th prompt where n processes each hold the whole model.
+
+    A model that is itself spread over the processes (FSDP2) needs them in step: there each scores everything.
+    """
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - slow to import
+
+    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return range(len(tasks))
+    order = {prompt: number for number, prompt in enumerate(dict.fromkeys(task.prompt for task in tasks))}
+    return [n for n, task in enumerate(tasks) if order[task.prompt] % dist.get_world_size() == dist.get_rank()]
+
+
+def _gathered(entries: dict[int, Entry]) -> dict[int, Entry]:
+    """The entries of all processes, in each of them."""
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, entries)
+    return {number: entry for part in parts for number, entry in part.items()}
 
 
 @contextmanager
@@ -93,92 +119,3 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _entry(task: Task, scores: Scores, encoder: Encoder) -> Entry:
     closed = task.ids[-1] == encoder.tokenizer.eos_token_id
     return Entry(task.record.prompt, task.record.answer, *scores, closed=closed, uses=task.uses)
-
-
-@torch.no_grad()
-def _score_answers(
-    model: nn.Module, tasks: Sequence[Task], batch_size: int, share: bool, pad_token_id: int
-) -> Iterator[tuple[int, Scores]]:
-    """(index in ``tasks``, scores), in no particular order."""
-    groups = _by_prompt(tasks, batch_size) if share else [[number] for number in range(len(tasks))]
-    planted = [(token_tree([tasks[number].ids[:-1] for number in group]), group) for group in groups]
-    planted.sort(key=lambda pair: len(pair[0].tokens), reverse=True)  # the largest batch first: it fails early or never
-    for batch in _batches(planted, batch_size):
-        trees, members = zip(*batch, strict=True)
-        yield from zip(
-            [number for group in members for number in group],
-            _score_trees(model, trees, [[tasks[number] for number in group] for group in members], pad_token_id),
-            strict=True,
-        )
-
-
-def _by_prompt(tasks: Sequence[Task], at_most: int) -> list[list[int]]:
-    """Indices of tasks with equal prompts, in groups of at most ``at_most``."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for number, task in enumerate(tasks):
-        groups.setdefault(task.prompt, []).append(number)
-    return [group[i : i + at_most] for group in groups.values() for i in range(0, len(group), at_most)]
-
-
-def _batches(
-    planted: Sequence[tuple[TokenTree, list[int]]], batch_size: int
-) -> Iterator[list[tuple[TokenTree, list[int]]]]:
-    """Consecutive trees with at most ``batch_size`` answers together."""
-    batch: list[tuple[TokenTree, list[int]]] = []
-    answers = 0
-    for tree, group in planted:
-        if batch and answers + len(group) > batch_size:
-            yield batch
-            batch, answers = [], 0
-        batch.append((tree, group))
-        answers += len(group)
-    if batch:
-        yield batch
-
-
-def _score_trees(
-    model: nn.Module, trees: Sequence[TokenTree], groups: Sequence[Sequence[Task]], pad_token_id: int
-) -> Iterator[Scores]:
-    """The scores of the groups' answers, one group after the other: one forward pass."""
-    weight = input_embeddings(model)
-    inputs = tree_inputs(trees, pad_token_id, weight.dtype)
-    predicts = torch.zeros(inputs["input_ids"].shape, dtype=torch.bool)
-    sources, targets, lengths = [], [], []
-    for number, (tree, group) in enumerate(zip(trees, groups, strict=True)):
-        for path, task in zip(tree.paths, group, strict=True):
-            nodes = path[task.start - 1 :]
-            predicts[number, nodes] = True
-            sources += [number * predicts.shape[1] + node for node in nodes]
-            targets += task.answer
-            lengths.append(len(nodes))
-    with _head_only_at(model, predicts):
-        logits = model(**{name: value.to(weight.device) for name, value in inputs.items()}, use_cache=False).logits[0]
-    rows = (predicts.flatten().cumsum(dim=0) - 1)[torch.tensor(sources)]
-    columns = token_scores(logits, rows.to(logits.device), torch.tensor(targets, device=logits.device)).cpu()
-    for logps, hits, mu, sigma in zip(*(column.split(lengths) for column in columns), strict=True):
-        yield Scores(logps.numpy(), hits.numpy().astype(bool), mu.numpy(), sigma.numpy())
-
-
-def token_scores(logits: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probability, argmax hit, μ and σ of M tokens: [4, M], float32.
-
-    μ and σ are mean and standard deviation of log p over the vocabulary, under p. Moments are taken of the distance
-    to the largest logit, where a sure model's tiny σ does not drown in rounding.
-
-    Args:
-        logits: [N, V].
-        rows: [M], which row of the logits predicts each token.
-        tokens: [M].
-    """
-    parts = []
-    for chunk in logits.split(LOGITS_AT_ONCE):
-        top, best = chunk.float().max(dim=-1)
-        below = chunk.float() - top[:, None]
-        weights = below.exp()
-        total = weights.sum(dim=-1)
-        first = torch.linalg.vecdot(weights, below) / total
-        second = torch.linalg.vecdot(weights.mul_(below), below) / total
-        parts.append(torch.stack([top + total.log(), best.float(), first - total.log(), second - first.square()]))
-    log_z, best, mu, variance = torch.cat(parts, dim=1)[:, rows]
-    logps = logits[rows, tokens].float() - log_z
-    return torch.stack([logps, (best == tokens).float(), mu, variance.clamp(min=0).sqrt()])

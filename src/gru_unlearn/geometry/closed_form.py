@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Low-precision tensors are widened piece by piece: 2²² float32 values are 16 MiB of scratch, whatever the tensor's size.
+# Low-precision tensors are widened piece by piece: 2²² float32 values are 16 MiB of scratch, however large the tensor.
 _CHUNK = 1 << 22
 
 

@@ -237,7 +237,7 @@ class GradientRectifier:
         """
         if state["new_gradient_weight"] != self.new_gradient_weight:
             raise ValueError(
-                f"saved with new_gradient_weight {state['new_gradient_weight']}, this one has {self.new_gradient_weight}"
+                f"saved with new_gradient_weight {state['new_gradient_weight']}, here it is {self.new_gradient_weight}"
             )
         by_name = {name: p for p, name in self._names.items()}
         for name, r in state["retain_direction"].items():

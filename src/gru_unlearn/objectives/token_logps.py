@@ -29,9 +29,7 @@ def supervised_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tenso
     return output.logits[0]
 
 
-def token_logps(
-    model: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
+def token_logps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of each supervised token: float32 ``logps [B, T]`` and boolean ``mask [B, T]``.
 
     T is the largest number of supervised tokens in a row; rows are left-aligned and zero-padded.

@@ -8,7 +8,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("gru-unlearn", "torch", "transformers", "accelerate", "peft", "datasets", "tokenizers", "scipy", "rouge-score")
+_PACKAGES = (
+    "gru-unlearn",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "tokenizers",
+    "scipy",
+    "rouge-score",
+)
 
 
 def versions() -> dict[str, str]:

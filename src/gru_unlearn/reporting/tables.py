@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gru_unlearn.errors import UserError, nearest
@@ -19,7 +20,8 @@ def shown(value: Any) -> str:
 
 def make_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """First column to the left, numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table = Table(title=title, title_style="bold", title_justify="left", caption_justify="left")
+    table.box, table.pad_edge = SIMPLE_HEAD, False
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
     for row in rows:
@@ -46,44 +48,45 @@ def run_table(summary: Mapping[str, Any]) -> Table:
     return make_table(title, ("", "before", "after", "retain model"), rows)
 
 
-_DEMO_COLUMNS = {
+_DEMO_LINES = {
     "forget_prob": "forget prob",
     "retain_prob": "retain prob",
     "held_out_prob": "held-out prob",
     "forget_exact_answers": "forget exact",
     "retain_exact_answers": "retain exact",
+    "held_out_exact_answers": "held-out exact",
     "forget_quality": "forget quality",
     "model_utility": "model utility",
-    "rmf": "RMF",
+    "rmf": "RMF retain",
     "rmf_held_out": "RMF held-out",
     "steps": "steps",
 }
+_HOW_TO_READ = (
+    "Each run stops once it has forgotten as much as the retain model, which never saw the five people (forget prob: "
+    "mean probability of the true answers; exact: share of questions answered word for word). What counts then is what "
+    "was kept. RMF is the kept share of the target's probability at exactly that moment, 1 being perfect: on people "
+    "that guarded the run (retain), and on people that no run ever looked at (held-out). Forget quality above 0.05: on "
+    "the questions to forget, a test can no longer tell the model from the retain model.\n"
+)
 
 
 def demo_report(summary: Mapping[str, Any]) -> list[Any]:
-    """The demonstration's table, how to read it, and a sample question."""
-    named = [("target (before)", summary["target"]), ("retain model (ideal)", summary["retain_model"])]
-    named += [(f"{row['objective'].upper()} · {_RECTIFIED[row['rectification']]}", row) for row in summary["results"]]
-    rows = [(name, *(row.get(key, "") for key in _DEMO_COLUMNS)) for name, row in named]
-    return [
-        make_table("Unlearning five invented people", ("", *_DEMO_COLUMNS.values()), rows),
-        "Each run stops once it has forgotten as much as the retain model, which never saw the five people. Then what is\n"
-        "kept decides: RMF is the share of the target's probability on kept rows at that moment (1 is perfect), held-out\n"
-        "the same on kept people that no run ever looked at. Forget quality (a p-value) above 0.05: answers to forgotten\n"
-        "questions are not told apart from the retain model's.\n",
-        *_samples(summary["sample"]),
-    ]
-
-
-_RECTIFIED = {"none": "plain", "gru": "with GRU"}
+    """The demonstration's table, how to read it, and sample questions."""
+    columns = {"target": summary["target"], "retain model": summary["retain_model"]} | {
+        row["name"]: row for row in summary["results"]
+    }
+    lines = [(label, *(column.get(key, "") for column in columns.values())) for key, label in _DEMO_LINES.items()]
+    table = make_table("Forgetting 5 of 50 invented people", ("", *columns), lines)
+    return [table, _HOW_TO_READ, *_samples(summary["sample"])]
 
 
 def _samples(samples: Mapping[str, Any]) -> list[Table]:
-    titles = {"forget": "A question that should be forgotten", "held_out": "A question that should still be answered"}
+    titles = {"forget": "Should be forgotten", "held_out": "Should still be known"}
     tables = []
     for name, title in titles.items():
         sample = samples[name]
-        table = make_table(f"{title}: {sample['question']}", ("", "answer"), [("truth", sample["truth"]), *sample["answers"].items()])
+        rows = [("truth", sample["truth"]), *sample["answers"].items()]
+        table = make_table(title, ("question", sample["question"]), rows)
         table.columns[1].justify = "left"
         tables.append(table)
     return tables

@@ -13,6 +13,11 @@ from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, OBJECTIVES, RETAIN_LOS
 RECTIFICATIONS = ("none", "gru")
 RETAIN_PLACEMENTS = ("inside", "after")
 
+NO_DEEPSPEED = (
+    "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
+    "use FSDP2 through accelerate (fsdp_version: 2) to train on several devices"
+)
+
 
 @dataclass
 class UnlearningConfig(TrainingArguments):
@@ -30,17 +35,21 @@ class UnlearningConfig(TrainingArguments):
         default="gru", metadata={"help": f"What happens to conflicting gradients: {', '.join(RECTIFICATIONS)}."}
     )
     new_gradient_weight: float = field(
-        default=0.8, metadata={"help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no memory."}
+        default=0.8,
+        metadata={"help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no memory."},
     )
     beta: float | None = field(default=None, metadata={"help": "β of WGA, NPO and SimNPO; None: the objective's own."})
     delta: float | None = field(default=None, metadata={"help": "Margin δ of SimNPO; None: the objective's own."})
     retain_loss: str = field(default="nll", metadata={"help": f"Retain loss: {', '.join(RETAIN_LOSSES)}."})
     retain_weight: float | None = field(
-        default=None, metadata={"help": "Weight λ of the retain term; None: the objective's own (1 for graddiff, else 0)."}
+        default=None,
+        metadata={"help": "Weight λ of the retain term; None: the objective's own (1 for graddiff, else 0)."},
     )
     retain_placement: str = field(
         default="inside",
-        metadata={"help": "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection."},
+        metadata={
+            "help": "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection."
+        },
     )
     stop_at_forget_prob: float | None = field(
         default=None, metadata={"help": "Stop once an evaluation finds the mean forget probability at or below this."}
@@ -75,12 +84,11 @@ class UnlearningConfig(TrainingArguments):
         self._check_choices()
         self._check_numbers()
         if self.deepspeed:
-            raise UserError(
-                "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
-                "use FSDP2 through accelerate (fsdp_version: 2) to train on several devices"
-            )
+            raise UserError(NO_DEEPSPEED)
         if self.fp16:
-            raise UserError("fp16 rescales gradients from step to step, which would distort the retain direction: use bf16")
+            raise UserError(
+                "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
+            )
         self.remove_unused_columns = False  # batches are pairs, not columns
         super().__post_init__()
 

@@ -34,7 +34,7 @@ from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier, StepTelemetry
 from gru_unlearn.objectives import OBJECTIVES, Objective, kl, nll, supervised_logits, token_logps
 from gru_unlearn.training.checkpoints import load_rectifier, save_rectifier
-from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
 from gru_unlearn.training.scores import answer_logps
 
 Rows = Sequence[Record | Mapping[str, Any]]
@@ -52,7 +52,7 @@ class _WindowSize(NamedTuple):
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
     """The encoder that a configuration describes."""
-    kwargs = {} if args.chat_template_kwargs is None else {"chat_template_kwargs": args.chat_template_kwargs}
+    kwargs: Any = {} if args.chat_template_kwargs is None else {"chat_template_kwargs": args.chat_template_kwargs}
     text_format = TextFormat(args.question_tag, args.answer_tag, **kwargs)
     return Encoder(
         tokenizer, max_length=args.max_length, text_format=text_format, allow_truncation=args.allow_truncation
@@ -78,6 +78,8 @@ class UnlearningTrainer(Trainer):
     """
 
     args: UnlearningConfig
+    model: Any
+    train_dataset: Any
 
     def __init__(
         self,
@@ -96,13 +98,15 @@ class UnlearningTrainer(Trainer):
         self.forget_examples = self._examples(forget_dataset, "forget")
         self.retain_examples = self._examples(retain_dataset or [], "retain")
         if args.needs_retain_set and not self.retain_examples:
-            raise UserError(f"rectification {args.rectification!r} with objective {args.objective!r} needs a retain set")
+            raise UserError(
+                f"rectification {args.rectification!r} with objective {args.objective!r} needs a retain set"
+            )
         self.eval_examples = {"forget": self.forget_examples}
         if self.retain_examples:
             self.eval_examples["retain"] = self.retain_examples
         for name, rows in (eval_dataset or {}).items():
             self.eval_examples[name] = self._examples(rows, name)
-        self.objective = objective or OBJECTIVES[args.objective]
+        self.objective: Objective = objective or OBJECTIVES[args.objective]
         self.rectifier: GradientRectifier | None = None
         self._reference_model: nn.Module | None = None
         self._window_sizes: dict[str, _WindowSize] = {}
@@ -120,33 +124,30 @@ class UnlearningTrainer(Trainer):
             **kwargs,
         )
         if self.is_deepspeed_enabled:
-            raise UserError(
-                "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
-                "use FSDP2 through accelerate (fsdp_version: 2) to train on several devices"
-            )
+            raise UserError(NO_DEEPSPEED)
 
     def _examples(self, rows: Rows, name: str) -> list[Example]:
-        rows = list(rows)
-        if not rows and name == "forget":
+        items: list[Any] = list(rows)
+        if not items and name == "forget":
             raise UserError("the forget set is empty: there is nothing to forget")
-        if rows and isinstance(rows[0], Mapping) and "input_ids" in rows[0]:
-            return [dict(row) for row in rows]
+        if items and isinstance(items[0], Mapping) and "input_ids" in items[0]:
+            return [dict(row) for row in items]
         records = [
             row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}")
-            for number, row in enumerate(rows, start=1)
+            for number, row in enumerate(items, start=1)
         ]
         return self.encoder.encode_all(records, name)
 
     # --- before the first step -----------------------------------------------------------------------------------
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As ``Trainer.train``. What the method needs of the model before unlearning is taken first."""
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if "reference" in inspect.signature(self.objective).parameters:
             self._attach_reference_scores()
         if self.args.retain_loss == "kl" and self.args.needs_retain_set and not _has_adapters(self.model):
             self._reference_model = copy.deepcopy(self.model).requires_grad_(False).eval()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _attach_reference_scores(self) -> None:
         """One number per forget example, from the model as it stands before the first step; no second model is kept.
@@ -174,9 +175,10 @@ class UnlearningTrainer(Trainer):
         after = self.args.resolved_retain_weight if self.args.retain_placement == "after" else 0.0
         if self.rectifier is not None:
             self.rectifier.close()
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # the one that accelerate wraps
         self.rectifier = GradientRectifier(
             self.model_wrapped,
-            getattr(self.optimizer, "optimizer", self.optimizer),  # accelerate wraps; hooks belong on the real one
+            optimizer,
             new_gradient_weight=self.args.new_gradient_weight,
             retain_step=after,
         )
@@ -202,7 +204,7 @@ class UnlearningTrainer(Trainer):
         return batches, num_items
 
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Batch], num_items_in_batch: Tensor | int | None = None
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """Retain pass, then forget pass, so that only one graph is alive at a time. Returns the loss to log."""
         model.train()
@@ -276,8 +278,8 @@ class UnlearningTrainer(Trainer):
         if not all(torch.stack([*losses, torch.stack(list(norms)).sum()]).isfinite().tolist()):
             shown = ", ".join(f"{name} {value.item():g}" for name, value in self._window_losses.items())
             raise NonFiniteError(
-                f"loss or gradients are not finite at step {self.state.global_step + 1} ({shown}): nothing was stepped or "
-                "saved; try a lower --learning-rate"
+                f"loss or gradients are not finite at step {self.state.global_step + 1} ({shown}): "
+                "nothing was stepped or saved; try a lower --learning-rate"
             )
 
     # --- what is logged, evaluated and saved ------------------------------------------------------------------------
@@ -387,9 +389,9 @@ class _Rectification(TrainerCallback):
         rectifier = self.trainer.rectifier
         self.trainer._step_log.add(self.trainer._window_losses, rectifier.telemetry if rectifier else None)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         stop_at = self.trainer.args.stop_at_forget_prob
-        if stop_at is not None and metrics.get("eval_forget_prob", 1.0) <= stop_at:
+        if stop_at is not None and kwargs["metrics"].get("eval_forget_prob", 1.0) <= stop_at:
             control.should_training_stop = True
 
 

@@ -1,8 +1,8 @@
 """The demonstration: on the built-in benchmark, unlearn with NPO and GA, each plain and with GRU, and compare."""
 
-import shutil
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +78,25 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Any]:
     with owned(out, identity, resume=go_on):
         built = _build(console)
         judge = _Judge.of(built, console)
-        before, ideal = judge(built.target, "target"), judge(built.retain_model, "retain model")
-        runs = []
-        for objective in LEARNING_RATES:
-            for rectification in RECTIFICATIONS:
-                folder = out / f"{objective}-{rectification}"
-                run = _run_once(builtin_run(objective, rectification, folder, seed), console)
-                runs.append((run, judge(folder / MODEL_FOLDER, folder.name)))
+        evaluations = {
+            "target": judge(built.target, "target"),
+            "retain model": judge(built.retain_model, "retain model"),
+        }
+        runs = {}
+        for objective, rectification in product(LEARNING_RATES, RECTIFICATIONS):
+            folder = out / f"{objective}-{rectification}"
+            name = objective.upper() + ("+GRU" if rectification == "gru" else "")
+            runs[name] = _run_once(builtin_run(objective, rectification, folder, seed), console)
+            evaluations[name] = judge(folder / MODEL_FOLDER, name)
         summary = {
             "command": "demo",
-            "target": _row(before),
-            "retain_model": _row(ideal),
-            "results": [run["results"] | {"steps": run["steps"]} | _row(after) for run, after in runs],
-            "sample": _sample(judge.suite, {"target": before, "retain model": ideal} | {
-                f"{run['results']['objective']} · {run['results']['rectification']}": after for run, after in runs
-            }),
+            "target": _row(evaluations["target"]),
+            "retain_model": _row(evaluations["retain model"]),
+            "results": [
+                {"name": name, **run["results"], "steps": run["steps"], **_row(evaluations[name])}
+                for name, run in runs.items()
+            ],
+            "sample": _sample(judge.suite, evaluations),
             "seed": seed,
             "seconds": round(time.perf_counter() - started, 1),
             "versions": versions(),

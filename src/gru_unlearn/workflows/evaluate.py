@@ -109,7 +109,9 @@ def _measure(
     request: EvaluationRequest, suite: Suite, folders: dict[str, Path], console: Console
 ) -> tuple[Evaluation, ScoreTable | None]:
     options: dict[str, Any] = {
-        "max_length": request.max_length, "dtype": request.dtype, "trust_remote_code": request.trust_remote_code,
+        "max_length": request.max_length,
+        "dtype": request.dtype,
+        "trust_remote_code": request.trust_remote_code,
     }
     retain_table = None
     if "retain_model" in folders:

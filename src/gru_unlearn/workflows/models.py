@@ -98,7 +98,11 @@ def load_model(
     Raises:
         UserError: the model does not load, with the loader's first line.
     """
-    options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": attn_implementation,
+        "trust_remote_code": trust_remote_code,
+    }
     try:
         if (folder / "adapter_config.json").is_file():
             from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import

@@ -74,7 +74,9 @@ def read_recipe(path: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+        raise UserError(
+            f"recipe {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -37,7 +37,9 @@ def check_output(folder: Path, identity: Mapping[str, Any], *, overwrite: bool =
             "choose another folder, or pass --overwrite-output-dir"
         )
     if (folder / SUMMARY_FILE).is_file():
-        raise UserError(f"--output-dir {folder} holds this run, finished: choose another folder, or pass --overwrite-output-dir")
+        raise UserError(
+            f"--output-dir {folder} holds this run, finished: choose another folder, or pass --overwrite-output-dir"
+        )
     return True
 
 

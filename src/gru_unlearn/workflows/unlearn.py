@@ -197,7 +197,8 @@ def _forget_target(prepared: Prepared) -> float | None:
     if prepared.retain_model is None:
         return None
     config = prepared.recipe.config
-    model = _load(prepared, prepared.retain_model).to(config.device)
+    model: Any = _load(prepared, prepared.retain_model)
+    model = model.to(config.device)
     examples = encoder_for(prepared.tokenizer, config).encode_all(prepared.sets["forget"], "forget")
     scores = answer_logps(
         model,
