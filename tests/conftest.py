@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gru_unlearn.cli.main import main
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,3 +18,17 @@ def shared():
     if not (SHARED / "data" / "tofu").is_dir():
         pytest.skip("needs the folder ../shared with TOFU data and reference models beside the project")
     return SHARED
+
+
+@pytest.fixture
+def gru(monkeypatch, capsys):
+    """Run ``gru ARGUMENTS`` in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gru", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return run

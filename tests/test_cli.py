@@ -12,26 +12,11 @@ import yaml
 from safetensors.torch import load_file
 
 import tiny
-from gru_unlearn.cli.main import main
 
 FAST = [
     "--max-steps", "6", "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1",
     "--learning-rate", "5e-3", "--warmup-steps", "0", "--use-cpu",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def gru(monkeypatch, capsys):
-    """Run ``gru ARGUMENTS`` in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gru", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def unlearn(
 
     quiet()
     settings = (read_recipe(recipe) if recipe else {}) | flags
-    prepared = prepare(make_recipe(settings), overwrite=overwrite_output_dir)
+    prepared = prepare(make_recipe(settings, on_any_machine=dry_run), overwrite=overwrite_output_dir)
     if dry_run:
         for name, value in plan(prepared).items():
             console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)

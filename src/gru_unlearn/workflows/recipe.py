@@ -86,8 +86,12 @@ def read_recipe(path: str) -> dict[str, Any]:
     return content
 
 
-def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) -> Recipe:
     """Check and convert settings; values may be text, as they come from flags.
+
+    Args:
+        settings: names and values.
+        on_any_machine: do not ask whether this machine has the device that the settings need (for dry runs).
 
     Raises:
         UserError: an unknown setting (the nearest is named), a value of the wrong kind, a missing model or forget set.
@@ -100,8 +104,11 @@ def make_recipe(settings: Mapping[str, Any]) -> Recipe:
         if not checked.get(name):
             raise UserError(f"no {name} given: pass --{name}, or set it in the recipe")
     own = {name: value for name, value in checked.items() if name in _OWN}
+    fields = {name: value for name, value in checked.items() if name in _CONFIG}
+    if on_any_machine:
+        fields["use_cpu"] = True
     try:
-        config = UnlearningConfig(**{name: value for name, value in checked.items() if name in _CONFIG})
+        config = UnlearningConfig(**fields)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(str(error).strip().splitlines()[0]) from None
     return Recipe(config=config, settings=checked, **own)

@@ -81,10 +81,12 @@ def _check_sets(recipe: Recipe, sets: dict[str, list[Record]]) -> None:
         )
     if recipe.stop_when_forgotten and not recipe.retain_model:
         raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
-    for name in ("retain", "held_out"):
-        if name in sets and not recipe.allow_overlap and (overlap := count_overlap(sets["forget"], sets[name])):
+    if recipe.allow_overlap:
+        return
+    for one, other in (("forget", "retain"), ("forget", "held_out"), ("held_out", "retain")):
+        if one in sets and other in sets and (overlap := count_overlap(sets[one], sets[other])):
             raise UserError(
-                f"{overlap} of {len(sets['forget'])} forget rows are also in the {name} set: "
+                f"{overlap} of {len(sets[one])} {one} rows are also in the {other} set: "
                 "take them out, or pass --allow-overlap"
             )
 
