@@ -1,4 +1,4 @@
-"""The log-probabilities of answers under a model: batches of token trees, with logits only where an answer is predicted."""
+"""The log-probabilities of answers under a model: token trees, with logits only where an answer is predicted."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -29,7 +29,7 @@ def evaluate(
         retain_table: scores of a model trained without the forget set: ``score(retain, encoder, suite,
             retain_model=True)``. Without it the metrics that compare with it are listed as missing.
         batch_size: most answers in a forward pass, or prompts in generation; no metric depends on it.
-        share_prefixes: evaluate what answers to one prompt have in common once, where the model can; exact up to rounding.
+        share_prefixes: evaluate what answers to one prompt have in common once; exact up to rounding.
         across_processes: divide the prompts among the processes of torch.distributed, all of which must make this call.
         on_progress: called with the stage (score, generate, gradnorm), how much is done and how much there is.
 

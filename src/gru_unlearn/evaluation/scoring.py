@@ -50,8 +50,15 @@ def score(
     tasks = plan(suite, suite.needs(retain_model), encoder)
     mine = _share_of_process(model, tasks) if across_processes else range(len(tasks))
     with _evaluating(model):
-        options = {"batch_size": batch_size, "share_prefixes": share_prefixes, "on_progress": on_progress}
-        entries = dict(zip(mine, _score_tasks(model, encoder, [tasks[n] for n in mine], **options), strict=True))
+        scored = _score_tasks(
+            model,
+            encoder,
+            [tasks[number] for number in mine],
+            batch_size=batch_size,
+            share_prefixes=share_prefixes,
+            on_progress=on_progress,
+        )
+    entries = dict(zip(mine, scored, strict=True))
     if len(entries) < len(tasks):
         entries = _gathered(entries)
     return ScoreTable([entries[number] for number in range(len(tasks))])
