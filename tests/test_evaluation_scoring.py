@@ -242,6 +242,7 @@ def two_processes(rank, port, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_table(model, suite, evaluation, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

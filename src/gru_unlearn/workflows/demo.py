@@ -112,7 +112,9 @@ def _build(console: Console) -> Builtin:
 
     def show(model: str, done: float) -> None:
         if not tasks:
-            console.print("First use: training the built-in models from scratch (about a minute on two cores).")
+            console.print(
+                "First use: training the built-in models from scratch (about a minute on two cores).", soft_wrap=True
+            )
             bar.start()
         if model not in tasks:
             tasks[model] = bar.add_task(model.replace("_", " "), total=100, note="")

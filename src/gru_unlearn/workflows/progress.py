@@ -50,11 +50,12 @@ class TrainingProgress(TrainerCallback):
         self.bar.update(self.task, completed=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Show the newest values; one line a log where there is no terminal."""
+        """Show the newest values; one line an evaluation (or log) where there is no terminal."""
         new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
         self.latest |= new
         note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
-        if self.bar.disable and new:
+        telling = "eval_forget_prob" if args.eval_strategy != "no" else "forget_loss"
+        if self.bar.disable and telling in new:
             self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
         elif not self.bar.disable and hasattr(self, "task"):
             self.bar.update(self.task, note=note)

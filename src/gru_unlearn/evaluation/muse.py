@@ -1,0 +1,92 @@
+"""The MUSE suite: memorized text, memorized knowledge and privacy (Shi et al., arXiv 2407.06460)."""
+
+from pathlib import Path
+
+from gru_unlearn.data import Record, Turn, load_records, read_rows, to_record
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.measure import Metric
+from gru_unlearn.evaluation.metrics import MUSE, exact_memorization, extraction_strength, rouge
+from gru_unlearn.evaluation.rows import Item, RowSet, Suite
+from gru_unlearn.evaluation.suites import attack_metrics, only_possible
+
+VERBATIM_TOKENS = 128
+KNOWLEDGE_TOKENS = 32
+
+PARTS = {
+    "forget": ("privleak", "forget"),
+    "holdout": ("privleak", "holdout"),
+    "verbatim": ("verbmem", "forget"),
+    "forget_qa": ("knowmem", "forget_qa"),
+    "retain_qa": ("knowmem", "retain_qa"),
+}
+"""Set of rows → where it lies: folder and file, or configuration and split on the hub."""
+
+
+def muse(data: str) -> Suite:
+    """MUSE on News, Books or data of your own in their layout.
+
+    Args:
+        data: a folder, or a data set on the hub (``muse-bench/MUSE-News``), with ``privleak/forget`` and
+            ``privleak/holdout`` (field ``text``), ``verbmem/forget`` (``prompt`` and ``gt``), ``knowmem/forget_qa`` and
+            ``knowmem/retain_qa`` (``question`` and ``answer``), and, optionally in a folder, ``knowmem/forget_qa_icl``
+            and ``knowmem/retain_qa_icl``, answered examples to put before each question.
+
+    Raises:
+        UserError: files are missing or cannot be read, or lack a field.
+    """
+    text = {name: RowSet([Item(r) for r in load_records(source(data, name))]) for name in ("forget", "holdout")}
+    knowledge = {
+        name: RowSet(_questions(data, name), max_new_tokens=KNOWLEDGE_TOKENS, cut_at="\n")
+        for name in ("forget_qa", "retain_qa")
+    }
+    verbatim = RowSet(_snippets(source(data, "verbatim")), max_new_tokens=VERBATIM_TOKENS, raw=True)
+    return only_possible(Suite("muse", {**text, "verbatim": verbatim, **knowledge}, muse_metrics()))
+
+
+def muse_metrics() -> tuple[Metric, ...]:
+    """MUSE's metrics on the sets forget, holdout, verbatim, forget_qa and retain_qa."""
+    return (
+        rouge("forget_verbmem_ROUGE", "verbatim", better="lower", part="fmeasure", source=MUSE),
+        rouge("forget_knowmem_ROUGE", "forget_qa", better="lower", part="fmeasure", source=MUSE),
+        rouge("retain_knowmem_ROUGE", "retain_qa", part="fmeasure", source=MUSE),
+        exact_memorization("exact_memorization", "verbatim"),
+        extraction_strength("extraction_strength", "verbatim"),
+        *attack_metrics(),
+    )
+
+
+def source(data: str, name: str) -> str:
+    """Where a set of rows is read from, for :func:`gru_unlearn.data.read_rows`."""
+    part, split = PARTS[name]
+    folder = Path(data).expanduser()
+    return f"{folder / part}:{split}" if folder.is_dir() else f"{data}:{part}:{split}"
+
+
+def _snippets(where: str) -> list[Item]:
+    """Beginnings of texts with their true continuation, ``gt``."""
+    items = []
+    for number, row in enumerate(read_rows(where), start=1):
+        if not {"prompt", "gt"} <= row.keys():
+            raise UserError(f"{where}, row {number} needs the fields prompt and gt, it has: {', '.join(row)}")
+        record = to_record({"prompt": row["prompt"], "completion": row["gt"]}, f"{where}, row {number}")
+        items.append(Item(record))
+    return items
+
+
+def _questions(data: str, name: str) -> list[Item]:
+    """Questions, after the answered examples where there are any."""
+    records = load_records(source(data, name))
+    examples = _examples(source(data, name) + "_icl") if Path(data).expanduser().is_dir() else ()
+    return [Item(Record(turns=(*examples, *record.turns), row=record.row)) for record in records]
+
+
+def _examples(where: str) -> tuple[Turn, ...]:
+    """The turns of answered examples; blank lines after the answers keep them apart where there is no chat template."""
+    folder, _, file = where.rpartition(":")
+    if not list(Path(folder).glob(f"{file}.*")):
+        return ()
+    return tuple(
+        Turn(turn.role, turn.content + "\n\n") if turn.role == "assistant" else turn
+        for record in load_records(where)
+        for turn in record.turns
+    )
