@@ -8,7 +8,7 @@ import typer
 
 def evaluate(
     model: Annotated[str | None, typer.Option(help="Model folder, hub id, or builtin:target.")] = None,
-    suite: Annotated[str, typer.Option(help="tofu, builtin, or own (your rows).")] = "builtin",
+    suite: Annotated[str, typer.Option(help="tofu, muse, builtin, or own (your rows).")] = "builtin",
     data: Annotated[str | None, typer.Option(help="Folder with the suite's files, or a hub data set.")] = None,
     forget_split: Annotated[str, typer.Option(help="TOFU's forget01, forget05 or forget10.")] = "forget10",
     holdout_split: Annotated[str | None, typer.Option(help="Rows no model saw, for membership inference.")] = None,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gru_unlearn.evaluation.generation import input_embeddings
 from gru_unlearn.evaluation.plan import Task
 from gru_unlearn.evaluation.tree import TokenTree, token_tree, tree_inputs
-from gru_unlearn.objectives.token_logps import _head_only_at
+from gru_unlearn.objectives.token_logps import head_only_at
 
 LOGGER = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _score_trees(
             sources += [number * predicts.shape[1] + node for node in nodes]
             targets += task.answer
             lengths.append(len(nodes))
-    with _head_only_at(model, predicts):
+    with head_only_at(model, predicts):
         logits = model(**{name: value.to(weight.device) for name, value in inputs.items()}, use_cache=False).logits[0]
     rows = (predicts.flatten().cumsum(dim=0) - 1)[torch.tensor(sources)]
     columns = token_scores(logits, rows.to(logits.device), torch.tensor(targets, device=logits.device)).cpu()

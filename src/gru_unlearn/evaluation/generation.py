@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation.plan import Task
 from gru_unlearn.evaluation.table import Entry
-from gru_unlearn.objectives.token_logps import _head_only_at
+from gru_unlearn.objectives.token_logps import head_only_at
 
 
 def continue_prompts(
@@ -109,7 +109,7 @@ def generate(
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         last = torch.zeros(ids.shape, dtype=torch.bool, device=device)
         last[:, -1] = True
-        with _head_only_at(model, last):
+        with head_only_at(model, last):
             output = model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )

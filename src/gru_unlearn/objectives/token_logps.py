@@ -24,7 +24,7 @@ def supervised_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tenso
         labels: [B, L], the token itself where supervised, ``IGNORE_INDEX`` elsewhere; not shifted.
     """
     predicts = F.pad(labels[:, 1:] != IGNORE_INDEX, (0, 1))  # [B, L]: does position t predict a supervised token?
-    with _head_only_at(model, predicts):
+    with head_only_at(model, predicts):
         output: Any = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     return output.logits[0]
 
@@ -50,8 +50,9 @@ def gather_logps(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _head_only_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
-    """Inside, the model's output head receives [1, N, H] instead of [B, L, H]: the N chosen hidden states."""
+def head_only_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
+    """Inside, the model's output head receives [1, N, H] instead of [B, L, H]: the N hidden states where ``positions
+    [B, L]`` is true, row after row."""
     inner: Any = model
     while not hasattr(inner, "get_output_embeddings"):
         inner = inner.module

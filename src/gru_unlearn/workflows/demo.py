@@ -12,7 +12,7 @@ from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score, suit
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.reporting import read_json, versions, write_json
 from gru_unlearn.training.builtin import Builtin, builtin_benchmark
-from gru_unlearn.workflows.evaluate import load_for_scoring
+from gru_unlearn.workflows.evaluate import EvaluationRequest, load_for_scoring
 from gru_unlearn.workflows.progress import progress_bar, stages
 from gru_unlearn.workflows.recipe import make_recipe
 from gru_unlearn.workflows.rundir import RUN_FILE, SUMMARY_FILE, check_output, owned
@@ -147,11 +147,11 @@ class _Judge:
     @classmethod
     def of(cls, built: Builtin, console: Console) -> "_Judge":
         suite = suites.builtin(str(built.data))
-        model, encoder = load_for_scoring(built.retain_model)
+        model, encoder = load_for_scoring(EvaluationRequest(str(built.retain_model)), built.retain_model)
         return cls(suite, score(model, encoder, suite, batch_size=64, retain_model=True), console)
 
     def __call__(self, folder: Path, title: str) -> Evaluation:
-        model, encoder = load_for_scoring(folder)
+        model, encoder = load_for_scoring(EvaluationRequest(str(folder)), folder)
         with stages(self.console, f"evaluating {title}") as on_progress:
             return evaluate(
                 model, encoder, self.suite, retain_table=self.retain_table, batch_size=64, on_progress=on_progress

@@ -11,6 +11,8 @@ from rich.console import Console
 from gru_unlearn.data import Encoder, fingerprint, load_records
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Evaluation, Metric, ScoreTable, evaluate, score, suites
+from gru_unlearn.evaluation.cache import cache_key
+from gru_unlearn.evaluation.muse import muse, muse_metrics
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.reporting import versions, write_json
 from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, model_hash
@@ -51,13 +53,17 @@ def make_suite(request: EvaluationRequest) -> Suite:
             return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.holdout_split)
         case "builtin":
             return suites.builtin(request.data or "builtin")
+        case "muse":
+            if not request.data:
+                raise UserError("--suite muse needs --data, a folder in MUSE's layout or muse-bench/MUSE-News")
+            return muse(request.data)
         case "own":
             if not request.forget:
                 raise UserError("--suite own needs --forget, a file of your rows (and better also --retain)")
             retain = load_records(request.retain) if request.retain else []
             return suites.own(load_records(request.forget), retain)
         case unknown:
-            raise UserError(f"unknown suite {unknown!r}{nearest(unknown, ('tofu', 'builtin', 'own'))}")
+            raise UserError(f"unknown suite {unknown!r}{nearest(unknown, ('tofu', 'muse', 'builtin', 'own'))}")
 
 
 def evaluate_model(
@@ -79,6 +85,7 @@ def evaluate_model(
         "settings": {key: value for key, value in vars(request).items() if key not in ("batch_size",)},
         "data": data,
         **{name: model_hash(folder) for name, folder in folders.items()},
+        "scores": cache_key(folders["model"], suite, _encoder(request, folders["model"])),
     }
     check_output(out, identity, overwrite=overwrite)
     started = time.perf_counter()
@@ -108,20 +115,15 @@ def evaluate_model(
 def _measure(
     request: EvaluationRequest, suite: Suite, folders: dict[str, Path], console: Console
 ) -> tuple[Evaluation, ScoreTable | None]:
-    options: dict[str, Any] = {
-        "max_length": request.max_length,
-        "dtype": request.dtype,
-        "trust_remote_code": request.trust_remote_code,
-    }
     retain_table = None
     if "retain_model" in folders:
-        model, encoder = load_for_scoring(folders["retain_model"], **options)
+        model, encoder = load_for_scoring(request, folders["retain_model"])
         with stages(console, "retain model") as on_progress:
             retain_table = score(
                 model, encoder, suite, batch_size=request.batch_size, retain_model=True, on_progress=on_progress
             )
         del model
-    model, encoder = load_for_scoring(folders["model"], **options)
+    model, encoder = load_for_scoring(request, folders["model"])
     with stages(console, "model") as on_progress:
         evaluation = evaluate(
             model, encoder, suite, retain_table=retain_table, batch_size=request.batch_size, on_progress=on_progress
@@ -129,15 +131,17 @@ def _measure(
     return evaluation, retain_table
 
 
-def load_for_scoring(
-    folder: Path, *, max_length: int = 512, dtype: str = "auto", trust_remote_code: bool = False
-) -> tuple[Any, Encoder]:
-    """A model on the GPU where there is one, and the encoder of its tokenizer."""
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    model: Any = load_model(folder, dtype=dtype, trust_remote_code=trust_remote_code)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), Encoder(tokenizer, max_length=max_length)
+def load_for_scoring(request: EvaluationRequest, folder: Path) -> tuple[Any, Encoder]:
+    """A model, on the GPU where there is one, and the encoder of its tokenizer."""
+    model: Any = load_model(folder, dtype=request.dtype, trust_remote_code=request.trust_remote_code)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), _encoder(request, folder)
+
+
+def _encoder(request: EvaluationRequest, folder: Path) -> Encoder:
+    tokenizer = load_tokenizer(folder, trust_remote_code=request.trust_remote_code)
+    return Encoder(tokenizer, max_length=request.max_length)
 
 
 def metrics_by_key() -> dict[str, Metric]:
     """Every metric of every suite, for explaining."""
-    return {metric.key: metric for metric in (*suites.builtin_metrics(), *suites.tofu_metrics())}
+    return {metric.key: metric for metric in (*muse_metrics(), *suites.builtin_metrics(), *suites.tofu_metrics())}
