@@ -24,7 +24,7 @@ from gru_unlearn.workflows.models import quiet
 from gru_unlearn.workflows.recipe import make_recipe
 from gru_unlearn.workflows.unlearn import prepare, unlearn
 
-TOFU_LEARNING_RATES = {"npo": 1e-4, "ga": 3e-5}
+TOFU_LEARNING_RATES = {"npo": 2e-4, "ga": 5e-5}
 KEPT = {"rmf": "retain_prob", "rmf_held_out": "held_out_prob"}
 
 
@@ -38,7 +38,7 @@ def forget10(objective, rectification, folder, seed, shared):
         "retain": f"{base}/rows:retain_seen[:800]",
         "held_out": f"{base}/rows:retain_seen[800:]",
         "learning_rate": TOFU_LEARNING_RATES[objective],
-        "max_steps": 300,
+        "max_steps": 120,
         "eval_steps": 10,
         "eval_max_rows": 100,
     }
