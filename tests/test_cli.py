@@ -54,6 +54,14 @@ def test_unlearn_from_flags(gru, world):
     assert load_file(world / "run" / "model" / "model.safetensors")
 
 
+def test_without_a_schedule_the_results_are_those_of_the_saved_model(gru, world):
+    code, _, err = gru("unlearn", *inputs(world), *FAST)
+    assert code == 0, err
+    summary = json.loads((world / "run" / "summary.json").read_text())
+    assert [point["step"] for point in summary["trajectory"]] == [0, 6]
+    assert summary["results"]["forget_prob"] < 0.9 * summary["trajectory"][0]["forget_prob"]
+
+
 def test_recipe_and_flags_meet_and_flags_win(gru, world):
     recipe = {
         "model": str(world / "model"), "forget": str(world / "forget.jsonl"), "retain": str(world / "retain.jsonl"),

@@ -35,7 +35,7 @@ def evaluate(
 
     console = Console()
     if explain:
-        console.print(explanation(metrics_by_key(), explain))
+        console.print(explanation(metrics_by_key(), explain), markup=False, highlight=False)
         return
     if not model:
         raise UserError("no model given: pass --model")

@@ -93,18 +93,22 @@ def _samples(samples: Mapping[str, Any]) -> list[Table]:
 
 
 def evaluation_table(summary: Mapping[str, Any]) -> Table:
-    """All metrics of an evaluation with their 95 % intervals; what is missing says why below."""
+    """The metrics of an evaluation with their 95 % intervals; below, what is missing or remarkable, by reason."""
     rows = []
     for key, value in summary["metrics"].items():
-        low, high = summary["intervals"].get(key, (None, None))
-        rows.append((key, value, "" if low is None else f"{shown(low)} – {shown(high)}"))
+        if value is not None:
+            low, high = summary["intervals"].get(key, (None, None))
+            rows.append((key, value, "" if low is None else f"{shown(low)} – {shown(high)}"))
     table = make_table(f"{summary['suite']}: {summary['model']['source']}", ("metric", "value", "95 % interval"), rows)
-    remarks = {**summary["missing"], **summary["notes"]}
-    table.caption = "\n".join(f"{key}: {remark}" for key, remark in remarks.items()) or None
+    keys_by_remark: dict[str, list[str]] = {}
+    for key, remark in {**summary["missing"], **summary["notes"]}.items():
+        keys_by_remark.setdefault(remark, []).append(key)
+    table.caption = "\n".join(f"{', '.join(keys)}: {remark}" for remark, keys in keys_by_remark.items()) or None
+    table.min_width = 80 if table.caption else None
     return table
 
 
-def explanation(metrics: Mapping[str, Any], key: str) -> Table:
+def explanation(metrics: Mapping[str, Any], key: str) -> str:
     """Definition, range, direction and source of a metric, or of all.
 
     Raises:
@@ -113,8 +117,6 @@ def explanation(metrics: Mapping[str, Any], key: str) -> Table:
     if key != "all" and key not in metrics:
         raise UserError(f"unknown metric {key!r}{nearest(key, metrics)}")
     wanted = metrics.values() if key == "all" else [metrics[key]]
-    rows = [(m.key, m.definition, m.range, m.better, m.source) for m in wanted]
-    table = make_table("", ("metric", "definition", "range", "better", "source"), rows)
-    for column in table.columns[1:]:
-        column.justify = "left"
-    return table
+    return "\n\n".join(
+        f"{m.key}\n  {m.definition}\n  range {m.range}; better: {m.better}; source: {m.source}" for m in wanted
+    )

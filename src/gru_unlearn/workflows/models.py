@@ -1,6 +1,7 @@
 """Finding, checking, hashing and loading models. Only safetensors, and no code from a model repository unless asked."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def quiet() -> None:
     """Keep transformers' bars and notices out of our own progress."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def locate(model: str, flag: str = "--model") -> Path:

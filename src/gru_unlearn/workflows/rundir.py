@@ -23,22 +23,22 @@ def check_output(folder: Path, identity: Mapping[str, Any], *, overwrite: bool =
         UserError: it holds another run (says what differs), a finished one, or something that is no run.
     """
     if folder.is_file():
-        raise UserError(f"--output-dir {folder} is a file")
+        raise UserError(f"output folder {folder} is a file")
     if not folder.is_dir() or not any(file.name != LOCK_FILE for file in folder.iterdir()):
         return False
     started = read_json(folder / RUN_FILE)
     if started is None:
-        raise UserError(f"--output-dir {folder} holds files that are not a run: choose another folder")
+        raise UserError(f"output folder {folder} holds files that are not a run: choose another folder")
     if overwrite:
         return False
     if started != identity:
         raise UserError(
-            f"--output-dir {folder} holds another run (different: {_differences(started, identity)}): "
+            f"output folder {folder} holds another run (different: {_differences(started, identity)}): "
             "choose another folder, or pass --overwrite-output-dir"
         )
     if (folder / SUMMARY_FILE).is_file():
         raise UserError(
-            f"--output-dir {folder} holds this run, finished: choose another folder, or pass --overwrite-output-dir"
+            f"output folder {folder} holds this run, finished: choose another folder, or pass --overwrite-output-dir"
         )
     return True
 
@@ -67,7 +67,7 @@ def owned(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> Iterato
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"--output-dir {folder} is in use by another process") from None
+        raise UserError(f"output folder {folder} is in use by another process") from None
     try:
         if not resume:
             for item in folder.iterdir():

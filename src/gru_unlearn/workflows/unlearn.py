@@ -135,6 +135,9 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
             progress.close()
         if interrupt.requested:
             raise Interrupted(f"stopped at step {trainer.state.global_step}; the same command continues from there")
+        points = trajectory(trainer.state.log_history)
+        if not points or points[-1]["step"] != trainer.state.global_step:
+            trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
         trainer.save_model(str(prepared.output / MODEL_FOLDER))
         summary = _summary(prepared, trainer, forget_target, time.perf_counter() - started)
         write_json(prepared.output / SUMMARY_FILE, summary)
