@@ -52,7 +52,8 @@ class TrainingProgress(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the newest values; one line an evaluation (or log) where there is no terminal."""
         new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
-        self.latest |= new
+        # Evaluations are kept on show only where new ones will replace them.
+        self.latest = self.latest | new if args.eval_strategy != "no" else new
         note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
         telling = "eval_forget_prob" if args.eval_strategy != "no" else "forget_loss"
         if self.bar.disable and telling in new:
