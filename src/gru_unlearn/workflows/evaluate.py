@@ -11,11 +11,11 @@ from rich.console import Console
 from gru_unlearn.data import Encoder, fingerprint, load_records
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Evaluation, Metric, ScoreTable, evaluate, score, suites
-from gru_unlearn.evaluation.cache import cache_key
+from gru_unlearn.evaluation.cache import cache_key, hash_weights
 from gru_unlearn.evaluation.muse import muse, muse_metrics
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.reporting import versions, write_json
-from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, model_hash
+from gru_unlearn.workflows.models import load_model, load_tokenizer, locate
 from gru_unlearn.workflows.progress import stages
 from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned
 
@@ -84,7 +84,7 @@ def evaluate_model(
     identity = {
         "settings": {key: value for key, value in vars(request).items() if key not in ("batch_size",)},
         "data": data,
-        **{name: model_hash(folder) for name, folder in folders.items()},
+        **{name: hash_weights(folder) for name, folder in folders.items()},
         "scores": cache_key(folders["model"], suite, _encoder(request, folders["model"])),
     }
     check_output(out, identity, overwrite=overwrite)

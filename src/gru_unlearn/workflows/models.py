@@ -1,6 +1,5 @@
 """Finding, checking, hashing and loading models. Only safetensors, and no code from a model repository unless asked."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -61,17 +60,6 @@ def _download(model: str, flag: str) -> Path:
     except Exception as error:  # the hub client raises many types; each becomes one line
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{flag} {model}: no such folder, and the hub does not give it ({reason})") from None
-
-
-def model_hash(folder: Path) -> str:
-    """SHA-256 over names and contents of the weights and the configuration files that change a model's output."""
-    digest = hashlib.sha256()
-    names = ("config.json", "adapter_config.json", "generation_config.json")
-    for file in sorted([*folder.glob("*.safetensors"), *(folder / n for n in names if (folder / n).is_file())]):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
 
 
 def load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:

@@ -11,13 +11,14 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 
-from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.reporting import versions, write_json
 from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
-from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, model_hash, parameter_count
+from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, parameter_count
 from gru_unlearn.workflows.progress import TrainingProgress
 from gru_unlearn.workflows.recipe import Recipe
 from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned
@@ -34,6 +35,7 @@ class Prepared:
     retain_model: Path | None
     tokenizer: PreTrainedTokenizerBase
     sets: dict[str, list[Record]]  # forget, retain, held_out: those that were given
+    examples: dict[str, list[Example]]  # the same, tokenized
     identity: dict[str, Any]
     resume: bool
 
@@ -61,16 +63,15 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
         model, pad_token=recipe.pad_token, eos_token=recipe.eos_token, trust_remote_code=recipe.trust_remote_code
     )
     encoder = encoder_for(tokenizer, recipe.config)
-    for name, records in sets.items():
-        encoder.encode_all(records, name)
+    examples = {name: encoder.encode_all(records, name) for name, records in sets.items()}
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
-        "model": model_hash(model),
-        "retain_model": model_hash(retain_model) if retain_model else None,
+        "model": hash_weights(model),
+        "retain_model": hash_weights(retain_model) if retain_model else None,
         **{name: fingerprint(records) for name, records in sets.items()},
     }
     resume = check_output(Path(recipe.config.output_dir or "."), identity, overwrite=overwrite)
-    return Prepared(recipe, model, retain_model, tokenizer, sets, identity, resume)
+    return Prepared(recipe, model, retain_model, tokenizer, sets, examples, identity, resume)
 
 
 def _check_sets(recipe: Recipe, sets: dict[str, list[Record]]) -> None:
@@ -156,9 +157,9 @@ def _make_trainer(
     trainer = UnlearningTrainer(
         _trainable_model(prepared),
         config,
-        forget_dataset=prepared.sets["forget"],
-        retain_dataset=prepared.sets.get("retain"),
-        eval_dataset={"held_out": prepared.sets["held_out"]} if "held_out" in prepared.sets else None,
+        forget_dataset=prepared.examples["forget"],
+        retain_dataset=prepared.examples.get("retain"),
+        eval_dataset={"held_out": prepared.examples["held_out"]} if "held_out" in prepared.examples else None,
         processing_class=prepared.tokenizer,
         callbacks=[interrupt, progress],
     )
@@ -204,10 +205,9 @@ def _forget_target(prepared: Prepared) -> float | None:
     config = prepared.recipe.config
     model: Any = _load(prepared, prepared.retain_model)
     model = model.to(config.device)
-    examples = encoder_for(prepared.tokenizer, config).encode_all(prepared.sets["forget"], "forget")
     scores = answer_logps(
         model,
-        examples,
+        prepared.examples["forget"],
         batch_size=config.per_device_eval_batch_size,
         pad_token_id=prepared.tokenizer.pad_token_id,
         device=config.device,
