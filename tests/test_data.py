@@ -235,18 +235,26 @@ def test_pairs_cover_the_forget_set_with_random_reproducible_partners():
 
     first = epoch(0)
     assert sorted(i for i, _ in first) == list(range(50))
-    assert {j for _, j in first} == set(range(7))
+    assert {j for _, (j,) in first} == set(range(7))
     assert first == epoch(0)
     assert first != epoch(1)
     assert first != epoch(0, seed=1)
 
 
+@given(forget=st.integers(1, 30), batch_size=st.integers(1, 9), retain_batch_size=st.integers(1, 20))
+def test_a_batch_has_as_many_partners_as_asked_for(forget, batch_size, retain_batch_size):
+    drawn = [partners for _, partners in PairSampler(forget, 7, 0, batch_size, retain_batch_size)]
+    batches = [sum(map(len, drawn[i : i + batch_size])) for i in range(0, forget, batch_size)]
+    assert all(count == retain_batch_size for count in batches[: forget // batch_size])
+    assert 1 <= batches[-1] <= retain_batch_size
+
+
 def test_paired_batches_have_both_sides():
     examples = [{"input_ids": [2, n, 1], "labels": [-100, n, 1]} for n in range(5, 9)]
     data = ForgetRetainDataset(examples[:2], examples[2:])
-    batch = collate_pairs([data[0, 1], data[1, 0]], pad_token_id=0)
+    batch = collate_pairs([data[0, [1]], data[1, [0, 1]]], pad_token_id=0)
     assert batch["forget"]["input_ids"][:, 1].tolist() == [5, 6]
-    assert batch["retain"]["input_ids"][:, 1].tolist() == [8, 7]
+    assert batch["retain"]["input_ids"][:, 1].tolist() == [8, 7, 8]
 
 
 def test_overlap_and_fingerprint():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gru_unlearn import GradientRectifier
-from gru_unlearn.geometry import closed_form, inner_product, measure_conflict, remove_conflict_
+from gru_unlearn.geometry import inner_product, measure_conflict, products, remove_conflict_
 
 
 def flat(tensors):
@@ -160,7 +160,7 @@ def test_projection_properties(case):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_low_precision_inner_products_accumulate_wide(dtype, monkeypatch):
-    monkeypatch.setattr(closed_form, "_CHUNK", 100)  # several pieces from a small tensor
+    monkeypatch.setattr(products, "_CHUNK", 100)  # several pieces from a small tensor
     x, y = (t.to(dtype) for t in draw(3, [[7, 61], [5]])), (t.to(dtype) for t in draw(4, [[7, 61], [5]]))
     x, y = list(x), list(y)
     expected = flat(x).double() @ flat(y).double()
@@ -310,7 +310,7 @@ def test_only_one_extra_buffer_of_the_gradients_size():
     for _ in range(3):
         with rectifier.retain():
             net(torch.ones(1, 50)).sum().backward()
-    held = sum(t.numel() for t in [*rectifier._direction.values(), *rectifier._fresh.values()])
+    held = sum(t.numel() for t in [*rectifier._memory[0].values(), *rectifier._fresh.values()])
     assert held == sum(p.numel() for p in net.parameters())
 
 

@@ -67,7 +67,7 @@ def by_hand(*, objective="ga", gamma=None, inside=0.0, after=0.0, steps=4, batch
     pairs = []
     for epoch in range(steps * batch // len(forget) + 1):
         sampler.set_epoch(epoch)
-        pairs += list(sampler)
+        pairs += [(index, partner) for index, (partner,) in sampler]
     decay = {n for n, p in model.named_parameters() if "norm" not in n}
     optimizer = torch.optim.AdamW(
         [
@@ -289,7 +289,7 @@ def test_nan_stops_before_the_step_and_is_never_saved(tmp_path):
     ("options", "message"),
     [
         ({"objective": "nop"}, "did you mean 'npo'"),
-        ({"rectification": "gur"}, "did you mean 'gru'"),
+        ({"rectification": "gruu"}, "did you mean 'gru'"),
         ({"retain_loss": "kll"}, "did you mean 'kl'"),
         ({"retain_placement": "before"}, "choose from: after, inside"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite and above 0, got nan"),

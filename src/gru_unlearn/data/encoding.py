@@ -13,7 +13,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 
 Example = dict[str, Any]
-"""``input_ids`` and ``labels``, two equally long lists; more fields (``reference``) may ride along."""
+"""``input_ids`` and ``labels``, two equally long lists; more fields may ride along, see :func:`collate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +133,27 @@ def _common_prefix(prompt: Sequence[int], ids: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), min(len(prompt), len(ids)))
 
 
-def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, Tensor]:
-    """Pad on the right to the longest: ``input_ids``, ``attention_mask``, ``labels`` [B, L], and ``reference [B]``
-    where the examples carry it."""
+def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, Any]:
+    """Pad on the right to the longest: ``input_ids``, ``attention_mask``, ``labels`` [B, L], and what else the examples
+    carry: ``reference [B]``, ``token_reference [B, T]``, ``alternative_reference [B]``, ``alternative`` (a batch)."""
     length = max(len(example["input_ids"]) for example in examples)
 
     def padded(key: str, filler: int) -> Tensor:
         return torch.tensor([[*example[key], *[filler] * (length - len(example[key]))] for example in examples])
 
     lengths = torch.tensor([len(example["input_ids"]) for example in examples])
-    batch = {
+    batch: dict[str, Any] = {
         "input_ids": padded("input_ids", pad_token_id),
         "attention_mask": (torch.arange(length) < lengths[:, None]).long(),
         "labels": padded("labels", IGNORE_INDEX),
     }
-    if "reference" in examples[0]:
-        batch["reference"] = torch.tensor([example["reference"] for example in examples])
+    for key in ("reference", "alternative_reference"):
+        if key in examples[0]:
+            batch[key] = torch.tensor([example[key] for example in examples])
+    if "token_reference" in examples[0]:
+        batch["token_reference"] = torch.nn.utils.rnn.pad_sequence(
+            [example["token_reference"] for example in examples], batch_first=True
+        )
+    if "alternative" in examples[0]:
+        batch["alternative"] = collate([example["alternative"] for example in examples], pad_token_id)
     return batch

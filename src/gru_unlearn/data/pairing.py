@@ -1,24 +1,33 @@
-"""One retain example for each forget example, drawn at random (arXiv 2503.09117), reproducibly."""
+"""Retain examples for each forget example, by default one (arXiv 2503.09117), drawn at random and reproducibly."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from gru_unlearn.data.encoding import Example, collate
 
-Pair = tuple[int, int]
+Pair = tuple[int, list[int]]
 
 
 class PairSampler(Sampler[Pair]):
-    """Index pairs (forget, retain): each epoch every forget index once, in random order, with a random partner.
+    """Forget indices, each once an epoch in random order, with the indices of their random retain partners.
 
     The order depends on seed and epoch alone, so a resumed run draws what the uninterrupted one would have drawn.
+
+    Args:
+        forget, retain: sizes of the sets.
+        seed: of all draws.
+        batch_size: how many consecutive forget examples make a batch.
+        retain_batch_size: how many partners these have together, at least 1; by default one each.
     """
 
-    def __init__(self, forget: int, retain: int, seed: int) -> None:
+    def __init__(
+        self, forget: int, retain: int, seed: int, batch_size: int = 1, retain_batch_size: int | None = None
+    ) -> None:
         self.forget, self.retain, self.seed = forget, retain, seed
+        self.batch_size, self.retain_batch_size = batch_size, retain_batch_size or batch_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -28,26 +37,36 @@ class PairSampler(Sampler[Pair]):
     def __iter__(self) -> Iterator[Pair]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.forget, generator=generator).tolist()
-        partners = torch.randint(self.retain, (self.forget,), generator=generator).tolist()
-        return iter(zip(order, partners, strict=True))
+        ends = [self._partners_before(number + 1) for number in range(self.forget)]
+        partners = torch.randint(self.retain, (ends[-1],), generator=generator).tolist()
+        return iter([(index, partners[a:b]) for index, a, b in zip(order, [0, *ends], ends, strict=False)])
+
+    def _partners_before(self, number: int) -> int:
+        """How many partners the first ``number`` forget examples have: spread evenly, the first of a batch has one."""
+        batches, rest = divmod(number, self.batch_size)
+        return batches * self.retain_batch_size + -(-rest * self.retain_batch_size // self.batch_size)
 
     def __len__(self) -> int:
         return self.forget
 
 
-class ForgetRetainDataset(Dataset[dict[str, Example]]):
-    """Examples by index pair, as :class:`PairSampler` draws them: ``{"forget": ..., "retain": ...}``."""
+class ForgetRetainDataset(Dataset[dict[str, list[Example]]]):
+    """Examples by indices, as :class:`PairSampler` draws them: ``{"forget": [one], "retain": [its partners]}``."""
 
     def __init__(self, forget: Sequence[Example], retain: Sequence[Example]) -> None:
         self.forget, self.retain = forget, retain
 
-    def __getitem__(self, pair: Pair) -> dict[str, Example]:
-        return {"forget": self.forget[pair[0]], "retain": self.retain[pair[1]]}
+    def __getitem__(self, pair: Pair) -> dict[str, list[Example]]:
+        index, partners = pair
+        return {"forget": [self.forget[index]], "retain": [self.retain[partner] for partner in partners]}
 
     def __len__(self) -> int:
         return len(self.forget)
 
 
-def collate_pairs(pairs: Sequence[dict[str, Example]], pad_token_id: int) -> dict[str, dict[str, Tensor]]:
+def collate_pairs(pairs: Sequence[dict[str, list[Example]]], pad_token_id: int) -> dict[str, dict[str, Any]]:
     """``{"forget": batch, "retain": batch}``, each padded to its own longest example."""
-    return {side: collate([pair[side] for pair in pairs], pad_token_id) for side in ("forget", "retain")}
+    return {
+        side: collate([example for pair in pairs for example in pair[side]], pad_token_id)
+        for side in ("forget", "retain")
+    }

@@ -1,16 +1,35 @@
-"""The closed form of gradient rectified unlearning. This floor imports torch and nothing else.
+"""The closed form of gradient rectified unlearning and its family. This floor imports torch, and scipy for one solver.
 
-Reading order: :mod:`closed_form` (one projection), :mod:`rectifier` (the projection in a training loop).
+Reading order: :mod:`closed_form` (one projection), :mod:`rules` (it and its alternatives), :mod:`blocks` (block by
+block), :mod:`cone` (several retain gradients), :mod:`rectification` (all choices as a value), :mod:`rectifier` (in a
+training loop); :mod:`products` is the arithmetic under all of them.
 """
 
-from gru_unlearn.geometry.closed_form import Conflict, inner_product, measure_conflict, remove_conflict_
+from gru_unlearn.geometry.blocks import GRANULARITIES
+from gru_unlearn.geometry.closed_form import Conflict, measure_conflict, remove_conflict_
+from gru_unlearn.geometry.products import inner_product
+from gru_unlearn.geometry.rectification import (
+    NAMES,
+    RECOMMENDED,
+    Rectification,
+    default_gradient_weight,
+    parse_rectification,
+)
 from gru_unlearn.geometry.rectifier import GradientRectifier, StepTelemetry
+from gru_unlearn.geometry.rules import Rule
 
 __all__ = [
+    "GRANULARITIES",
+    "NAMES",
+    "RECOMMENDED",
     "Conflict",
     "GradientRectifier",
+    "Rectification",
+    "Rule",
     "StepTelemetry",
+    "default_gradient_weight",
     "inner_product",
     "measure_conflict",
+    "parse_rectification",
     "remove_conflict_",
 ]

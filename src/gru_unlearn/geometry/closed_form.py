@@ -10,21 +10,16 @@ Vectors are lists with one entry per parameter, so nothing is ever flattened int
 Every scalar stays a tensor on its device: no function here waits for the device.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Low-precision tensors are widened piece by piece: 2²² float32 values are 16 MiB of scratch, however large the tensor.
-_CHUNK = 1 << 22
-
-
-Vector = Sequence[Tensor | None]
+from gru_unlearn.geometry.products import Vector, inner_product
 
 
 class Conflict(NamedTuple):
-    """Geometry of one pair (u, r): four 0-dim tensors."""
+    """Geometry of pairs (u, r), one pair a block: three tensors of one shape, 0-dim where the block is the model."""
 
     dot: Tensor
     """⟨u, r⟩"""
@@ -32,42 +27,20 @@ class Conflict(NamedTuple):
     """‖u‖"""
     retain_norm: Tensor
     """‖r‖"""
-    coefficient: Tensor
-    """Multiple of r that the closed form subtracts: min(0, ⟨u, r⟩)/‖r‖², and 0 where r is zero."""
 
-
-def inner_product(xs: Vector, ys: Vector, dtype: torch.dtype | None = None) -> Tensor:
-    """⟨x, y⟩ over all tensors of two equally long lists, as a 0-dim tensor on the first pair's device.
-
-    Args:
-        xs, ys: tensors of pairwise equal shapes, None standing for zero; dtypes may differ from pair to pair.
-        dtype: accumulate in this type; by default float32, or float64 where a tensor is float64.
-    """
-    parts = [_dot(x, y, dtype) for x, y in zip(xs, ys, strict=True) if x is not None and y is not None]
-    if not parts:
-        return torch.zeros((), dtype=dtype or torch.float32)
-    widest = max((part.dtype for part in parts), key=lambda kind: kind.itemsize)
-    return torch.stack([part.to(device=parts[0].device, dtype=widest) for part in parts]).sum()
-
-
-def _dot(x: Tensor, y: Tensor, dtype: torch.dtype | None) -> Tensor:
-    wide = dtype or torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-    flat_x, flat_y = x.detach().reshape(-1), y.detach().reshape(-1)
-    if flat_x.dtype == flat_y.dtype == wide:
-        return torch.dot(flat_x, flat_y)
-    pieces = zip(flat_x.split(_CHUNK), flat_y.split(_CHUNK), strict=True)
-    return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in pieces]).sum()
+    @property
+    def coefficient(self) -> Tensor:
+        """Multiple of r that the closed form subtracts: min(0, ⟨u, r⟩)/‖r‖², and 0 where r is zero."""
+        # Divided twice, because ‖r‖² underflows long before ‖r‖ does; by 1 where r is zero, to keep NaN out.
+        divisor = torch.where(self.retain_norm > 0, self.retain_norm, 1.0)
+        return torch.where(self.retain_norm > 0, self.dot.clamp(max=0) / divisor / divisor, 0.0)
 
 
 def measure_conflict(forget: Vector, retain: Vector) -> Conflict:
-    """Inner product, norms and projection coefficient of u (``forget``) against r (``retain``)."""
+    """Inner product and norms of u (``forget``) and r (``retain``), both taken as one vector."""
     forget_squared = inner_product(forget, forget)
     dot = inner_product(forget, retain).to(forget_squared.device)
-    retain_squared = inner_product(retain, retain).to(dot.device)
-    # Where r is zero there is nothing to project on; dividing by 1 there keeps NaN out.
-    divisor = torch.where(retain_squared > 0, retain_squared, 1.0)
-    coefficient = torch.where(retain_squared > 0, dot.clamp(max=0) / divisor, 0.0)
-    return Conflict(dot, forget_squared.sqrt(), retain_squared.sqrt(), coefficient)
+    return Conflict(dot, forget_squared.sqrt(), inner_product(retain, retain).to(dot.device).sqrt())
 
 
 @torch.no_grad()

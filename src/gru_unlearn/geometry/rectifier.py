@@ -1,4 +1,4 @@
-"""Gradient rectified unlearning inside any PyTorch training loop (arXiv 2503.09117, algorithm 1)."""
+"""Gradient rectified unlearning inside any PyTorch training loop (arXiv 2503.09117, algorithm 1, and its family)."""
 
 import math
 from collections.abc import Iterator
@@ -7,14 +7,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from gru_unlearn.geometry.closed_form import Conflict, inner_product, measure_conflict, remove_conflict_
+from gru_unlearn.geometry.blocks import Measures, group_names, layer_of, rectify_groups_, rectify_within_
+from gru_unlearn.geometry.cone import cone, rectify_against_, subspace
+from gru_unlearn.geometry.products import Vector, inner_product, local
+from gru_unlearn.geometry.rectification import (
+    RULES,
+    SUBSPACE,
+    Rectification,
+    default_gradient_weight,
+    parse_rectification,
+)
+from gru_unlearn.geometry.rules import Rule
+
+Direction = dict[nn.Parameter, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class StepTelemetry:
-    """What one optimizer step did to the conflict between forgetting and retention."""
+    """What one optimizer step did to the conflict between forgetting and retention.
+
+    u is the vector that was rectified: the forget gradient, or in update space minus the optimizer's displacement.
+    """
 
     inner_product: float
     """⟨u, r⟩ before rectification; negative means that the forget step would raise the retain loss."""
@@ -25,9 +41,11 @@ class StepTelemetry:
     cosine: float
     """cos(u, r), 0 where either is zero"""
     rectified: bool
-    """whether the two conflicted, so that the gradient was projected"""
+    """whether any block conflicted, so that something was changed"""
+    conflict_share: float
+    """share of the blocks that conflicted (0 or 1 where the model is one block), weighted by tensors"""
     removed_share: float
-    """1 − ‖g‖/‖u‖, between 0 (nothing taken away) and 1 (u pointed exactly against r)"""
+    """1 − ‖g‖/‖u‖, between 0 (nothing taken away) and 1; negative where a rule lengthens u"""
     retain_change: float | None
     """⟨r, Δθ⟩: realised first-order change of the retain loss by the optimizer's displacement; below zero is good.
     None before the step has been taken, or when not measured."""
@@ -49,17 +67,24 @@ class GradientRectifier:
 
     The vectors span all parameters that require a gradient and that the optimizer holds. A parameter the forget
     loss did not reach counts as zero in u (its gradient is created if r reaches it); one that neither loss ever
-    reaches keeps ``grad is None``. Cost: one buffer of the gradients' size, three inner products, one in-place update.
+    reaches keeps ``grad is None``. Cost: one buffer of the gradients' size (K with memory K), three inner products,
+    one in-place update; in update space also a copy of the parameters.
 
     Args:
         model: module whose ``named_parameters`` name the retain direction in ``state_dict``.
         optimizer: any ``torch.optim.Optimizer``; its ``step`` is hooked. Closures are refused.
-        new_gradient_weight: γ in (0, 1], the weight of the newest retain gradient; 1 means no memory.
+        rectification: by default the published algorithm; or one word like ``gru/element/update``, see
+            :mod:`rectification`; or a rule of your own, see :mod:`rules`.
+        new_gradient_weight: γ in (0, 1], the weight of the newest retain gradient; 1 means no smoothing; by default as
+            published (0.8 for GRU). Of no effect where several retain gradients are held.
         max_grad_norm: clip the rectified gradient to this global norm. Clipping *before* the step hook would
             clip the wrong vector: leave it to the rectifier, or call :meth:`rectify` first and clip afterwards.
         retain_step: λ of "GRU + retain step": after the projection add λ · (retain gradient of this window).
             Needs a second buffer of the gradients' size.
-        measure_change: measure ⟨r, Δθ⟩ at each step: two more passes over the parameters, in float64.
+        measure_change: measure ⟨r, Δθ⟩ at each step: two more passes over the parameters, in float64. May be switched
+            from step to step.
+        replicas: process group of data-parallel replicas (DDP) over which r is averaged before it is used. Run the
+            retain pass under the wrapper's ``no_sync()`` then. Sharded parameters (FSDP2) need nothing.
 
     Raises:
         ValueError: a setting out of range, or no trainable parameter of ``model`` in ``optimizer``.
@@ -69,12 +94,17 @@ class GradientRectifier:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
+        rectification: str | Rectification | Rule = "gru",
         *,
-        new_gradient_weight: float = 0.8,
+        new_gradient_weight: float | None = None,
         max_grad_norm: float | None = None,
         retain_step: float = 0.0,
         measure_change: bool = True,
+        replicas: dist.ProcessGroup | None = None,
     ) -> None:
+        self.rectification = _resolved(rectification)
+        if new_gradient_weight is None:
+            new_gradient_weight = default_gradient_weight(self.rectification)
         if not 0 < new_gradient_weight <= 1:
             raise ValueError(f"new_gradient_weight must be in (0, 1], got {new_gradient_weight}")
         if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
@@ -86,20 +116,25 @@ class GradientRectifier:
         if not named:
             raise ValueError("the optimizer holds no trainable parameter of this model")
 
-        self.new_gradient_weight = new_gradient_weight
+        self.new_gradient_weight = 1.0 if self.rectification.holds_several else new_gradient_weight
         self.max_grad_norm = max_grad_norm
         self.retain_step = retain_step
         self.measure_change = measure_change
+        self.rule = _rule(self.rectification)
+        self._optimizer = optimizer
+        self._replicas = replicas
         self._names = {p: name for name, p in named}
         self._params = list(self._names)
-        self._direction: dict[nn.Parameter, Tensor] = {}  # r, allocated at a parameter's first retain gradient
-        self._fresh: dict[nn.Parameter, Tensor] = {}  # this window's retain gradient, kept only for retain_step
+        self._groups = group_names(list(self._names.values()), self.rectification.granularity)
+        self._memory: list[Direction] = [{}]  # retain directions, the newest last; buffers are made when first needed
+        self._fresh: Direction = {}  # this window's retain gradient, kept only for retain_step
         self._kept: dict[nn.Parameter, Tensor | None] | None = None  # p.grad set aside while inside retain()
         self._gradient_share = 0.0
         self._fold_scale = 1.0
         self._window_has_retain = False
         self._window_rectified = False
-        self._conflict: Conflict | None = None
+        self._measures: Measures | None = None
+        self._before: list[Tensor] | None = None
         self._position_before: Tensor | None = None
         self._retain_change: Tensor | None = None
         self._hooks = [p.register_post_accumulate_grad_hook(self._fold) for p in self._params]
@@ -125,10 +160,7 @@ class GradientRectifier:
         if self._window_rectified:
             raise RuntimeError("retain() after rectify(): take the optimizer step first")
         if not self._window_has_retain:
-            for r in self._direction.values():
-                r.mul_(1 - self.new_gradient_weight)
-            self._fresh.clear()
-            self._window_has_retain = True
+            self._begin_window()
         self._kept = {p: p.grad for p in self._params}
         self._fold_scale, self._gradient_share = scale, gradient_share
         for p in self._params:
@@ -140,6 +172,15 @@ class GradientRectifier:
                 p.grad = kept
             self._kept = None
 
+    def _begin_window(self) -> None:
+        self._window_has_retain = True
+        self._fresh.clear()
+        if self.rectification.holds_several:
+            held = [direction for direction in self._memory if direction]
+            self._memory = [*held[max(0, len(held) - self.rectification.memory + 1) :], {}]
+        elif self._memory[-1]:
+            torch._foreach_mul_([*self._memory[-1].values()], 1 - self.new_gradient_weight)
+
     @torch.no_grad()
     def _fold(self, param: nn.Parameter) -> None:
         if self._kept is None or param.grad is None:
@@ -147,7 +188,7 @@ class GradientRectifier:
         grad, param.grad = param.grad, None
         if self._fold_scale != 1:
             grad.mul_(self._fold_scale)
-        _accumulate(self._direction, param, grad, self.new_gradient_weight)
+        _accumulate(self._memory[-1], param, grad, self.new_gradient_weight)
         if self.retain_step:
             _accumulate(self._fresh, param, grad, 1.0)
         if self._gradient_share:
@@ -168,25 +209,50 @@ class GradientRectifier:
         if self._kept is not None:
             raise RuntimeError("rectify() inside retain()")
         self._window_rectified = True
-        for p in self._direction:
+        if self._replicas is not None and self._window_has_retain:
+            _average([*self._memory[-1].values(), *self._fresh.values()], self._replicas)
+        for p in self._memory[-1]:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        grads, directions = [p.grad for p in self._params], self._directions()
-        self._conflict = measure_conflict(grads, directions)
-        remove_conflict_(grads, directions, self._conflict.coefficient)
+        if self.rectification.space == "gradient":
+            self._measures = self._rectify([p.grad for p in self._params])
         for p, fresh in self._fresh.items():
             if p.grad is not None:
                 p.grad.add_(fresh, alpha=self.retain_step)
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._params, self.max_grad_norm)
 
+    def _rectify(self, vector: Vector, target: Vector | None = None) -> Measures:
+        """Rectify a vector against the retain directions: in place, or in what it does to ``target``."""
+        chosen, directions = self.rectification, self._directions()
+        if chosen.holds_several:
+            solver, metric = (subspace, self._metric()) if chosen.rule == SUBSPACE else (cone, None)
+            return rectify_against_(vector, directions, self._groups, solver, target, metric)
+        if chosen.granularity in ("row", "element"):
+            return rectify_within_(vector, directions[0], chosen.granularity, self.rule, target)
+        return rectify_groups_(vector, directions[0], self._groups, self.rule, target)
+
+    def _metric(self) -> Vector | None:
+        """Adam's diagonal preconditioner, 1/(√v + ε), of the last step; None where the optimizer has none (yet)."""
+        states = [self._optimizer.state.get(p, {}) for p in self._params]
+        if not all("exp_avg_sq" in state for state in states):
+            return None
+        return [1 / (state["exp_avg_sq"].sqrt() + 1e-8) for state in states]
+
     def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(callable(value) for value in (*args, kwargs.get("closure"))):
             raise ValueError("a closure would recompute the gradients after they were rectified: step without one")
         self.rectify()
         self._position_before = self._retain_position() if self.measure_change else None
+        if self.rectification.space == "update":
+            self._before = [p.detach().clone() for p in self._params]
 
+    @torch.no_grad()
     def _after_step(self, *_: Any) -> None:
+        if self._before is not None:
+            against = [before.sub_(p) for before, p in zip(self._before, self._params, strict=True)]  # −Δθ
+            self._measures = self._rectify(against, target=self._params)
+            self._before = None
         self._retain_change = None
         if self._position_before is not None:
             self._retain_change = self._retain_position() - self._position_before
@@ -195,61 +261,91 @@ class GradientRectifier:
 
     def _retain_position(self) -> Tensor:
         """⟨r, θ⟩ in float64, so that the difference across a step is exact enough without a copy of θ."""
-        return inner_product(self._directions(), self._params, torch.float64)
+        products = [inner_product(r, self._params, torch.float64) for r in self._directions()]
+        return torch.stack(products).mean()
 
-    def _directions(self) -> list[Tensor | None]:
-        """r in the parameters' order: sums must not depend on the order in which gradients first arrived."""
-        return [self._direction.get(p) for p in self._params]
+    def _directions(self) -> list[list[Tensor | None]]:
+        """Each r in the parameters' order: sums must not depend on the order in which gradients first arrived."""
+        return [[direction.get(p) for p in self._params] for direction in self._memory]
 
     @property
     def telemetry(self) -> StepTelemetry | None:
         """Measurements of the last rectified step, None before the first. Reading it waits for the device."""
-        if self._conflict is None:
+        if self._measures is None:
             return None
-        values = [v for v in (*self._conflict[:3], self._retain_change) if v is not None]
-        device = self._conflict.dot.device
-        dot, forget_norm, retain_norm, *change = torch.stack([v.to(device, torch.float64) for v in values]).tolist()
-        norms = forget_norm * retain_norm
-        cosine = max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0
-        rectified = dot < 0 and retain_norm > 0
+        sums = [part.sum() for part in self._measures[:4]] + [self._measures.conflict_share.mean()]
+        change = [] if self._retain_change is None else [self._retain_change]
+        values = torch.stack([value.to(sums[0].device, torch.float64) for value in (*sums, *change)]).tolist()
+        dot, forget, retain, rectified = values[0], *(math.sqrt(value) for value in values[1:4])
+        norms = forget * retain
         return StepTelemetry(
             inner_product=dot,
-            forget_norm=forget_norm,
-            retain_norm=retain_norm,
-            cosine=cosine,
-            rectified=rectified,
-            removed_share=1 - math.sqrt(1 - cosine**2) if rectified else 0.0,
-            retain_change=change[0] if change else None,
+            forget_norm=forget,
+            retain_norm=retain,
+            cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
+            rectified=values[4] > 0,
+            conflict_share=values[4],
+            removed_share=1 - rectified / forget if forget > 0 else 0.0,
+            retain_change=change[0].item() if change else None,
         )
 
+    def removed_share_by_layer(self) -> dict[str, float]:
+        """1 − ‖g‖/‖u‖ of the last step for each layer; empty before the first. Reading it waits for the device."""
+        if self._measures is None:
+            return {}
+        before, after = self._measures.forget_squared.tolist(), self._measures.rectified_squared.tolist()
+        sums: dict[str, tuple[float, float]] = {}
+        for name, u, g in zip(self._names.values(), before, after, strict=True):
+            old = sums.get(layer_of(name), (0.0, 0.0))
+            sums[layer_of(name)] = (old[0] + u, old[1] + g)
+        return {layer: 1 - math.sqrt(g / u) if u > 0 else 0.0 for layer, (u, g) in sums.items()}
+
     def state_dict(self) -> dict[str, Any]:
-        """Retain direction by parameter name, and γ. Taken between steps, it is all that a resumed run needs."""
-        return {
+        """Retain directions by parameter name, and the settings they belong to: all that a resumed run needs.
+
+        With memory K the names end in ``@0`` (the oldest) to ``@K−1``. To be taken between two steps.
+        """
+        state: dict[str, Any] = {
+            "rectification": str(self.rectification),
             "new_gradient_weight": self.new_gradient_weight,
-            "retain_direction": {self._names[p]: r.detach().clone() for p, r in self._direction.items()},
+            "retain_direction": {
+                self._key(p, place): r.detach().clone()
+                for place, direction in enumerate(self._memory)
+                for p, r in direction.items()
+            },
         }
+        if hasattr(self.rule, "state_dict"):
+            state["rule"] = self.rule.state_dict()
+        return state
+
+    def _key(self, param: nn.Parameter, place: int) -> str:
+        return f"{self._names[param]}@{place}" if self.rectification.holds_several else self._names[param]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`.
 
         Raises:
-            ValueError: another γ, an unknown parameter name, or another shape.
+            ValueError: another γ or rectification, an unknown parameter name, or another shape.
         """
-        if state["new_gradient_weight"] != self.new_gradient_weight:
-            raise ValueError(
-                f"saved with new_gradient_weight {state['new_gradient_weight']}, here it is {self.new_gradient_weight}"
-            )
-        by_name = {name: p for p, name in self._names.items()}
+        for name, here in (
+            ("new_gradient_weight", self.new_gradient_weight),
+            ("rectification", str(self.rectification)),
+        ):
+            if state.get(name, here) != here:
+                raise ValueError(f"saved with {name} {state[name]}, here it is {here}")
+        by_key = {self._key(p, place): (p, place) for place in range(self.rectification.memory) for p in self._params}
+        memory: list[Direction] = [{} for _ in range(self.rectification.memory)]
         for name, r in state["retain_direction"].items():
-            if name not in by_name:
+            if name not in by_key:
                 raise ValueError(f"the saved retain direction has a parameter that is not trained here: {name}")
-            if r.shape != by_name[name].shape:
-                raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(by_name[name].shape)}")
-        self._direction = {
-            p: state["retain_direction"][name].to(p.device, copy=True)
-            for p, name in self._names.items()
-            if name in state["retain_direction"]
-        }
+            param, place = by_key[name]
+            if r.shape != param.shape:
+                raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
+            memory[place][param] = r.to(param.device, copy=True)
+        ordered = [{p: direction[p] for p in self._params if p in direction} for direction in memory if direction]
+        self._memory = ordered or [{}]
+        if hasattr(self.rule, "load_state_dict"):
+            self.rule.load_state_dict(state["rule"])
         self._fresh.clear()
         self._window_has_retain = self._window_rectified = False
 
@@ -266,3 +362,28 @@ def _accumulate(buffers: dict[nn.Parameter, Tensor], param: nn.Parameter, grad: 
         buffers[param].add_(grad, alpha=weight)
     else:
         buffers[param] = grad * weight
+
+
+def _average(tensors: list[Tensor], group: dist.ProcessGroup) -> None:
+    """Each tensor ← its mean over the processes of a group."""
+    for tensor in tensors:
+        dist.all_reduce(local(tensor), group=group)
+    torch._foreach_div_(tensors, dist.get_world_size(group))
+
+
+def _resolved(rectification: str | Rectification | Rule) -> Rectification:
+    if isinstance(rectification, Rectification):
+        return rectification
+    if not isinstance(rectification, str):
+        return Rectification(rectification)
+    parsed = parse_rectification(rectification)
+    if parsed is None:
+        raise ValueError("rectification 'none' needs no rectifier: leave it away")
+    return parsed
+
+
+def _rule(rectification: Rectification) -> Rule:
+    """The rule itself; that of a subspace is never asked."""
+    if not isinstance(rectification.rule, str):
+        return rectification.rule
+    return RULES[rectification.rule]() if rectification.rule in RULES else RULES["gru"]()

@@ -1,4 +1,4 @@
-"""Retain losses, to be minimised."""
+"""Retain losses on the output, to be minimised. RMU's own is in :mod:`activations`."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +10,10 @@ def nll(logps: Tensor, mask: Tensor) -> Tensor:
 
 
 def kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(p_ref ‖ p) per token, [N], from ``logits [N, V]`` of the model and of the model before unlearning."""
+    """KL(p_ref ‖ p) per token, [1, N].
+
+    OpenUnlearning's mean runs over all positions, prompt and padding too; here only supervised tokens count.
+    """
     log_p = F.log_softmax(logits.float(), dim=-1)
     log_ref = F.log_softmax(reference_logits.float(), dim=-1)
-    return F.kl_div(log_p, log_ref, reduction="none", log_target=True).sum(dim=-1)
+    return F.kl_div(log_p, log_ref, reduction="none", log_target=True).sum(dim=-1)[None]

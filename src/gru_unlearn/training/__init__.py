@@ -4,12 +4,11 @@ Reading order: :mod:`config`, :mod:`trainer`, then :mod:`scores`, :mod:`checkpoi
 """
 
 from gru_unlearn.training.checkpoints import last_whole_checkpoint
-from gru_unlearn.training.config import RECTIFICATIONS, UnlearningConfig
+from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 from gru_unlearn.training.trainer import UnlearningTrainer, encoder_for
 
 __all__ = [
-    "RECTIFICATIONS",
     "AnswerLogps",
     "UnlearningConfig",
     "UnlearningTrainer",

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gru_unlearn.data import Encoder, Example, collate, load_records
+from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.data.people import Row, make_people
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
@@ -103,13 +104,6 @@ def builtin_benchmark(cache: Path | None = None, on_progress: Report | None = No
                 f"{cache} cannot hold the built-in benchmark ({error}): name a folder in GRU_UNLEARN_CACHE"
             ) from None
     return Builtin(target=folder / "target", retain_model=folder / "retain_model", data=folder / "data")
-
-
-def default_cache() -> Path:
-    """``$GRU_UNLEARN_CACHE``, else ``gru-unlearn`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    if chosen := os.environ.get("GRU_UNLEARN_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gru-unlearn"
 
 
 def _fingerprint(rows: Rows) -> str:

@@ -1,6 +1,5 @@
 """Settings of an unlearning run: everything ``transformers.TrainingArguments`` has, and the few that are ours."""
 
-import inspect
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 from transformers import TrainingArguments
 
 from gru_unlearn.errors import UserError, nearest
-from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, OBJECTIVES, RETAIN_LOSSES
+from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
+from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES, hyperparameters_of
 
-RECTIFICATIONS = ("none", "gru")
 RETAIN_PLACEMENTS = ("inside", "after")
 
 NO_DEEPSPEED = (
@@ -32,15 +31,45 @@ class UnlearningConfig(TrainingArguments):
 
     objective: str = field(default="npo", metadata={"help": f"Forget objective: {', '.join(OBJECTIVES)}."})
     rectification: str = field(
-        default="gru", metadata={"help": f"What happens to conflicting gradients: {', '.join(RECTIFICATIONS)}."}
+        default="gru",
+        metadata={
+            "help": f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as gru/GRANULARITY/SPACE/"
+            "memory=K, for example gru/element/update."
+        },
     )
-    new_gradient_weight: float = field(
-        default=0.8,
-        metadata={"help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no memory."},
+    new_gradient_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no smoothing; "
+            "None: as published (0.8 for gru)."
+        },
     )
-    beta: float | None = field(default=None, metadata={"help": "β of WGA, NPO and SimNPO; None: the objective's own."})
+    retain_batch_size: int | None = field(
+        default=None, metadata={"help": "Retain examples per device and backward; None: as many as forget examples."}
+    )
+    beta: float | None = field(
+        default=None, metadata={"help": "β of WGA, NPO, TNPO, SimNPO, DPO and UNDIAL; None: the objective's own."}
+    )
+    beta1: float | None = field(default=None, metadata={"help": "β1 of SatImp; None: its own."})
+    beta2: float | None = field(default=None, metadata={"help": "β2 of SatImp; None: its own."})
     delta: float | None = field(default=None, metadata={"help": "Margin δ of SimNPO; None: the objective's own."})
-    retain_loss: str = field(default="nll", metadata={"help": f"Retain loss: {', '.join(RETAIN_LOSSES)}."})
+    steering_coefficient: float | None = field(default=None, metadata={"help": "c of RMU; None: its own."})
+    hidden_module: str | None = field(
+        default=None,
+        metadata={
+            "help": "Module whose output RMU steers, a pattern for the end of its name; None: a layer near 7/32."
+        },
+    )
+    trainable_params: str | None = field(
+        default=None, metadata={"help": "Train only parameters whose name matches this regular expression; None: all."}
+    )
+    alternative_field: str = field(
+        default="alternate", metadata={"help": "Field of the forget rows with another answer, for DPO, IDK and AltPO."}
+    )
+    retain_loss: str | None = field(
+        default=None,
+        metadata={"help": f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, else nll."},
+    )
     retain_weight: float | None = field(
         default=None,
         metadata={"help": "Weight λ of the retain term; None: the objective's own (1 for graddiff, else 0)."},
@@ -95,16 +124,23 @@ class UnlearningConfig(TrainingArguments):
     def _check_choices(self) -> None:
         for name, choices in (
             ("objective", tuple(OBJECTIVES)),
-            ("rectification", RECTIFICATIONS),
-            ("retain_loss", RETAIN_LOSSES),
+            ("retain_loss", (*RETAIN_LOSSES, None)),
             ("retain_placement", RETAIN_PLACEMENTS),
         ):
             value = getattr(self, name)
             if value not in choices:
-                raise UserError(f"unknown {name} {value!r}{nearest(str(value), choices)}")
-        for name in ("beta", "delta"):
-            if getattr(self, name) is not None and name not in inspect.signature(OBJECTIVES[self.objective]).parameters:
+                raise UserError(f"unknown {name} {value!r}{nearest(str(value), [c for c in choices if c])}")
+        try:
+            parse_rectification(self.rectification)
+        except ValueError as error:
+            name = self.rectification.partition("/")[0]
+            known = name in NAMES
+            raise UserError(str(error) if known else f"unknown rectification {name!r}{nearest(name, NAMES)}") from None
+        for name in self.objective_kwargs:
+            if name not in hyperparameters_of(OBJECTIVES[self.objective]):
                 raise UserError(f"objective {self.objective!r} has no {name}")
+        if (self.resolved_retain_loss == "rmu") != (self.objective == "rmu") and self.needs_retain_set:
+            raise UserError("objective rmu and retain loss rmu belong together: use both or neither")
 
     def _check_numbers(self) -> None:
         def require(name: str, ok: bool, rule: str) -> None:
@@ -115,9 +151,11 @@ class UnlearningConfig(TrainingArguments):
             return value is None or math.isfinite(value)
 
         require("learning_rate", finite(self.learning_rate) and self.learning_rate > 0, "finite and above 0")
-        require("new_gradient_weight", 0 < self.new_gradient_weight <= 1, "above 0 and at most 1")
+        require("new_gradient_weight", 0 < self.resolved_gradient_weight <= 1, "above 0 and at most 1")
+        require("retain_batch_size", self.retain_batch_size is None or self.retain_batch_size >= 1, "at least 1")
         require("beta", self.beta is None or (finite(self.beta) and self.beta > 0), "finite and above 0")
-        require("delta", finite(self.delta), "finite")
+        for name in ("beta1", "beta2", "delta", "steering_coefficient"):
+            require(name, finite(getattr(self, name)), "finite")
         require("retain_weight", finite(self.retain_weight) and (self.retain_weight or 0) >= 0, "finite and at least 0")
         require("weight_decay", finite(self.weight_decay) and self.weight_decay >= 0, "finite and at least 0")
         require("max_grad_norm", finite(self.max_grad_norm) and self.max_grad_norm >= 0, "finite and at least 0")
@@ -130,6 +168,18 @@ class UnlearningConfig(TrainingArguments):
             require("stop_at_forget_prob", 0 < self.stop_at_forget_prob < 1, "between 0 and 1")
 
     @property
+    def resolved_rectification(self) -> Rectification | None:
+        """The setting's value; None for ``none``."""
+        return parse_rectification(self.rectification)
+
+    @property
+    def resolved_gradient_weight(self) -> float:
+        """γ: as set, or as published."""
+        if self.new_gradient_weight is not None:
+            return self.new_gradient_weight
+        return default_gradient_weight(self.resolved_rectification or Rectification())
+
+    @property
     def resolved_retain_weight(self) -> float:
         """λ of the retain term: as set, or as the objective defines it."""
         return self.retain_weight if self.retain_weight is not None else DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
@@ -137,7 +187,18 @@ class UnlearningConfig(TrainingArguments):
     @property
     def objective_kwargs(self) -> dict[str, float]:
         """Hyper-parameters set by the user, by the objective's parameter names."""
-        return {name: value for name in ("beta", "delta") if (value := getattr(self, name)) is not None}
+        names = ("beta", "beta1", "beta2", "delta", "steering_coefficient")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def resolved_retain_loss(self) -> str:
+        """As set, or as the objective defines it."""
+        return self.retain_loss or ("rmu" if self.objective == "rmu" else "nll")
+
+    @property
+    def fallback_alternatives(self) -> tuple[str, ...]:
+        """Other answers for rows that bring none: AltPO is about answers from a file, the others can do without."""
+        return () if self.objective == "altpo" else tuple(IDK_ANSWERS)
 
     @property
     def needs_retain_set(self) -> bool:

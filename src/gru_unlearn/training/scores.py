@@ -11,15 +11,19 @@ from gru_unlearn.objectives import token_logps
 
 
 class AnswerLogps(NamedTuple):
-    """Summed log-probability of each example's supervised tokens and their number: two float32 tensors [n], on CPU."""
+    """Log-probabilities of each example's supervised tokens, on CPU: n float32 tensors [T_i]."""
 
-    total: Tensor
-    tokens: Tensor
+    by_token: list[Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """Their sums, [n]."""
+        return torch.stack([logps.sum() for logps in self.by_token])
 
     @property
     def mean_probability(self) -> float:
         """exp(mean log p) of each answer, then the mean over answers: the field's "probability"."""
-        return (self.total / self.tokens).exp().mean().item()
+        return torch.stack([logps.mean().exp() for logps in self.by_token]).mean().item()
 
 
 @torch.no_grad()
@@ -28,7 +32,7 @@ def answer_logps(
 ) -> AnswerLogps:
     """Score every example once, longest first, with the model in evaluation mode (its mode is restored)."""
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))
-    total, tokens = torch.zeros(len(examples)), torch.zeros(len(examples))
+    found: dict[int, Tensor] = {}
     was_training = model.training
     model.eval()
     try:
@@ -37,7 +41,8 @@ def answer_logps(
             batch = collate([examples[i] for i in rows], pad_token_id)
             inputs = {key: batch[key].to(device) for key in ("input_ids", "attention_mask", "labels")}
             logps, mask = token_logps(model, **inputs)
-            total[rows], tokens[rows] = logps.sum(dim=1).cpu(), mask.sum(dim=1).float().cpu()
+            lengths = mask.sum(dim=1).tolist()
+            found |= {row: logps[:n] for row, logps, n in zip(rows, logps.cpu(), lengths, strict=True)}
     finally:
         model.train(was_training)
-    return AnswerLogps(total, tokens)
+    return AnswerLogps([found[row] for row in range(len(examples))])

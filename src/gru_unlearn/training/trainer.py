@@ -6,16 +6,13 @@ the forget pass; once per accumulation window the projection, then clipping, the
 
 import contextlib
 import copy
-import inspect
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput
@@ -27,19 +24,31 @@ from gru_unlearn.data import (
     PairSampler,
     Record,
     TextFormat,
+    attach_alternatives,
     collate_pairs,
     to_record,
 )
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.geometry import GradientRectifier, StepTelemetry
-from gru_unlearn.objectives import OBJECTIVES, Objective, kl, nll, supervised_logits, token_logps
+from gru_unlearn.geometry import GradientRectifier
+from gru_unlearn.objectives import IGNORE_INDEX, OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
 from gru_unlearn.training.checkpoints import load_rectifier, save_rectifier
 from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
-from gru_unlearn.training.scores import answer_logps
+from gru_unlearn.training.inputs import (
+    FROM_ALTERNATIVES,
+    FROM_REFERENCE_MODEL,
+    Batch,
+    Inputs,
+    default_module,
+    find_module,
+    random_direction,
+    train_only,
+)
+from gru_unlearn.training.scores import AnswerLogps, answer_logps
+from gru_unlearn.training.steps import StepCallback, StepLog
 
 Rows = Sequence[Record | Mapping[str, Any]]
-Batch = dict[str, Tensor]
-
+Evaluator = Callable[[nn.Module, Encoder], Mapping[str, float]]
+"""Further metrics of the model as it stands, by name."""
 REFERENCE_FILE = "reference_logps.safetensors"
 
 
@@ -71,6 +80,7 @@ class UnlearningTrainer(Trainer):
         eval_dataset: further sets by name whose answer probability is tracked beside forget and retain.
         processing_class: the model's tokenizer.
         objective: a forget objective of your own (see ``gru_unlearn.objectives``) instead of ``args.objective``.
+        evaluator: called at every evaluation; its metrics join those of the evaluation.
 
     Raises:
         UserError: data or settings that cannot work, before any training.
@@ -91,11 +101,15 @@ class UnlearningTrainer(Trainer):
         eval_dataset: Mapping[str, Rows] | None = None,
         processing_class: PreTrainedTokenizerBase,
         objective: Objective | None = None,
+        evaluator: Evaluator | None = None,
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ) -> None:
         self.encoder = encoder_for(processing_class, args)
-        self.forget_examples = self._examples(forget_dataset, "forget")
+        self.objective: Objective = objective or OBJECTIVES[args.objective]
+        self.evaluator = evaluator
+        self._needs = {"forget": _needs(self.objective), "retain": _needs(RETAIN_LOSSES[args.resolved_retain_loss])}
+        self.forget_examples = self._examples(forget_dataset, "forget", args)
         self.retain_examples = self._examples(retain_dataset or [], "retain")
         if args.needs_retain_set and not self.retain_examples:
             raise UserError(
@@ -106,12 +120,14 @@ class UnlearningTrainer(Trainer):
             self.eval_examples["retain"] = self.retain_examples
         for name, rows in (eval_dataset or {}).items():
             self.eval_examples[name] = self._examples(rows, name)
-        self.objective: Objective = objective or OBJECTIVES[args.objective]
+        if args.trainable_params is not None:
+            train_only(model, args.trainable_params)
         self.rectifier: GradientRectifier | None = None
         self._reference_model: nn.Module | None = None
         self._window_sizes: dict[str, _WindowSize] = {}
         self._window_losses: dict[str, Tensor] = {}
-        self._step_log = _StepLog()
+        self._inputs = self._make_inputs(model, args)
+        self._step_log = StepLog()
         self._checkpoint_to_resume: str | None = None
         super().__init__(
             model=model,
@@ -120,13 +136,13 @@ class UnlearningTrainer(Trainer):
             eval_dataset=self.eval_examples,
             data_collator=partial(collate_pairs, pad_token_id=processing_class.pad_token_id),
             processing_class=processing_class,
-            callbacks=[_Rectification(self), *(callbacks or [])],
+            callbacks=[StepCallback(self), *(callbacks or [])],
             **kwargs,
         )
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
 
-    def _examples(self, rows: Rows, name: str) -> list[Example]:
+    def _examples(self, rows: Rows, name: str, args: UnlearningConfig | None = None) -> list[Example]:
         items: list[Any] = list(rows)
         if not items and name == "forget":
             raise UserError("the forget set is empty: there is nothing to forget")
@@ -136,41 +152,63 @@ class UnlearningTrainer(Trainer):
             row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}")
             for number, row in enumerate(items, start=1)
         ]
-        return self.encoder.encode_all(records, name)
+        examples = self.encoder.encode_all(records, name)
+        if args is not None and name == "forget" and self._needs["forget"] & FROM_ALTERNATIVES:
+            attach_alternatives(examples, records, self.encoder, args.alternative_field, args.fallback_alternatives)
+        return examples
+
+    def _make_inputs(self, model: Any, args: UnlearningConfig) -> Inputs:
+        """What the losses ask for beside log-probabilities, checked against this model."""
+        needs = self._needs["forget"] | (self._needs["retain"] if args.needs_retain_set else frozenset())
+        module, direction = None, None
+        if needs & {"hidden", "reference_hidden"}:
+            module = args.hidden_module or default_module(model.config.num_hidden_layers)
+            find_module(model, module)
+        if "direction" in needs:
+            direction = random_direction(model.config.hidden_size, args.seed, args.device)
+        return Inputs(self._reference, module, direction)
 
     # --- before the first step -----------------------------------------------------------------------------------
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As ``Trainer.train``. What the method needs of the model before unlearning is taken first."""
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
-        if "reference" in inspect.signature(self.objective).parameters:
+        if self._needs["forget"] & {"reference", "token_reference", "alternative_reference"}:
             self._attach_reference_scores()
-        if self.args.retain_loss == "kl" and self.args.needs_retain_set and not _has_adapters(self.model):
+        used = self._needs["forget"] | (self._needs["retain"] if self.args.needs_retain_set else frozenset())
+        if used & FROM_REFERENCE_MODEL and not _has_adapters(self.model):
             self._reference_model = copy.deepcopy(self.model).requires_grad_(False).eval()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _attach_reference_scores(self) -> None:
-        """One number per forget example, from the model as it stands before the first step; no second model is kept.
-
-        A resumed run reads the file that its first start wrote, because its own weights may have moved since.
+        """A number per token of each forget answer, from the model as it stands before the first step: no second model
+        is kept. A resumed run reads the file that its first start wrote, because its own weights may have moved since.
         """
         file = Path(self.args.output_dir or ".") / REFERENCE_FILE
+        lengths = [sum(label != IGNORE_INDEX for label in example["labels"][1:]) for example in self.forget_examples]
         if self._checkpoint_to_resume and file.is_file():
-            with safe_open(str(file), framework="pt") as stored:
-                scores = stored.get_tensor("total")
-            if len(scores) != len(self.forget_examples):
+            scores = load_file(str(file))
+            if len(scores["by_token"]) != sum(lengths):
                 raise UserError(f"{file} belongs to another forget set: start in a fresh --output-dir")
         else:
-            scores = self._answer_logps(self.forget_examples).total
+            scores = {"by_token": torch.cat(self._answer_logps(self.forget_examples).by_token)}
+            if "alternative" in self.forget_examples[0]:
+                alternatives = [example["alternative"] for example in self.forget_examples]
+                scores["alternative"] = self._answer_logps(alternatives).total
             if self.args.should_save:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                save_file({"total": scores}, str(file), metadata={"rows": json.dumps(len(scores))})
-        for example, score in zip(self.forget_examples, scores.tolist(), strict=True):
-            example["reference"] = score
+                save_file(scores, str(file))
+        for number, (example, by_token) in enumerate(
+            zip(self.forget_examples, scores["by_token"].split(lengths), strict=True)
+        ):
+            example["token_reference"], example["reference"] = by_token, by_token.sum().item()
+            if "alternative" in scores:
+                example["alternative_reference"] = scores["alternative"][number].item()
 
     def _attach_rectifier(self) -> None:
         """Called when the optimizer is ready (and restored, if resuming)."""
-        if self.args.rectification == "none":
+        rectification = self.args.resolved_rectification
+        if rectification is None:
             return
         after = self.args.resolved_retain_weight if self.args.retain_placement == "after" else 0.0
         if self.rectifier is not None:
@@ -179,6 +217,7 @@ class UnlearningTrainer(Trainer):
         self.rectifier = GradientRectifier(
             self.model_wrapped,
             optimizer,
+            rectification,
             new_gradient_weight=self.args.new_gradient_weight,
             retain_step=after,
         )
@@ -187,7 +226,13 @@ class UnlearningTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return PairSampler(len(self.forget_examples), len(self.train_dataset.retain), seed)
+        return PairSampler(
+            len(self.forget_examples),
+            len(self.train_dataset.retain),
+            seed,
+            self.args.per_device_train_batch_size,
+            self.args.retain_batch_size,
+        )
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -235,22 +280,18 @@ class UnlearningTrainer(Trainer):
 
     def _forget_losses(self, model: nn.Module, batch: Batch) -> Tensor:
         with self.compute_loss_context_manager():
-            logps, mask = token_logps(model, batch["input_ids"], batch["attention_mask"], batch["labels"])
-        reference = {"reference": batch["reference"]} if "reference" in batch else {}
-        return self.objective(logps, mask, **reference, **self.args.objective_kwargs)
+            inputs = self._inputs(self._needs["forget"], model, batch)
+        losses = self.objective(**inputs, **self.args.objective_kwargs)
+        return losses * inputs["mask"] if losses.ndim == 2 and "mask" in inputs else losses
 
     def _retain_losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        inputs = batch["input_ids"], batch["attention_mask"], batch["labels"]
         with self.compute_loss_context_manager():
-            if self.args.retain_loss == "nll":
-                return nll(*token_logps(model, *inputs))
-            with torch.no_grad(), self._reference() as reference:
-                reference_logits = supervised_logits(reference, *inputs)
-            return kl(supervised_logits(model, *inputs), reference_logits)[None]  # per token: [1, N]
+            inputs = self._inputs(self._needs["retain"], model, batch)
+        return RETAIN_LOSSES[self.args.resolved_retain_loss](**inputs)
 
     @contextlib.contextmanager
     def _reference(self) -> Any:
-        """The model before unlearning: the base with its adapters off, else the frozen copy that KL asks for."""
+        """The model before unlearning: the base with its adapters off, else the frozen copy."""
         if self._reference_model is not None:
             yield self._reference_model
         else:
@@ -309,11 +350,14 @@ class UnlearningTrainer(Trainer):
             ).mean_probability
             for name, rows in sets.items()
         }
+        if self.evaluator is not None and eval_dataset is None:
+            found = self.evaluator(self.model, self.encoder)
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _answer_logps(self, examples: Sequence[Example]) -> Any:
+    def _answer_logps(self, examples: Sequence[Example]) -> AnswerLogps:
         return answer_logps(
             self.model,
             examples,
@@ -348,58 +392,18 @@ class UnlearningTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
 
 
-class _StepLog:
-    """Per-step values between two logs."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def add(self, losses: dict[str, Tensor], telemetry: StepTelemetry | None) -> None:
-        row = {name: float(value) for name, value in losses.items()}
-        if telemetry is not None:
-            row |= {
-                "conflict_rate": float(telemetry.rectified),
-                "cosine": telemetry.cosine,
-                "removed_share": telemetry.removed_share,
-                "retain_change": telemetry.retain_change or 0.0,
-                "forget_grad_norm": telemetry.forget_norm,
-                "retain_grad_norm": telemetry.retain_norm,
-            }
-        self.rows.append(row)
-
-    def drain(self) -> dict[str, float]:
-        """Mean of each value over the steps since the last call; conflict_rate is the share of rectified steps."""
-        rows, self.rows = self.rows, []
-        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
-
-
-class _Rectification(TrainerCallback):
-    """Ties the rectifier and its telemetry to Trainer's events."""
-
-    def __init__(self, trainer: UnlearningTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.trainer._attach_rectifier()
-
-    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-        self.trainer._check_finite()
-
-    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-        rectifier = self.trainer.rectifier
-        self.trainer._step_log.add(self.trainer._window_losses, rectifier.telemetry if rectifier else None)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        stop_at = self.trainer.args.stop_at_forget_prob
-        if stop_at is not None and kwargs["metrics"].get("eval_forget_prob", 1.0) <= stop_at:
-            control.should_training_stop = True
-
-
 def _spread(examples: list[Example], limit: int | None) -> list[Example]:
     """At most ``limit`` examples, evenly spread over the list, so that no author or topic is left out."""
     if limit is None or len(examples) <= limit:
         return examples
     return [examples[i * len(examples) // limit] for i in range(limit)]
+
+
+def _needs(objective: Objective) -> frozenset[str]:
+    try:
+        return inputs_of(objective)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _has_adapters(model: nn.Module) -> bool:

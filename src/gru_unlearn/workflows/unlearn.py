@@ -11,12 +11,14 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 
-from gru_unlearn.data import Example, Record, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Example, Record, attach_alternatives, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.reporting import versions, write_json
 from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint
+from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
 from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, parameter_count
 from gru_unlearn.workflows.progress import TrainingProgress
@@ -64,6 +66,14 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     )
     encoder = encoder_for(tokenizer, recipe.config)
     examples = {name: encoder.encode_all(records, name) for name, records in sets.items()}
+    if inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES:
+        attach_alternatives(
+            examples["forget"],
+            sets["forget"],
+            encoder,
+            recipe.config.alternative_field,
+            recipe.config.fallback_alternatives,
+        )
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
         "model": hash_weights(model),

@@ -1,0 +1,44 @@
+"""Alternative answers to the questions of the forget set: given in its rows, or "I don't know" in many words."""
+
+from collections.abc import Sequence
+
+from gru_unlearn.data.encoding import Encoder, Example
+from gru_unlearn.data.records import Record, Turn
+from gru_unlearn.errors import UserError
+
+
+def attach_alternatives(
+    examples: Sequence[Example], records: Sequence[Record], encoder: Encoder, field: str, otherwise: Sequence[str] = ()
+) -> None:
+    """Give each example an ``alternative``: the same conversation with another last answer, encoded.
+
+    Args:
+        examples, records: the same rows, encoded and not.
+        encoder: that made the examples.
+        field: the rows' field with the alternative answer (a list: its first entry).
+        otherwise: answers for rows without one, in turn.
+
+    Raises:
+        UserError: rows that are no conversations, or have no alternative answer when there is no other.
+    """
+    if any(not record.turns for record in records):
+        raise UserError("forget: plain texts have no question, so no alternative answer: use another objective")
+    answers = [_alternative(record, field) for record in records]
+    missing = [number for number, answer in enumerate(answers, start=1) if not answer]
+    if missing and not otherwise:
+        raise UserError(
+            f"forget, row {missing[0]}: no field {field!r} with an alternative answer "
+            f"({len(missing)} of {len(records)} rows lack one): add it, or name another field with --alternative-field"
+        )
+    changed = [
+        Record((*record.turns[:-1], Turn("assistant", answer or otherwise[number % len(otherwise)])))
+        for number, (record, answer) in enumerate(zip(records, answers, strict=True))
+    ]
+    for example, alternative in zip(examples, encoder.encode_all(changed, "forget (alternatives)"), strict=True):
+        example["alternative"] = alternative
+
+
+def _alternative(record: Record, field: str) -> str:
+    value = record.row.get(field)
+    first = value[0] if isinstance(value, list) and value else value
+    return first.strip() if isinstance(first, str) else ""

@@ -1,0 +1,106 @@
+"""Memory of several retain gradients: the closed form for K constraints at once.
+
+    minimise ‖g − u‖²  subject to  ⟨g, r_k⟩ ≥ 0 for all k
+
+is solved by g = u + Σ v_k r_k with v = argmin over v ≥ 0 of ‖u + Σ v_k r_k‖² (its dual): a non-negative least squares
+problem in the K × K Gram matrix of the r_k alone, however many parameters there are. With K = 1 it is GRU's closed
+form. Costs K(K+1)/2 + K inner products a step, K buffers of the gradients' size, and one wait for the device.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+from gru_unlearn.geometry.blocks import Measures
+from gru_unlearn.geometry.products import Vector, local, tensor_products
+
+Matrix = npt.NDArray[np.float64]
+Solver = Callable[[Matrix, Matrix], Matrix]
+"""(Gram matrix [K, K] of the r_k, their inner products [K] with u) → the factors v [K]."""
+
+
+def cone(gram: Matrix, dots: Matrix) -> Matrix:
+    """v ≥ 0 that minimises ‖u + Σ v_k r_k‖²: the projection of u on the cone {g: ⟨g, r_k⟩ ≥ 0 ∀k}."""
+    scale, values, vectors = _whitened(gram)
+    if not len(values):
+        return np.zeros(len(dots))
+    root = np.sqrt(values)[:, None] * vectors.T  # rootᵀ·root is the Gram matrix of the r_k at unit length
+    v, _ = nnls(root, -(vectors.T @ (dots * scale)) / np.sqrt(values))
+    return v * scale
+
+
+def subspace(gram: Matrix, dots: Matrix) -> Matrix:
+    """v that makes u + Σ v_k r_k orthogonal to every r_k: the whole component in their span is taken away."""
+    scale, values, vectors = _whitened(gram)
+    return -scale * (vectors @ ((vectors.T @ (dots * scale)) / values))
+
+
+def _whitened(gram: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """1/‖r_k‖, and the eigenvalues and -vectors of the Gram matrix at unit length that are not rounding."""
+    norms = np.sqrt(np.diag(gram))
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
+    kept = values > 1e-6 * len(values)
+    return scale, values[kept], vectors[:, kept]
+
+
+@torch.no_grad()
+def rectify_against_(
+    forget: Vector,
+    retains: Sequence[Vector],
+    groups: Sequence[str],
+    solver: Solver,
+    target: Vector | None = None,
+    metric: Vector | None = None,
+) -> Measures:
+    """g = u + Σ v_k r_k with the solver's factors for each group of tensors.
+
+    Args:
+        forget, retains: u and the K vectors r_k.
+        groups: the name of each tensor's group.
+        solver: :func:`cone` or :func:`subspace`.
+        target: as in :func:`gru_unlearn.geometry.blocks.rectify_groups_`.
+        metric: diagonal of the metric in which the solver's inner products are taken; by default Euclidean.
+
+    Returns:
+        Euclidean measures, against the mean of the r_k; the conflict share is that of the constraints.
+    """
+    gram, dots, squared = _products(forget, retains, None)
+    weighted, weighted_dots, _ = (gram, dots, squared) if metric is None else _products(forget, retains, metric)
+    member = np.array(groups)
+    factors, conflicts = np.zeros_like(dots), np.zeros(len(groups))
+    for name in dict.fromkeys(groups):
+        where = member == name
+        factors[:, where] = solver(weighted[..., where].sum(axis=-1), weighted_dots[:, where].sum(axis=-1))[:, None]
+        conflicts[where] = (dots[:, where].sum(axis=-1) < 0).mean()
+    for number, u in enumerate(forget):
+        place = u if target is None else target[number]
+        for retain, factor in zip(retains, factors[:, number], strict=True):
+            r = retain[number]
+            if place is not None and r is not None and factor:
+                part = local(place).detach()
+                part.add_(local(r).detach().to(part.dtype), alpha=float(factor if target is None else -factor))
+    after = squared + 2 * (factors * dots).sum(axis=0) + np.einsum("kt,klt,lt->t", factors, gram, factors)
+    seen = (dots.mean(axis=0), squared, gram.mean(axis=(0, 1)), after.clip(min=0), conflicts)
+    return Measures(*(torch.from_numpy(np.ascontiguousarray(values)) for values in seen))
+
+
+def _products(forget: Vector, retains: Sequence[Vector], metric: Vector | None) -> tuple[Matrix, Matrix, Matrix]:
+    """By tensor: Gram matrix of the r_k [K, K, T], their products with u [K, T], and ‖u‖² [T], all in the metric."""
+    vectors = [forget, *retains]
+    n = len(vectors)
+    lower = [(i, j) for i in range(n) for j in range(i + 1)]
+    left = vectors if metric is None else [[_weighted(x, h) for x, h in zip(v, metric, strict=True)] for v in vectors]
+    found: Tensor = tensor_products([(left[i], vectors[j]) for i, j in lower]).double().cpu()
+    table = np.zeros((n, n, found.shape[1]))
+    for (i, j), row in zip(lower, found.numpy(), strict=True):
+        table[i, j] = table[j, i] = row
+    return table[1:, 1:], table[1:, 0], table[0, 0]
+
+
+def _weighted(x: Tensor | None, h: Tensor | None) -> Tensor | None:
+    return x if x is None or h is None else x * h

@@ -1,0 +1,76 @@
+"""Inner products of vectors that are lists of tensors: widened where narrow, summed over devices where sharded."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Vector = Sequence[Tensor | None]
+"""One entry per parameter; None is zero."""
+
+# Low-precision tensors are widened piece by piece: 2²² float32 values are 16 MiB of scratch, however large the tensor.
+_CHUNK = 1 << 22
+
+
+def inner_product(xs: Vector, ys: Vector, dtype: torch.dtype | None = None) -> Tensor:
+    """⟨x, y⟩ over all tensors of two equally long lists, as a 0-dim tensor on the first pair's device.
+
+    Args:
+        xs, ys: tensors of pairwise equal shapes, None standing for zero; dtypes may differ from pair to pair. Sharded
+            tensors (DTensor) give the product of the whole vectors, on every process.
+        dtype: accumulate in this type; by default float32, or float64 where a tensor is float64.
+    """
+    return tensor_products([(xs, ys)], dtype)[0].sum()
+
+
+def tensor_products(pairs: Sequence[tuple[Vector, Vector]], dtype: torch.dtype | None = None) -> Tensor:
+    """⟨x_t, y_t⟩ for each pair of vectors and each tensor t: [pairs, T]. One all-reduce where tensors are sharded.
+
+    Args:
+        pairs: vectors of the same T parameters.
+        dtype: as in :func:`inner_product`.
+    """
+    device = next((x.device for vectors in pairs for v in vectors for x in v if x is not None), torch.device("cpu"))
+    zero = torch.zeros((), dtype=dtype or torch.float32, device=device)
+    rows = [[_dot(x, y, dtype) for x, y in zip(xs, ys, strict=True)] for xs, ys in pairs]
+    kinds = {part.dtype for row in rows for part in row if part is not None}
+    widest = max(kinds, key=lambda kind: kind.itemsize, default=zero.dtype)
+    flat = [(zero if part is None else part).to(device=device, dtype=widest) for row in rows for part in row]
+    products = torch.stack(flat).reshape(len(rows), -1) if flat else torch.zeros(len(rows), 0)
+    return sum_shards(products, [x if x is not None else y for x, y in zip(*pairs[0], strict=True)])
+
+
+def local(x: Tensor) -> Tensor:
+    """This process's part of a tensor: the tensor itself unless it is sharded."""
+    return x.to_local() if hasattr(x, "to_local") else x
+
+
+def sum_shards(values: Tensor, tensors: Vector) -> Tensor:
+    """Partial sums [.., T] → sums over all processes, for those of the T tensors that are sharded; others stay."""
+    groups = {number: group for number, x in enumerate(tensors) if (group := _shard_group(x)) is not None}
+    if not groups:
+        return values
+    (group,) = set(groups.values())
+    columns = torch.tensor(list(groups), device=values.device)
+    partial = values[..., columns].contiguous()
+    dist.all_reduce(partial, group=group)
+    return values.index_copy(-1, columns, partial)
+
+
+def _shard_group(x: Tensor | None) -> "dist.ProcessGroup | None":
+    """The processes that hold the parts of a DTensor; None for whole and replicated tensors."""
+    placements = getattr(x, "placements", ())
+    sharded = [dim for dim, placement in enumerate(placements) if placement.is_shard()]
+    return x.device_mesh.get_group(sharded[0]) if sharded else None  # type: ignore[union-attr]
+
+
+def _dot(x: Tensor | None, y: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
+    if x is None or y is None:
+        return None
+    wide = dtype or torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    flat_x, flat_y = local(x).detach().reshape(-1), local(y).detach().reshape(-1)
+    if flat_x.dtype == flat_y.dtype == wide:
+        return torch.dot(flat_x, flat_y)
+    pieces = zip(flat_x.split(_CHUNK), flat_y.split(_CHUNK), strict=True)
+    return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in pieces]).sum()

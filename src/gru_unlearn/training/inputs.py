@@ -1,0 +1,126 @@
+"""What objectives and retain losses ask for by name (see :mod:`gru_unlearn.objectives`), from model and batch."""
+
+import re
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gru_unlearn.errors import UserError
+from gru_unlearn.objectives import IGNORE_INDEX, gather_logps, supervised_logits
+
+Batch = dict[str, Any]
+Reference = Callable[[], AbstractContextManager[nn.Module]]
+"""Opens the model as it was before unlearning."""
+
+FROM_REFERENCE_MODEL = frozenset({"reference_logits", "reference_hidden"})
+"""Inputs that need that model beside the trained one; its log-probabilities are scored once, before the first step."""
+
+FROM_ALTERNATIVES = frozenset({"alternative_logps", "alternative_mask", "alternative_reference"})
+
+
+class Inputs:
+    """Makes the inputs of objectives and retain losses for one run.
+
+    Args:
+        reference: opens the model before unlearning.
+        module: name of the module whose output is ``hidden``, a regular expression for the end of its name.
+        direction: unit vector [H], for objectives that ask for it.
+    """
+
+    def __init__(self, reference: Reference, module: str | None = None, direction: Tensor | None = None) -> None:
+        self.reference, self.module, self.direction = reference, module, direction
+
+    def __call__(self, names: Set[str], model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The named inputs for one batch, with gradients where they depend on the model."""
+        found = {name: batch[name] for name in names & batch.keys()}
+        if names & {"logps", "mask", "logits", "targets", "hidden"}:
+            found |= self._outputs(names, model, batch)
+        if names & FROM_REFERENCE_MODEL:
+            with torch.no_grad(), self.reference() as before:
+                wanted = {name.removeprefix("reference_") for name in names & FROM_REFERENCE_MODEL}
+                found |= {f"reference_{name}": x for name, x in self._outputs(wanted, before, batch).items()}
+        if names & {"alternative_logps", "alternative_mask"}:
+            other = self._outputs({"logps", "mask"}, model, batch["alternative"])
+            found |= {f"alternative_{name}": x for name, x in other.items()}
+        if "direction" in names and self.direction is not None:
+            found["direction"] = self.direction
+        return {name: found[name] for name in names}
+
+    def _outputs(self, names: Set[str], model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """One forward pass: what it gives of logps, mask, logits, targets and hidden."""
+        labels = batch["labels"]
+        with _output_of(model, self.module if "hidden" in names else None) as seen:
+            logits = supervised_logits(model, batch["input_ids"], batch["attention_mask"], labels)
+        found = {"logits": logits, "targets": labels[:, 1:][labels[:, 1:] != IGNORE_INDEX]}
+        if names & {"logps", "mask"}:
+            found["logps"], found["mask"] = gather_logps(logits, labels)
+        if "hidden" in names:
+            found["hidden"] = seen[0][labels != IGNORE_INDEX]
+        return {name: found[name] for name in names & found.keys()}
+
+
+def default_module(layers: int) -> str:
+    """The layer whose output RMU steers, as deep in the model as layer 7 is in the paper's 32 (arXiv 2403.03218)."""
+    return rf"layers\.{round(7 / 32 * layers)}"
+
+
+def find_module(model: nn.Module, pattern: str) -> nn.Module:
+    """The one module whose dotted name ends in a match of a regular expression.
+
+    Raises:
+        UserError: none does, or several do.
+    """
+    try:
+        ending = re.compile(rf"(?:^|.*\.)(?:{pattern})$")
+    except re.error as error:
+        raise UserError(f"hidden_module {pattern!r} is not a regular expression ({error})") from None
+    found = {name: module for name, module in model.named_modules() if ending.match(name)}
+    if len(found) != 1:
+        some = ", ".join(list(found)[:3]) or ", ".join([name for name, _ in model.named_modules() if name][-3:])
+        what = f"{len(found)} modules, such as {some}" if found else f"no module; there are, for example, {some}"
+        raise UserError(f"hidden_module {pattern!r} matches {what}: name one")
+    return next(iter(found.values()))
+
+
+def train_only(model: nn.Module, pattern: str) -> None:
+    """Freeze every parameter whose name has no match of a regular expression.
+
+    Raises:
+        UserError: no trainable parameter is left, or the pattern is no regular expression.
+    """
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"trainable_params {pattern!r} is not a regular expression ({error})") from None
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    if not any(wanted.search(name) for name in names):
+        raise UserError(f"trainable_params {pattern!r} matches no parameter; there are, for example, {names[0]}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(bool(parameter.requires_grad and wanted.search(name)))
+
+
+def random_direction(size: int, seed: int, device: torch.device) -> Tensor:
+    """RMU's fixed random unit vector [size]: components drawn uniformly from [0, 1), as in its authors' code."""
+    vector = torch.rand(size, generator=torch.Generator().manual_seed(seed))
+    return (vector / vector.norm()).to(device)
+
+
+@contextmanager
+def _output_of(model: nn.Module, module: str | None) -> Iterator[list[Tensor]]:
+    """Inside, the module's outputs [B, L, H] are noted in the list."""
+    seen: list[Tensor] = []
+    if module is None:
+        yield seen
+        return
+
+    def note(_module: nn.Module, _args: Any, output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = find_module(model, module).register_forward_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
