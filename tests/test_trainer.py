@@ -239,6 +239,9 @@ class KillAt(TrainerCallback):
         {"objective": "npo"},
         {"objective": "ga", "retain_weight": 1.0, "retain_placement": "after"},
         {"objective": "npo", "retain_loss": "kl", "per_device_train_batch_size": 1, "gradient_accumulation_steps": 3},
+        {"objective": "tnpo", "rectification": "gru/element/update", "retain_batch_size": 7},
+        {"objective": "dpo", "rectification": "gru/layer/memory=3"},
+        {"objective": "rmu", "rectification": "pdu"},
     ],
 )
 @pytest.mark.parametrize("killed_at", [3, 6])

@@ -29,6 +29,20 @@ class Recipe:
     stop_when_forgotten: bool = field(
         default=False, metadata={"help": "Stop at the retain model's forget probability."}
     )
+    eval_suite: Literal["own", "builtin", "tofu", "muse"] | None = field(
+        default=None,
+        metadata={"help": "Run all metrics of this suite at every evaluation too: own (this run's rows), builtin, ..."},
+    )
+    eval_data: str | None = field(default=None, metadata={"help": "Data of eval_suite, as --data of gru evaluate."})
+    eval_forget_split: str = field(default="forget10", metadata={"help": "Forget split of eval_suite tofu."})
+    eval_holdout_split: str | None = field(default=None, metadata={"help": "Holdout split of eval_suite tofu."})
+    keep_best: str | None = field(
+        default=None,
+        metadata={
+            "help": "Save the best model by a rule instead of the last one, for example: "
+            "max model_utility if forget_prob <= forget_target (the retain model's)."
+        },
+    )
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights."})
     lora_r: int = field(default=16, metadata={"help": "LoRA's rank."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA's α."})

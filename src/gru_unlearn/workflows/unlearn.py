@@ -1,9 +1,11 @@
 """One unlearning run: check everything, train, measure along the way, save the model and a summary."""
 
 import gc
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,27 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 
-from gru_unlearn.data import Example, Record, attach_alternatives, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Encoder, Example, Record, attach_alternatives, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.suites import own
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.reporting import versions, write_json
 from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
+from gru_unlearn.workflows.best import BEST_FOLDER, KeepBest, parse_rule
+from gru_unlearn.workflows.evaluate import EvaluationRequest, make_suite
 from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, parameter_count
 from gru_unlearn.workflows.progress import TrainingProgress
 from gru_unlearn.workflows.recipe import Recipe
 from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned
 
 MODEL_FOLDER = "model"
+FORGET_TARGET = "forget_target"
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase
     sets: dict[str, list[Record]]  # forget, retain, held_out: those that were given
     examples: dict[str, list[Example]]  # the same, tokenized
+    suite: Suite | None  # whose metrics every evaluation measures
     identity: dict[str, Any]
     resume: bool
 
@@ -59,6 +68,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
         if (source := getattr(recipe, name)) is not None
     }
     _check_sets(recipe, sets)
+    _check_rule(recipe)
     model = locate(recipe.model)
     retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
     tokenizer = load_tokenizer(
@@ -81,7 +91,8 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
         **{name: fingerprint(records) for name, records in sets.items()},
     }
     resume = check_output(Path(recipe.config.output_dir or "."), identity, overwrite=overwrite)
-    return Prepared(recipe, model, retain_model, tokenizer, sets, examples, identity, resume)
+    suite = _make_suite(recipe, sets)
+    return Prepared(recipe, model, retain_model, tokenizer, sets, examples, suite, identity, resume)
 
 
 def _check_sets(recipe: Recipe, sets: dict[str, list[Record]]) -> None:
@@ -100,6 +111,32 @@ def _check_sets(recipe: Recipe, sets: dict[str, list[Record]]) -> None:
                 f"{overlap} of {len(sets[one])} {one} rows are also in the {other} set: "
                 "take them out, or pass --allow-overlap"
             )
+
+
+def _check_rule(recipe: Recipe) -> None:
+    """What can be said of --keep-best before any metric exists."""
+    if recipe.keep_best is None:
+        return
+    if FORGET_TARGET in parse_rule(recipe.keep_best).names and not recipe.retain_model:
+        raise UserError(f"--keep-best reads {FORGET_TARGET}, which needs --retain-model")
+    if recipe.config.eval_strategy == "no":
+        raise UserError("--keep-best needs evaluations: add --eval-strategy steps --eval-steps N")
+
+
+def _make_suite(recipe: Recipe, sets: dict[str, list[Record]]) -> Suite | None:
+    if recipe.eval_suite is None:
+        return None
+    if recipe.eval_suite == "own":
+        return own(sets["forget"], sets.get("retain", []))
+    return make_suite(
+        EvaluationRequest(
+            model=recipe.model,
+            suite=recipe.eval_suite,
+            data=recipe.eval_data,
+            forget_split=recipe.eval_forget_split,
+            holdout_split=recipe.eval_holdout_split,
+        )
+    )
 
 
 def plan(prepared: Prepared) -> dict[str, Any]:
@@ -133,8 +170,11 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
     with owned(prepared.output, prepared.identity, resume=prepared.resume):
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
-        forget_target = _forget_target(prepared)
+        forget_target, retain_table = _judge_by_retain_model(prepared)
         trainer, interrupt, progress = _make_trainer(prepared, console, forget_target)
+        if prepared.suite is not None:
+            trainer.evaluator = partial(_measure, prepared, retain_table)
+        best = _keep_best(prepared, trainer, forget_target)
         checkpoint = last_whole_checkpoint(prepared.output)
         if prepared.resume:
             at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
@@ -150,8 +190,16 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         if not points or points[-1]["step"] != trainer.state.global_step:
             trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
         trainer.save_model(str(prepared.output / MODEL_FOLDER))
+        if best is not None and best.best is not None:
+            shutil.rmtree(prepared.output / MODEL_FOLDER)
+            shutil.copytree(prepared.output / BEST_FOLDER, prepared.output / MODEL_FOLDER)
         summary = _summary(prepared, trainer, forget_target, time.perf_counter() - started)
+        if best is not None:
+            summary["best"] = best.best
+            if best.best is None:
+                console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
         write_json(prepared.output / SUMMARY_FILE, summary)
+        shutil.rmtree(prepared.output / BEST_FOLDER, ignore_errors=True)
         return summary
 
 
@@ -208,10 +256,11 @@ def _load(prepared: Prepared, folder: Path) -> PreTrainedModel:
     )
 
 
-def _forget_target(prepared: Prepared) -> float | None:
-    """f*: the retain model's mean probability of the forget answers. The model is dropped again."""
+def _judge_by_retain_model(prepared: Prepared) -> tuple[float | None, ScoreTable | None]:
+    """What a model that never saw the forget set gives: f*, its mean probability of the forget answers, and its scores
+    for the suite. The model is dropped again."""
     if prepared.retain_model is None:
-        return None
+        return None, None
     config = prepared.recipe.config
     model: Any = _load(prepared, prepared.retain_model)
     model = model.to(config.device)
@@ -222,11 +271,34 @@ def _forget_target(prepared: Prepared) -> float | None:
         pad_token_id=prepared.tokenizer.pad_token_id,
         device=config.device,
     )
+    table = None
+    if prepared.suite is not None:
+        encoder = encoder_for(prepared.tokenizer, config)
+        table = score(model, encoder, prepared.suite, retain_model=True, batch_size=config.per_device_eval_batch_size)
     del model
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return scores.mean_probability
+    return scores.mean_probability, table
+
+
+def _measure(
+    prepared: Prepared, retain_table: ScoreTable | None, model: torch.nn.Module, encoder: Encoder
+) -> dict[str, float]:
+    """All metrics of the run's suite for the model as it stands; those without a value are left out."""
+    batch_size = prepared.recipe.config.per_device_eval_batch_size
+    assert prepared.suite is not None
+    evaluation = evaluate(model, encoder, prepared.suite, retain_table=retain_table, batch_size=batch_size)
+    return {name: value for name, value in evaluation.metrics.items() if value is not None}
+
+
+def _keep_best(prepared: Prepared, trainer: UnlearningTrainer, forget_target: float | None) -> KeepBest | None:
+    if prepared.recipe.keep_best is None:
+        return None
+    constants = {} if forget_target is None else {FORGET_TARGET: forget_target}
+    best = KeepBest(parse_rule(prepared.recipe.keep_best), prepared.output, constants, trainer.save_model)
+    trainer.add_callback(best)
+    return best
 
 
 def trajectory(log_history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
@@ -250,7 +322,7 @@ def _summary(
     results |= {key: value for key, value in (points[-1] if points else {}).items() if key != "step"}
     results["conflict_rate"] = sum(conflicts) / len(conflicts) if conflicts else None
     if forget_target is not None and points:
-        results["forget_target"] = forget_target
+        results[FORGET_TARGET] = forget_target
         for name, kept in (("rmf", "retain_prob"), ("rmf_held_out", "held_out_prob")):
             if kept in points[0]:
                 results[name] = retention_at_matched_forgetting(points, forget_target, kept)
