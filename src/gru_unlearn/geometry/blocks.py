@@ -11,6 +11,7 @@ element   every number alone: u where its sign agrees with that of r, else 0 (un
 Finer blocks hold more constraints, so more of u is taken away, and ⟨g, r⟩ ≥ 0 holds for each block and hence in total.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from gru_unlearn.geometry.products import Vector, local, sum_shards, tensor_prod
 from gru_unlearn.geometry.rules import Factor, Rule
 
 GRANULARITIES = ("model", "layer", "tensor", "row", "element")
+
+_PIECE = 1 << 20  # 4 MiB of float32 for each of the ten or so temporaries
 
 
 class Measures(NamedTuple):
@@ -81,7 +84,7 @@ def rectify_groups_(
 def rectify_within_(
     forget: Vector, retain: Vector, granularity: str, rule: Rule, target: Vector | None = None
 ) -> Measures:
-    """The same for blocks inside the tensors, rows or elements; the scratch memory is that of the largest tensor."""
+    """The same for blocks inside the tensors, rows or elements, a piece of a tensor at a time to save scratch memory."""
     device = next((u.device for u in forget if u is not None), torch.device("cpu"))
     columns = [
         _rectify_tensor_(u, r, granularity, rule, None if target is None else target[number]).to(device)
@@ -94,32 +97,56 @@ def rectify_within_(
 
 
 def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
-    """Rectify one tensor; ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², blocks in conflict, blocks: [6]."""
+    """Rectify one tensor; ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², blocks in conflict, blocks: float64 [6]."""
     if u is None or r is None:
-        present = u if u is not None else r
-        squared = torch.zeros(()) if present is None else local(present).double().square().sum().cpu()
-        zero = torch.zeros((), dtype=torch.float64)
-        before = (squared, zero) if u is not None else (zero, squared)
-        return torch.stack([zero, *before, before[0], zero, zero]).double()
-    part, direction = local(u).detach(), local(r).detach()
-    wide = torch.promote_types(part.dtype, torch.float32)
-    x, y = part.to(wide), direction.to(wide)
-    dot = x * y
-    inner = tuple(range(1, x.ndim)) if granularity == "row" and x.ndim > 1 else ()
-    if inner:
-        dot = dot.sum(dim=inner, keepdim=True)
-        norms = [torch.linalg.vector_norm(v, dim=inner, keepdim=True) for v in (x, y)]
-    else:
-        norms = [x.abs(), y.abs()]
-    measured = [dot.sum(), x.square().sum(), y.square().sum()]
-    conflicts, blocks = (dot < 0).sum(), torch.tensor(float(dot.numel()), device=x.device)
-    a, b = rule(Conflict(dot, *norms))
-    rectified = x * a + y * b
+        squared_u, squared_r = _squared_norm(u), _squared_norm(r)
+        return torch.stack([squared_u * 0, squared_u, squared_r, squared_u, squared_u * 0, squared_u * 0])
+    pieces = zip(_pieces(u), _pieces(r), _pieces(u if target is None else target), strict=True)
+    return sum(
+        (_rectify_piece_(x, y, granularity, rule, None if target is None else place) for x, y, place in pieces),
+        start=torch.zeros(6, dtype=torch.float64, device=u.device),
+    )
+
+
+def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
+    wide = torch.promote_types(u.dtype, torch.float32)
+    x, y = u.to(wide), r.to(wide)
+    conflict = _conflict_of_rows(x, y) if granularity == "row" and x.ndim > 1 else Conflict(x * y, x.abs(), y.abs())
+    measured = [conflict.dot.sum(), x.square().sum(), y.square().sum()]
+    a, b = rule(conflict)
+    kept = x * a
+    g = kept + y * b
+    if conflict.dot.shape == x.shape:  # where single numbers cancel, nothing is left: not even rounding, which Adam
+        g.masked_fill_(g.abs() <= 4 * torch.finfo(wide).eps * kept.abs(), 0)  # would scale up to a step
+    counts = [(conflict.dot < 0).sum(), torch.full((), conflict.dot.numel(), device=x.device)]
+    measured.append(g.square().sum())
     if target is None:
-        part.copy_(rectified)
+        u.copy_(g)
     else:
-        local(target).detach().add_((x - rectified).to(target.dtype))
-    return torch.stack([*measured, rectified.square().sum(), conflicts, blocks]).double()
+        target.add_((x - g).to(target.dtype))
+    return torch.stack([value.double() for value in (*measured, *counts)])
+
+
+def _conflict_of_rows(x: Tensor, y: Tensor) -> Conflict:
+    """Of each row: [rows, 1, ..]."""
+    inner = tuple(range(1, x.ndim))
+    norms = (torch.linalg.vector_norm(v, dim=inner, keepdim=True) for v in (x, y))
+    return Conflict((x * y).sum(dim=inner, keepdim=True), *norms)
+
+
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """Views of some rows each, about ``_PIECE`` numbers together."""
+    part = local(x).detach()
+    part = part[None] if part.ndim == 0 else part
+    return part.split(max(1, _PIECE // max(1, math.prod(part.shape[1:]))))
+
+
+def _squared_norm(x: Tensor | None) -> Tensor:
+    """Of this process's part, 0-dim float64."""
+    if x is None:
+        return torch.zeros((), dtype=torch.float64)
+    part = local(x).detach()
+    return torch.linalg.vector_norm(part, dtype=torch.promote_types(part.dtype, torch.float32)).double().square()
 
 
 def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:

@@ -17,6 +17,10 @@ from torch import Tensor
 
 from gru_unlearn.geometry.products import Vector, inner_product
 
+NEGLIGIBLE = 1e-18
+"""Norms up to this count as zero: float32 cannot hold their squares. A smoothed r gets there wherever its gradient
+stays away (rows of tokens that do not occur, experts that are not used), because it decays by 1 − γ a step."""
+
 
 class Conflict(NamedTuple):
     """Geometry of pairs (u, r), one pair a block: three tensors of one shape, 0-dim where the block is the model."""
@@ -31,9 +35,13 @@ class Conflict(NamedTuple):
     @property
     def coefficient(self) -> Tensor:
         """Multiple of r that the closed form subtracts: min(0, ⟨u, r⟩)/‖r‖², and 0 where r is zero."""
-        # Divided twice, because ‖r‖² underflows long before ‖r‖ does; by 1 where r is zero, to keep NaN out.
-        divisor = torch.where(self.retain_norm > 0, self.retain_norm, 1.0)
-        return torch.where(self.retain_norm > 0, self.dot.clamp(max=0) / divisor / divisor, 0.0)
+        return quotient(quotient(self.dot.clamp(max=0), self.retain_norm), self.retain_norm)
+
+
+def quotient(x: Tensor, norm: Tensor) -> Tensor:
+    """x/norm, and 0 where the norm is negligible."""
+    present = norm > NEGLIGIBLE
+    return torch.where(present, x / torch.where(present, norm, 1.0), 0.0)
 
 
 def measure_conflict(forget: Vector, retain: Vector) -> Conflict:

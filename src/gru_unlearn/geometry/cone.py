@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from gru_unlearn.geometry.blocks import Measures
+from gru_unlearn.geometry.closed_form import NEGLIGIBLE
 from gru_unlearn.geometry.products import Vector, local, tensor_products
 
 Matrix = npt.NDArray[np.float64]
@@ -42,7 +43,7 @@ def subspace(gram: Matrix, dots: Matrix) -> Matrix:
 def _whitened(gram: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     """1/‖r_k‖, and the eigenvalues and -vectors of the Gram matrix at unit length that are not rounding."""
     norms = np.sqrt(np.diag(gram))
-    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > NEGLIGIBLE)
     values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
     kept = values > 1e-6 * len(values)
     return scale, values[kept], vectors[:, kept]
@@ -75,7 +76,10 @@ def rectify_against_(
     factors, conflicts = np.zeros_like(dots), np.zeros(len(groups))
     for name in dict.fromkeys(groups):
         where = member == name
-        factors[:, where] = solver(weighted[..., where].sum(axis=-1), weighted_dots[:, where].sum(axis=-1))[:, None]
+        problem = weighted[..., where].sum(axis=-1), weighted_dots[:, where].sum(axis=-1)
+        # Solvers choke on NaN, which should reach the gradients and be found there.
+        finite = all(np.isfinite(part).all() for part in problem)
+        factors[:, where] = solver(*problem)[:, None] if finite else np.nan
         conflicts[where] = (dots[:, where].sum(axis=-1) < 0).mean()
     for number, u in enumerate(forget):
         place = u if target is None else target[number]
@@ -92,13 +96,15 @@ def rectify_against_(
 def _products(forget: Vector, retains: Sequence[Vector], metric: Vector | None) -> tuple[Matrix, Matrix, Matrix]:
     """By tensor: Gram matrix of the r_k [K, K, T], their products with u [K, T], and ‖u‖² [T], all in the metric."""
     vectors = [forget, *retains]
-    n = len(vectors)
-    lower = [(i, j) for i in range(n) for j in range(i + 1)]
-    left = vectors if metric is None else [[_weighted(x, h) for x, h in zip(v, metric, strict=True)] for v in vectors]
-    found: Tensor = tensor_products([(left[i], vectors[j]) for i, j in lower]).double().cpu()
-    table = np.zeros((n, n, found.shape[1]))
-    for (i, j), row in zip(lower, found.numpy(), strict=True):
-        table[i, j] = table[j, i] = row
+    rows = []
+    for last, vector in enumerate(vectors, start=1):
+        left = vector if metric is None else [_weighted(x, h) for x, h in zip(vector, metric, strict=True)]
+        rows.append(tensor_products([(left, right) for right in vectors[:last]]).double())
+    found = torch.cat([row.to(rows[0].device) for row in rows]).cpu().numpy()  # the one wait for the device
+    lower = np.tril_indices(len(vectors))
+    table = np.zeros((len(vectors), len(vectors), found.shape[1]))
+    table[lower] = found
+    table[lower[::-1]] = found
     return table[1:, 1:], table[1:, 0], table[0, 0]
 
 

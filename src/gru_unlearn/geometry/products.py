@@ -48,21 +48,22 @@ def local(x: Tensor) -> Tensor:
 
 def sum_shards(values: Tensor, tensors: Vector) -> Tensor:
     """Partial sums [.., T] → sums over all processes, for those of the T tensors that are sharded; others stay."""
-    groups = {number: group for number, x in enumerate(tensors) if (group := _shard_group(x)) is not None}
-    if not groups:
-        return values
-    (group,) = set(groups.values())
-    columns = torch.tensor(list(groups), device=values.device)
-    partial = values[..., columns].contiguous()
-    dist.all_reduce(partial, group=group)
-    return values.index_copy(-1, columns, partial)
+    members: dict[dist.ProcessGroup, list[int]] = {}
+    for number, x in enumerate(tensors):
+        for group in _shard_groups(x):
+            members.setdefault(group, []).append(number)
+    for group, numbers in members.items():
+        columns = torch.tensor(numbers, device=values.device)
+        partial = values[..., columns].contiguous()
+        dist.all_reduce(partial, group=group)
+        values = values.index_copy(-1, columns, partial)
+    return values
 
 
-def _shard_group(x: Tensor | None) -> "dist.ProcessGroup | None":
-    """The processes that hold the parts of a DTensor; None for whole and replicated tensors."""
+def _shard_groups(x: Tensor | None) -> "list[dist.ProcessGroup]":
+    """The processes that hold the parts of a DTensor, by dimension of its mesh; none for whole and replicated ones."""
     placements = getattr(x, "placements", ())
-    sharded = [dim for dim, placement in enumerate(placements) if placement.is_shard()]
-    return x.device_mesh.get_group(sharded[0]) if sharded else None  # type: ignore[union-attr]
+    return [x.device_mesh.get_group(i) for i, placed in enumerate(placements) if placed.is_shard()]  # type: ignore[union-attr]
 
 
 def _dot(x: Tensor | None, y: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:

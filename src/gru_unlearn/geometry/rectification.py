@@ -87,13 +87,15 @@ def parse_rectification(text: str) -> Rectification | None:
     if text == "none":
         return None
     rule, *parts = (RECOMMENDED if text == "recommended" else text).split("/")
+    if rule in ("none", "recommended"):
+        raise ValueError(f"rectification {text!r}: {rule!r} stands alone, without granularity, space or memory")
     choices: dict[str, str | int] = {}
     for part in parts:
         if part in GRANULARITIES:
             name, value = "granularity", part
         elif part in SPACES:
             name, value = "space", part
-        elif part.startswith("memory=") and part.removeprefix("memory=").isdigit():
+        elif part.startswith("memory=") and part.removeprefix("memory=").isdecimal():
             name, value = "memory", part.removeprefix("memory=")
         else:
             raise ValueError(

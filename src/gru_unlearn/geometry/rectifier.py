@@ -116,6 +116,9 @@ class GradientRectifier:
         if not named:
             raise ValueError("the optimizer holds no trainable parameter of this model")
 
+        if self.rectification.granularity == "row" and any(_splits_rows(p) for _, p in named):
+            raise ValueError("granularity row needs whole rows on each process: shard parameters along dimension 0")
+
         self.new_gradient_weight = 1.0 if self.rectification.holds_several else new_gradient_weight
         self.max_grad_norm = max_grad_norm
         self.retain_step = retain_step
@@ -210,9 +213,10 @@ class GradientRectifier:
             raise RuntimeError("rectify() inside retain()")
         self._window_rectified = True
         if self._replicas is not None and self._window_has_retain:
-            _average([*self._memory[-1].values(), *self._fresh.values()], self._replicas)
-        for p in self._memory[-1]:
-            if p.grad is None:
+            new = (self._memory[-1], self._fresh)
+            _average([direction[p] for direction in new for p in self._params if p in direction], self._replicas)
+        for p in self._params:
+            if p.grad is None and any(p in direction for direction in self._memory):
                 p.grad = torch.zeros_like(p)
         if self.rectification.space == "gradient":
             self._measures = self._rectify([p.grad for p in self._params])
@@ -234,10 +238,11 @@ class GradientRectifier:
 
     def _metric(self) -> Vector | None:
         """Adam's diagonal preconditioner, 1/(√v + ε), of the last step; None where the optimizer has none (yet)."""
-        states = [self._optimizer.state.get(p, {}) for p in self._params]
-        if not all("exp_avg_sq" in state for state in states):
+        squares = [self._optimizer.state.get(p, {}).get("exp_avg_sq") for p in self._params]
+        if all(v is None for v in squares):
             return None
-        return [1 / (state["exp_avg_sq"].sqrt() + 1e-8) for state in states]
+        eps = {p: group.get("eps", 1e-8) for group in self._optimizer.param_groups for p in group["params"]}
+        return [None if v is None else 1 / (v.sqrt() + eps[p]) for v, p in zip(squares, self._params, strict=True)]
 
     def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(callable(value) for value in (*args, kwargs.get("closure"))):
@@ -341,7 +346,7 @@ class GradientRectifier:
             param, place = by_key[name]
             if r.shape != param.shape:
                 raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
-            memory[place][param] = r.to(param.device, copy=True)
+            memory[place][param] = _placed(r, param)
         ordered = [{p: direction[p] for p in self._params if p in direction} for direction in memory if direction]
         self._memory = ordered or [{}]
         if hasattr(self.rule, "load_state_dict"):
@@ -362,6 +367,21 @@ def _accumulate(buffers: dict[nn.Parameter, Tensor], param: nn.Parameter, grad: 
         buffers[param].add_(grad, alpha=weight)
     else:
         buffers[param] = grad * weight
+
+
+def _splits_rows(param: nn.Parameter) -> bool:
+    """Whether a sharded matrix has its rows on several processes."""
+    return any(placed.is_shard() and not placed.is_shard(0) for placed in getattr(param, "placements", ()))
+
+
+def _placed(r: Tensor, param: nn.Parameter) -> Tensor:
+    """A copy of r where its parameter is: sharded alike."""
+    if hasattr(param, "device_mesh"):
+        from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - slow to import
+
+        mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
+        return distribute_tensor(r.to(param.device), mesh, placements)
+    return r.to(param.device, copy=True)
 
 
 def _average(tensors: list[Tensor], group: dist.ProcessGroup) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gru_unlearn.geometry.closed_form import Conflict
+from gru_unlearn.geometry.closed_form import Conflict, quotient
 
 Factor = Tensor | float
 Rule = Callable[[Conflict], tuple[Factor, Factor]]
@@ -31,8 +31,8 @@ def cosine_clip(conflict: Conflict, least_cosine: float = -0.5) -> tuple[Factor,
 
     Never takes away more than half of ‖u‖; ⟨g, r⟩ ≥ 0 holds only where cos(u, r) ≥ ``least_cosine``.
     """
-    cosine = _quotient(conflict.dot, conflict.forget_norm * conflict.retain_norm).clamp(least_cosine, 0)
-    return 1.0, -cosine * _quotient(conflict.forget_norm, conflict.retain_norm)
+    cosine = quotient(quotient(conflict.dot, conflict.forget_norm), conflict.retain_norm).clamp(least_cosine, 0)
+    return 1.0, -cosine * quotient(conflict.forget_norm, conflict.retain_norm)
 
 
 def pcgrad(conflict: Conflict) -> tuple[Factor, Factor]:
@@ -41,7 +41,7 @@ def pcgrad(conflict: Conflict) -> tuple[Factor, Factor]:
     Guarantees ⟨g, r⟩ ≥ 0 and ⟨g, u⟩ ≥ 0. Source: Yu et al., arXiv 2001.06782, algorithm 1, for two tasks.
     """
     against = conflict.dot.clamp(max=0)
-    shares = (_quotient(_quotient(against, norm), norm) for norm in (conflict.forget_norm, conflict.retain_norm))
+    shares = (quotient(quotient(against, norm), norm) for norm in (conflict.forget_norm, conflict.retain_norm))
     of_u, of_r = shares
     return 1.0 - of_u, 1.0 - of_r
 
@@ -52,7 +52,7 @@ def ngdiff(conflict: Conflict) -> tuple[Factor, Factor]:
     Guarantees ⟨g, r⟩ ≥ 0 and ⟨g, u⟩ ≥ 0. The paper's automatic learning rate is not part of it.
     """
     one = torch.ones_like(conflict.dot)
-    return _quotient(one, conflict.forget_norm), _quotient(one, conflict.retain_norm)
+    return quotient(one, conflict.forget_norm), quotient(one, conflict.retain_norm)
 
 
 class PrimalDual:
@@ -81,8 +81,3 @@ class PrimalDual:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore λ."""
         self.weight = state["weight"]
-
-
-def _quotient(x: Tensor, y: Tensor) -> Tensor:
-    """x/y, and 0 where y is 0."""
-    return torch.where(y > 0, x / torch.where(y > 0, y, 1.0), 0.0)

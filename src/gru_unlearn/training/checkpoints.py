@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers.trainer_callback import TrainerState
 
 from gru_unlearn.geometry import GradientRectifier
@@ -37,15 +39,24 @@ def _is_whole(folder: Path) -> bool:
 
 
 def save_rectifier(rectifier: GradientRectifier, folder: str | Path) -> None:
-    """Write the rectifier's state into a checkpoint folder."""
+    """Write the rectifier's state into a checkpoint folder. To be called in every process; the first one writes.
+
+    Sharded directions are gathered one tensor after the other into the first process's main memory.
+    """
     state = rectifier.state_dict()
-    directions: dict[str, Tensor] = {name: r.contiguous() for name, r in state.pop("retain_direction").items()}
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    save_file(directions, str(Path(folder) / RECTIFIER_FILE), metadata={"state": json.dumps(state)})
+    first = not dist.is_initialized() or dist.get_rank() == 0
+    directions: dict[str, Tensor] = {}
+    for name, r in state.pop("retain_direction").items():
+        whole = r.full_tensor() if isinstance(r, DTensor) else r  # every process takes part
+        if first:
+            directions[name] = whole.cpu().contiguous()
+    if first:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file(directions, str(Path(folder) / RECTIFIER_FILE), metadata={"state": json.dumps(state)})
 
 
 def load_rectifier(rectifier: GradientRectifier, folder: str | Path) -> None:
-    """Restore what :func:`save_rectifier` wrote."""
+    """Restore what :func:`save_rectifier` wrote, sharded as the parameters are here."""
     with safe_open(str(Path(folder) / RECTIFIER_FILE), framework="pt") as file:
         state: dict[str, Any] = json.loads(file.metadata()["state"])
         state["retain_direction"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping

@@ -6,12 +6,14 @@ the forget pass; once per accumulation window the projection, then clipping, the
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
@@ -30,6 +32,7 @@ from gru_unlearn.data import (
 )
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
+from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import IGNORE_INDEX, OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
 from gru_unlearn.training.checkpoints import load_rectifier, save_rectifier
 from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
@@ -53,10 +56,10 @@ REFERENCE_FILE = "reference_logps.safetensors"
 
 
 class _WindowSize(NamedTuple):
-    """How many examples and supervised tokens one side of an accumulation window has."""
+    """How many examples and supervised tokens one side of an accumulation window has, over all processes."""
 
     examples: int
-    tokens: Tensor | int
+    tokens: int
 
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
@@ -141,6 +144,8 @@ class UnlearningTrainer(Trainer):
         )
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
+        if args.fsdp and not self.accelerator.is_fsdp2:
+            raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
 
     def _examples(self, rows: Rows, name: str, args: UnlearningConfig | None = None) -> list[Example]:
         items: list[Any] = list(rows)
@@ -215,10 +220,11 @@ class UnlearningTrainer(Trainer):
             self.rectifier.close()
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # the one that accelerate wraps
         self.rectifier = GradientRectifier(
-            self.model_wrapped,
+            self.accelerator.unwrap_model(self.model_wrapped),
             optimizer,
             rectification,
             new_gradient_weight=self.args.new_gradient_weight,
+            replicas=dist.group.WORLD if self._is_replicated else None,
             retain_step=after,
         )
         if self._checkpoint_to_resume:
@@ -239,12 +245,17 @@ class UnlearningTrainer(Trainer):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """Fetch a window's micro-batches and note its sizes: losses are means over the window, however it is cut."""
         batches, num_items = super().get_batch_samples(*args, **kwargs)
-        for side in ("forget", "retain"):
-            labels = [batch[side]["labels"] for batch in batches]
-            self._window_sizes[side] = _WindowSize(
-                examples=sum(len(part) for part in labels),
-                tokens=sum((part[:, 1:] != -100).sum() for part in labels),
-            )
+        labels = [[batch[side]["labels"] for batch in batches] for side in ("forget", "retain")]
+        counts = torch.tensor(
+            [
+                [sum(len(part) for part in parts), sum(int((part[:, 1:] != IGNORE_INDEX).sum()) for part in parts)]
+                for parts in labels
+            ]
+        )
+        if self.accelerator.num_processes > 1:
+            counts = self.accelerator.reduce(counts.to(self.args.device), reduction="sum")
+        for side, (examples, tokens) in zip(("forget", "retain"), counts.tolist(), strict=True):
+            self._window_sizes[side] = _WindowSize(examples, tokens)
         self._window_losses = {}
         return batches, num_items
 
@@ -254,9 +265,12 @@ class UnlearningTrainer(Trainer):
         """Retain pass, then forget pass, so that only one graph is alive at a time. Returns the loss to log."""
         model.train()
         inputs = self._prepare_inputs(inputs)
+        if self.accelerator.is_fsdp2:
+            # Sums that FSDP2 defers stand beside p.grad, where the retain pass would collect those of the forget pass.
+            cast(Any, model).set_requires_gradient_sync(True)
         total = torch.zeros((), device=self.args.device)
         if self.args.needs_retain_set:
-            with self._retain_gradients() as weight:
+            with self._retain_gradients(model) as weight:
                 loss = self._mean(self._retain_losses(model, inputs["retain"]), "retain")
                 self.accelerator.backward(loss * weight)
             total += self.args.resolved_retain_weight * self._note("retain_loss", loss)
@@ -265,18 +279,24 @@ class UnlearningTrainer(Trainer):
         return total + self._note("forget_loss", loss)
 
     @contextlib.contextmanager
-    def _retain_gradients(self) -> Any:
+    def _retain_gradients(self, model: nn.Module) -> Any:
         """Where the retain gradient goes: to the rectifier if there is one, else straight into the gradient.
 
-        Yields the factor on the loss.
+        Yields the factor on the loss. Replicas (DDP) keep their own part: the rectifier averages r once a step, and
+        what goes into the gradient is averaged with the forget pass.
         """
         weight = self.args.resolved_retain_weight
-        if self.rectifier is None:
-            yield weight
-        else:
-            inside = weight if self.args.retain_placement == "inside" else 0.0
-            with self.rectifier.retain(gradient_share=inside):
-                yield 1.0
+        with cast(Any, model).no_sync() if self._is_replicated else contextlib.nullcontext():
+            if self.rectifier is None:
+                yield weight
+            else:
+                inside = weight if self.args.retain_placement == "inside" else 0.0
+                with self.rectifier.retain(gradient_share=inside):
+                    yield 1.0
+
+    @property
+    def _is_replicated(self) -> bool:
+        return isinstance(self.model_wrapped, nn.parallel.DistributedDataParallel)
 
     def _forget_losses(self, model: nn.Module, batch: Batch) -> Tensor:
         with self.compute_loss_context_manager():
@@ -299,9 +319,12 @@ class UnlearningTrainer(Trainer):
                 yield self.model
 
     def _mean(self, losses: Tensor, side: str) -> Tensor:
-        """This micro-batch's part of the window's mean: losses come per example, [B], or per token, two-dimensional."""
+        """This micro-batch's part of the window's mean: losses come per example, [B], or per token, two-dimensional.
+
+        Gradients are averaged over processes afterwards, so each process counts as often as there are processes.
+        """
         size = self._window_sizes[side]
-        return losses.sum() / (size.examples if losses.ndim == 1 else size.tokens)
+        return losses.sum() * (self.accelerator.num_processes / (size.examples if losses.ndim == 1 else size.tokens))
 
     def _note(self, name: str, loss: Tensor) -> Tensor:
         self._window_losses[name] = self._window_losses.get(name, 0.0) + loss.detach()
@@ -313,10 +336,14 @@ class UnlearningTrainer(Trainer):
         return super()._clip_grad_norm(model)
 
     def _check_finite(self) -> None:
-        """Stop before a step that would write NaN or infinity into the weights."""
+        """Stop, in all processes together, before a step that would write NaN or infinity into the weights."""
         losses = list(self._window_losses.values())
-        norms = torch._foreach_norm([p.grad for p in self.model_wrapped.parameters() if p.grad is not None])
-        if not all(torch.stack([*losses, torch.stack(list(norms)).sum()]).isfinite().tolist()):
+        grads = [local(p.grad) for p in self.model_wrapped.parameters() if p.grad is not None]
+        norms = torch._foreach_norm(grads)
+        total = torch.stack([*losses, torch.stack(list(norms)).sum()]).sum()
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(total, reduction="sum")
+        if not math.isfinite(total.item()):
             shown = ", ".join(f"{name} {value.item():g}" for name, value in self._window_losses.items())
             raise NonFiniteError(
                 f"loss or gradients are not finite at step {self.state.global_step + 1} ({shown}): "
@@ -328,8 +355,14 @@ class UnlearningTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the means of losses and telemetry since the last log to Trainer's training log."""
         if "loss" in logs:
-            logs |= self._step_log.drain()
+            logs |= self._mean_over_processes(self._step_log.drain())
         super().log(logs, *args, **kwargs)
+
+    def _mean_over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        if self.accelerator.num_processes == 1 or not values:
+            return values
+        mean = self.accelerator.reduce(torch.tensor(list(values.values()), device=self.args.device), reduction="mean")
+        return dict(zip(values, mean.tolist(), strict=True))
 
     def evaluate(
         self,
@@ -373,7 +406,7 @@ class UnlearningTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Before Trainer's own part, because the state file it writes last marks the checkpoint as whole.
-        if self.rectifier is not None and self.args.should_save:
+        if self.rectifier is not None:
             save_rectifier(self.rectifier, Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
 
@@ -383,10 +416,14 @@ class UnlearningTrainer(Trainer):
         Raises:
             NonFiniteError: a weight is NaN or infinite; nothing is written.
         """
-        bad = [name for name, p in self.model.named_parameters() if p.requires_grad and not p.detach().isfinite().all()]
-        if bad:
+        trained = [(name, local(p.detach())) for name, p in self.model.named_parameters() if p.requires_grad]
+        bad = [name for name, part in trained if not part.isfinite().all()]
+        found = torch.tensor(float(len(bad)), device=self.args.device)
+        if self.accelerator.num_processes > 1:
+            found = self.accelerator.reduce(found, reduction="sum")
+        if found.item():
             raise NonFiniteError(
-                f"{len(bad)} weights are not finite ({bad[0]}, ...): not saved; "
+                f"weights are not finite ({', '.join(bad[:1] or ['in another process'])}, ...): not saved; "
                 "go back to the last checkpoint and try a lower --learning-rate"
             )
         super().save_model(output_dir, _internal_call)

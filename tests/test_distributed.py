@@ -1,0 +1,91 @@
+"""Several processes (DDP, FSDP2) train as one does: gloo on CPU, the same global batches, 20 steps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
+
+import distributed_worker
+
+HERE = Path(__file__).parent
+BATCH = 6
+SCENARIOS = {
+    "ddp": {"kind": "ddp"},
+    "ddp_after": {"kind": "ddp", "objective": "ga", "retain_weight": 0.5, "retain_placement": "after"},
+    "ddp_plain": {"kind": "ddp", "objective": "graddiff", "rectification": "none", "learning_rate": 5e-4},
+    "fsdp2": {"kind": "fsdp2"},
+    "fsdp2_lora": {"kind": "fsdp2", "lora": True, "learning_rate": 2e-4},
+    "fsdp2_lora_kl": {"kind": "fsdp2", "lora": True, "retain_loss": "kl", "retain_weight": 1.0, "learning_rate": 2e-4},
+    "fsdp2_element_update": {"kind": "fsdp2", "rectification": "gru/element/update"},
+    "fsdp2_layer_memory": {"kind": "fsdp2", "rectification": "gru/layer/memory=3"},
+}
+RESUMED = {"kind": "fsdp2", "save_strategy": "steps", "save_steps": 10}
+
+
+def options(scenario, processes):
+    return {**scenario, "per_device_train_batch_size": BATCH // processes, "gradient_accumulation_steps": 2}
+
+
+def launch(processes, scenarios, folder):
+    """Run scenarios in several processes, all in one start."""
+    arguments = json.dumps({name: options(scenario, processes) for name, scenario in scenarios.items()})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command += [str(HERE / "distributed_worker.py"), arguments, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Scenario → the weights and the log that one process gives."""
+    folder = tmp_path_factory.mktemp("alone")
+    found = {}
+    for name, scenario in SCENARIOS.items():
+        trainer = distributed_worker.run(folder=folder / name, **options({**scenario, "kind": "ddp"}, 1))
+        found[name] = distributed_worker.weights(trainer), trainer.state.log_history
+    return found
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(f"together{request.param}")
+    launch(request.param, SCENARIOS, folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_many_processes_train_as_one(alone, together, name):
+    expected, log = alone[name]
+    actual = load_file(together / name / "weights.safetensors")
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(actual[key], value, rtol=0, atol=1e-5)
+    seen = json.loads((together / name / "log.json").read_text())
+    for row, other in zip(log, seen, strict=True):
+        shared = {key for key in row if key.startswith(("forget_", "retain_", "cosine", "removed", "conflict"))}
+        assert {key: row[key] for key in shared} == pytest.approx(
+            {key: other[key] for key in shared}, rel=1e-3, abs=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_a_sharded_run_is_saved_as_one_model(alone, together):
+    model = LlamaForCausalLM.from_pretrained(together / "fsdp2" / "model")
+    for name, value in alone["fsdp2"][0].items():
+        torch.testing.assert_close(model.get_parameter(name).detach(), value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_resumes_on_another_number_of_processes(alone, tmp_path):
+    """Ten steps on two processes, the retain direction included, then ten on three."""
+    launch(2, {"run": RESUMED}, tmp_path)
+    launch(3, {"run": {**RESUMED, "resume": str(tmp_path / "run" / "checkpoint-10")}}, tmp_path)
+    actual = load_file(tmp_path / "run" / "weights.safetensors")
+    for name, value in alone["fsdp2"][0].items():
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-5)
