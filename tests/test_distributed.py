@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
 import distributed_worker
+import tiny
 
 HERE = Path(__file__).parent
 BATCH = 6
@@ -89,3 +90,34 @@ def test_resumes_on_another_number_of_processes(alone, tmp_path):
     actual = load_file(tmp_path / "run" / "weights.safetensors")
     for name, value in alone["fsdp2"][0].items():
         torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_in_two_processes_gives_what_it_gives_in_one(tmp_path):
+    """Launched by torchrun: one of the processes speaks and writes, bad input is told once."""
+    tiny.save(tmp_path / "model")
+    for name, rows in (("forget", distributed_worker.FORGET), ("retain", distributed_worker.RETAIN)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+
+    def unlearn(processes, **settings):
+        flags = {"model": tmp_path / "model", "forget": tmp_path / "forget.jsonl", "retain": tmp_path / "retain.jsonl"}
+        flags |= {"output-dir": tmp_path / f"out{processes}", "max-steps": 6, "learning-rate": 2e-3, "use-cpu": "true"}
+        flags |= {"per-device-train-batch-size": 4 // processes, "gradient-accumulation-steps": 2, **settings}
+        flags |= {"eval-strategy": "steps", "eval-steps": 2, "keep-best": "min forget_prob if retain_prob >= 0"}
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        start = [*launcher, str(processes)] if processes > 1 else []
+        command = [sys.executable, *start, "-m", "gru_unlearn", "unlearn", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    for processes in (1, 2):
+        done = unlearn(processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("Results:") == 1
+    one, two = (json.loads((tmp_path / f"out{n}" / "summary.json").read_text()) for n in (1, 2))
+    assert two["trajectory"][-1] == pytest.approx(one["trajectory"][-1], abs=1e-5)
+    assert one["best"]["step"] == two["best"]["step"]
+    refused = unlearn(2)
+    assert refused.returncode != 0
+    assert refused.stderr.count("holds this run, finished") == 1
+    assert "Traceback" not in refused.stderr.split("holds this run, finished")[0]

@@ -40,7 +40,9 @@ def unlearn(
     """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    console = Console()
+    from gru_unlearn.workflows.processes import is_first  # noqa: PLC0415
+
+    console = Console(quiet=not is_first())
     if list_settings:
         _show_settings(console)
         return

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from transformers import TrainerCallback
 
 
@@ -37,5 +39,9 @@ class InterruptCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask Trainer to save and stop once the signal has come."""
+        if dist.is_initialized():  # the signal reaches the processes at different steps; they must stop at the same one
+            asked = torch.tensor(float(self.requested), device=args.device)
+            dist.all_reduce(asked, op=dist.ReduceOp.MAX)
+            self.requested = bool(asked)
         if self.requested:
             control.should_save = control.should_training_stop = True

@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.reporting import read_json, write_json
+from gru_unlearn.workflows.processes import is_first
 
 BEST_FOLDER, BEST_FILE = "best", "best.json"
 
@@ -100,13 +101,15 @@ class KeepBest(TrainerCallback):
         score = self.rule.score(metrics)
         if score is None or (self.best is not None and score <= self.best["score"]):
             return
-        unfinished = self.output / f"{BEST_FOLDER}.part"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        self.save(str(unfinished))
-        shutil.rmtree(self.output / BEST_FOLDER, ignore_errors=True)
-        unfinished.rename(self.output / BEST_FOLDER)
         self.best = {"step": state.global_step, "score": score, "metrics": metrics}
-        write_json(self.output / BEST_FILE, self.best)
+        unfinished = self.output / f"{BEST_FOLDER}.part"
+        if is_first():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.save(str(unfinished))  # every process takes part, where the weights are sharded
+        if is_first():
+            shutil.rmtree(self.output / BEST_FOLDER, ignore_errors=True)
+            unfinished.rename(self.output / BEST_FOLDER)
+            write_json(self.output / BEST_FILE, self.best)
 
 
 def _is_number(text: str) -> bool:

@@ -3,7 +3,8 @@
 import gc
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
 from gru_unlearn.workflows.best import BEST_FOLDER, KeepBest, parse_rule
 from gru_unlearn.workflows.evaluate import EvaluationRequest, make_suite
 from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, parameter_count
+from gru_unlearn.workflows.processes import decided_by_first, is_first, wait_for_all
 from gru_unlearn.workflows.progress import TrainingProgress
 from gru_unlearn.workflows.recipe import Recipe
 from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned
@@ -69,8 +71,9 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     }
     _check_sets(recipe, sets)
     _check_rule(recipe)
-    model = locate(recipe.model)
-    retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
+    with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
+        model = locate(recipe.model)
+        retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
     tokenizer = load_tokenizer(
         model, pad_token=recipe.pad_token, eos_token=recipe.eos_token, trust_remote_code=recipe.trust_remote_code
     )
@@ -90,7 +93,8 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
         "retain_model": hash_weights(retain_model) if retain_model else None,
         **{name: fingerprint(records) for name, records in sets.items()},
     }
-    resume = check_output(Path(recipe.config.output_dir or "."), identity, overwrite=overwrite)
+    output = Path(recipe.config.output_dir or ".")
+    resume = decided_by_first(lambda: check_output(output, identity, overwrite=overwrite))
     suite = _make_suite(recipe, sets)
     return Prepared(recipe, model, retain_model, tokenizer, sets, examples, suite, identity, resume)
 
@@ -167,7 +171,7 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         NonFiniteError: loss, gradients or weights became NaN or infinite; earlier checkpoints stay.
         UserError: another process holds the folder.
     """
-    with owned(prepared.output, prepared.identity, resume=prepared.resume):
+    with _in_possession(prepared):
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
         forget_target, retain_table = _judge_by_retain_model(prepared)
@@ -190,17 +194,27 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         if not points or points[-1]["step"] != trainer.state.global_step:
             trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
         trainer.save_model(str(prepared.output / MODEL_FOLDER))
-        if best is not None and best.best is not None:
-            shutil.rmtree(prepared.output / MODEL_FOLDER)
-            shutil.copytree(prepared.output / BEST_FOLDER, prepared.output / MODEL_FOLDER)
         summary = _summary(prepared, trainer, forget_target, time.perf_counter() - started)
         if best is not None:
             summary["best"] = best.best
             if best.best is None:
                 console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
-        write_json(prepared.output / SUMMARY_FILE, summary)
-        shutil.rmtree(prepared.output / BEST_FOLDER, ignore_errors=True)
+        if is_first():
+            if best is not None and best.best is not None:
+                shutil.rmtree(prepared.output / MODEL_FOLDER)
+                shutil.copytree(prepared.output / BEST_FOLDER, prepared.output / MODEL_FOLDER)
+            write_json(prepared.output / SUMMARY_FILE, summary)
+            shutil.rmtree(prepared.output / BEST_FOLDER, ignore_errors=True)
         return summary
+
+
+@contextmanager
+def _in_possession(prepared: Prepared) -> Iterator[None]:
+    """The run's folder is this run's: the first process holds it for all."""
+    first = owned(prepared.output, prepared.identity, resume=prepared.resume) if is_first() else nullcontext()
+    with first:
+        wait_for_all()
+        yield
 
 
 def _make_trainer(
