@@ -84,7 +84,7 @@ def rectify_groups_(
 def rectify_within_(
     forget: Vector, retain: Vector, granularity: str, rule: Rule, target: Vector | None = None
 ) -> Measures:
-    """The same for blocks inside the tensors, rows or elements, a piece of a tensor at a time to save scratch memory."""
+    """The same for blocks inside the tensors, rows or elements; a piece of a tensor at a time saves scratch memory."""
     device = next((u.device for u in forget if u is not None), torch.device("cpu"))
     columns = [
         _rectify_tensor_(u, r, granularity, rule, None if target is None else target[number]).to(device)

@@ -1,7 +1,7 @@
 """Gradient rectified unlearning inside any PyTorch training loop (arXiv 2503.09117, algorithm 1, and its family)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +49,22 @@ class StepTelemetry:
     retain_change: float | None
     """⟨r, Δθ⟩: realised first-order change of the retain loss by the optimizer's displacement; below zero is good.
     None before the step has been taken, or when not measured."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "StepTelemetry":
+        """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, and ⟨r, Δθ⟩ (NaN: not measured)."""
+        dot, forget, retain, rectified = values[0], *(math.sqrt(value) for value in values[1:4])
+        norms = forget * retain
+        return cls(
+            inner_product=dot,
+            forget_norm=forget,
+            retain_norm=retain,
+            cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
+            rectified=values[4] > 0,
+            conflict_share=values[4],
+            removed_share=1 - rectified / forget if forget > 0 else 0.0,
+            retain_change=None if math.isnan(values[5]) else values[5],
+        )
 
 
 class GradientRectifier:
@@ -276,23 +292,16 @@ class GradientRectifier:
     @property
     def telemetry(self) -> StepTelemetry | None:
         """Measurements of the last rectified step, None before the first. Reading it waits for the device."""
+        measured = self.measured()
+        return None if measured is None else StepTelemetry.of(measured.tolist())
+
+    def measured(self) -> Tensor | None:
+        """What :attr:`telemetry` is made of, on the device: reading it later does not hold up the step."""
         if self._measures is None:
             return None
         sums = [part.sum() for part in self._measures[:4]] + [self._measures.conflict_share.mean()]
-        change = [] if self._retain_change is None else [self._retain_change]
-        values = torch.stack([value.to(sums[0].device, torch.float64) for value in (*sums, *change)]).tolist()
-        dot, forget, retain, rectified = values[0], *(math.sqrt(value) for value in values[1:4])
-        norms = forget * retain
-        return StepTelemetry(
-            inner_product=dot,
-            forget_norm=forget,
-            retain_norm=retain,
-            cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
-            rectified=values[4] > 0,
-            conflict_share=values[4],
-            removed_share=1 - rectified / forget if forget > 0 else 0.0,
-            retain_change=change[0].item() if change else None,
-        )
+        change = torch.full_like(sums[0], math.nan) if self._retain_change is None else self._retain_change
+        return torch.stack([value.to(sums[0].device, torch.float64) for value in (*sums, change)])
 
     def removed_share_by_layer(self) -> dict[str, float]:
         """1 − ‖g‖/‖u‖ of the last step for each layer; empty before the first. Reading it waits for the device."""

@@ -86,6 +86,13 @@ class UnlearningConfig(TrainingArguments):
     eval_max_rows: int | None = field(
         default=400, metadata={"help": "Evaluate at most so many evenly spread rows per set along the run; None: all."}
     )
+    telemetry: bool = field(
+        default=True,
+        metadata={
+            "help": "Note losses and conflicts of every step and stop before a step with NaN. Off: nothing waits for "
+            "the device inside a step, and NaN is found when a model is saved."
+        },
+    )
     max_length: int = field(default=512, metadata={"help": "Most tokens an example may have."})
     allow_truncation: bool = field(default=False, metadata={"help": "Train on what max_length leaves of an answer."})
     question_tag: str = field(default="Question: ", metadata={"help": "Before a question, without chat template."})

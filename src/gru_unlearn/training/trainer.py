@@ -130,6 +130,7 @@ class UnlearningTrainer(Trainer):
         self._window_sizes: dict[str, _WindowSize] = {}
         self._window_losses: dict[str, Tensor] = {}
         self._inputs = self._make_inputs(model, args)
+        self._grad_norm: Any = 0.0
         self._step_log = StepLog()
         self._checkpoint_to_resume: str | None = None
         super().__init__(
@@ -335,12 +336,15 @@ class UnlearningTrainer(Trainer):
             self.rectifier.rectify()
         return super()._clip_grad_norm(model)
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        if self.rectifier is not None:
+            self.rectifier.rectify()  # nobody clips where max_grad_norm is 0
+        self._grad_norm = super()._get_grad_norm(model, grad_norm)
+        return self._grad_norm
+
     def _check_finite(self) -> None:
         """Stop, in all processes together, before a step that would write NaN or infinity into the weights."""
-        losses = list(self._window_losses.values())
-        grads = [local(p.grad) for p in self.model_wrapped.parameters() if p.grad is not None]
-        norms = torch._foreach_norm(grads)
-        total = torch.stack([*losses, torch.stack(list(norms)).sum()]).sum()
+        total = sum(self._window_losses.values(), start=local(torch.as_tensor(self._grad_norm)))
         if self.accelerator.num_processes > 1:
             total = self.accelerator.reduce(total, reduction="sum")
         if not math.isfinite(total.item()):
