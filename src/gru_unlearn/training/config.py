@@ -127,6 +127,7 @@ class UnlearningConfig(TrainingArguments):
             )
         self.remove_unused_columns = False  # batches are pairs, not columns
         super().__post_init__()
+        self.dataloader_pin_memory &= self.device.type == "cuda"  # elsewhere torch only warns about it
 
     def _check_choices(self) -> None:
         for name, choices in (
