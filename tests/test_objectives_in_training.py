@@ -149,10 +149,13 @@ def test_rmu_moves_only_the_parameters_it_is_told_to(tmp_path):
     assert find_module(run.model, r"layers\.0") is run.model.model.layers[0]
 
 
-def test_as_many_retain_examples_as_asked_for(tmp_path):
-    run = trainer(tmp_path, retain_batch_size=10)
-    batch = next(iter(run.get_train_dataloader()))
-    assert (len(batch["forget"]["labels"]), len(batch["retain"]["labels"])) == (4, 10)
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 4), ({"retain_batch_size": 10}, 10), ({"rectification": "recommended"}, 16)],
+)
+def test_as_many_retain_examples_as_asked_for(tmp_path, options, expected):
+    batch = next(iter(trainer(tmp_path, **options).get_train_dataloader()))
+    assert (len(batch["forget"]["labels"]), len(batch["retain"]["labels"])) == (4, expected)
 
 
 def test_an_objective_of_your_own_as_the_page_shows_it(tmp_path):

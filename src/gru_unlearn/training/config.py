@@ -41,11 +41,15 @@ class UnlearningConfig(TrainingArguments):
         default=None,
         metadata={
             "help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no smoothing; "
-            "None: as published (0.8 for gru)."
+            "None: 0.8 for gru as published, 0.4 for rows and elements, 1 for others."
         },
     )
     retain_batch_size: int | None = field(
-        default=None, metadata={"help": "Retain examples per device and backward; None: as many as forget examples."}
+        default=None,
+        metadata={
+            "help": "Retain examples per device and backward; None: as many as forget examples, "
+            "four times as many for the recommended rectification."
+        },
     )
     beta: float | None = field(
         default=None, metadata={"help": "β of WGA, NPO, TNPO, SimNPO, DPO and UNDIAL; None: the objective's own."}
@@ -186,6 +190,12 @@ class UnlearningConfig(TrainingArguments):
         if self.new_gradient_weight is not None:
             return self.new_gradient_weight
         return default_gradient_weight(self.resolved_rectification or Rectification())
+
+    @property
+    def resolved_retain_batch_size(self) -> int:
+        """Retain examples per device and backward: as set, or four times the forget examples where recommended."""
+        factor = 4 if self.rectification == "recommended" else 1
+        return self.retain_batch_size or factor * self.per_device_train_batch_size
 
     @property
     def resolved_retain_weight(self) -> float:

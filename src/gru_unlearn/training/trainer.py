@@ -238,7 +238,7 @@ class UnlearningTrainer(Trainer):
             len(self.train_dataset.retain),
             seed,
             self.args.per_device_train_batch_size,
-            self.args.retain_batch_size,
+            self.args.resolved_retain_batch_size,
         )
 
     # --- one step ------------------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ def plan(prepared: Prepared) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``."""
     config = prepared.recipe.config
     window = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    retain = config.resolved_retain_batch_size * config.gradient_accumulation_steps
     steps_per_epoch = -(-len(prepared.sets["forget"]) // window)
     return {
         "model": f"{prepared.recipe.model} ({parameter_count(prepared.model) / 1e6:.1f} M parameters)",
@@ -155,7 +156,7 @@ def plan(prepared: Prepared) -> dict[str, Any]:
         "rectification": config.rectification,
         "trained": "LoRA adapters" if prepared.recipe.use_peft else "all weights",
         "steps": config.max_steps if config.max_steps > 0 else round(steps_per_epoch * config.num_train_epochs),
-        "examples per step": f"{window} forget" + (f" + {window} retain" if config.needs_retain_set else ""),
+        "examples per step": f"{window} forget" + (f" + {retain} retain" if config.needs_retain_set else ""),
         "learning rate": config.learning_rate,
         "output": str(prepared.output) + (" (continues the interrupted run)" if prepared.resume else ""),
     }
