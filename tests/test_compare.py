@@ -1,0 +1,491 @@
+"""``gru compare``: its statistics, its choice of learning rates, whole matrices, interruption, and its picture."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from filelock import FileLock, Timeout
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy import stats
+
+import tiny
+from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
+from gru_unlearn.reporting.compare import aggregate, cell_line, comparison_report, mean_interval, paired_difference
+from gru_unlearn.reporting.pareto import median_curve, pareto_html, pareto_svg
+from gru_unlearn.workflows.compare import Matrix, along_the_run, builtin_settings, peak_memory_mb, seconds_per_step
+from gru_unlearn.workflows.recipe import make_recipe
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_interval_by_hand():
+    # mean 2, standard deviation 1, t(0.975; 2 degrees of freedom) = 4.3027 (any table)
+    found = mean_interval([1.0, None, 2.0, 3.0])
+    assert found["mean"] == 2
+    assert found["n"] == 3
+    assert found["high"] - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-4)
+    assert 2 - found["low"] == pytest.approx(found["high"] - 2)
+    assert mean_interval([0.5]) == {"mean": 0.5, "low": None, "high": None, "n": 1}
+    assert mean_interval([None, None]) is None
+    assert mean_interval([0.25, 0.25]) == {"mean": 0.25, "low": 0.25, "high": 0.25, "n": 2}
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8))
+def test_intervals_are_those_of_scipy(pairs):
+    ours, plain = (dict(enumerate(values)) for values in zip(*pairs, strict=True))
+    differences = [a - b for a, b in pairs]
+    found = paired_difference(ours, plain)
+    if max(differences) - min(differences) > 1e-9:
+        expected = stats.ttest_rel(list(ours.values()), list(plain.values())).confidence_interval(0.95)
+        assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-9)
+        assert found["excludes_zero"] == (expected.low > 0 or expected.high < 0)
+    assert found["wins"] == sum(a > b for a, b in pairs)
+
+
+def test_pairs_are_by_seed_and_need_both():
+    found = paired_difference({0: 0.9, 1: 0.8, 2: None, 4: 0.1}, {1: 0.7, 0: 0.85, 2: 0.9, 3: 0.9})
+    assert found["n"] == found["wins"] == 2
+    assert found["mean"] == pytest.approx(0.075)
+    assert paired_difference({0: None}, {0: 0.5}) is None
+    assert not paired_difference({0: 0.9}, {0: 0.1})["excludes_zero"], "one pair proves nothing"
+
+
+# --- which learning rate ---------------------------------------------------------------------------------------------
+
+
+def cell(rate, seed, rmf, *, rectification="gru", steps=10, status="done", **more):
+    reached = {"rmf": rmf, "steps_to_target": None if rmf is None else steps}
+    name = f"npo-{rectification}-lr{rate:g}-seed{seed}"
+    fixed = {"objective": "npo", "rectification": rectification, "learning_rate": rate, "seed": seed, "name": name}
+    return fixed | {"status": status, "steps": 50, "forget_prob": 0.1} | reached | more
+
+
+def chosen_rate(cells):
+    return [row["learning_rate"] for row in aggregate(cells) if row["chosen"]]
+
+
+CHOICES = {
+    "higher RMF": ([cell(1e-4, 0, 0.8), cell(2e-4, 0, 0.9)], 2e-4),
+    "held-out rows decide nothing": (
+        [cell(1e-4, 0, 0.8, rmf_held_out=0.9), cell(2e-4, 0, 0.81, rmf_held_out=0.1)],
+        2e-4,
+    ),
+    "more seeds first": (
+        [cell(1e-4, 0, 0.99), cell(1e-4, 1, None), cell(2e-4, 0, 0.5), cell(2e-4, 1, 0.5)],
+        2e-4,
+    ),
+    "a failed seed did not get there": (
+        [cell(1e-4, 0, 0.99), cell(1e-4, 1, None, status="failed"), cell(2e-4, 0, 0.5), cell(2e-4, 1, 0.5)],
+        2e-4,
+    ),
+    "at a tie fewer steps": ([cell(1e-4, 0, 0.8, steps=40), cell(2e-4, 0, 0.8, steps=20)], 2e-4),
+    "none reaches f*: a quarter, by seeds, then by mean": (
+        [
+            cell(1e-4, 0, None, rmf_at_quarter=0.9),
+            cell(1e-4, 1, None, rmf_at_quarter=None, rmf_at_half=0.9),
+            cell(2e-4, 0, None, rmf_at_quarter=0.4),
+            cell(2e-4, 1, None, rmf_at_quarter=0.4),
+        ],
+        2e-4,
+    ),
+    "not even a quarter: a half": (
+        [cell(1e-4, 0, None, rmf_at_half=0.6), cell(2e-4, 0, None, rmf_at_half=0.7)],
+        2e-4,
+    ),
+    "all failed": ([cell(1e-4, 0, None, status="failed"), cell(2e-4, 0, None, status="failed")], 1e-4),
+}
+
+
+@pytest.mark.parametrize(("cells", "rate"), CHOICES.values(), ids=CHOICES)
+def test_the_rule(cells, rate):
+    assert chosen_rate(cells) == [rate]
+    assert chosen_rate(cells[::-1]) == ([rate] if rate == 2e-4 else [2e-4]), "the order decides only where nothing does"
+
+
+def test_methods_are_compared_each_at_its_own_learning_rate():
+    cells = [
+        cell(rate, seed, rmf + seed / 100, rectification=rectification, rmf_held_out=rmf - 0.1)
+        for seed in (0, 1)
+        for rectification, rate, rmf in (
+            ("none", 1e-4, 0.7),
+            ("none", 2e-4, 0.6),
+            ("gru", 1e-4, 0.5),
+            ("gru", 2e-4, 0.8),
+        )
+    ]
+    rows = {(row["rectification"], row["learning_rate"]): row for row in aggregate(cells)}
+    assert [key for key, row in rows.items() if row["chosen"]] == [("none", 1e-4), ("gru", 2e-4)]
+    assert "against_none" not in rows["none", 1e-4]
+    assert "against_none" not in rows["gru", 1e-4]
+    against = rows["gru", 2e-4]["against_none"]
+    assert against["rmf"]["mean"] == against["rmf_held_out"]["mean"] == pytest.approx(0.1)
+    assert against["rmf"]["wins"] == 2
+    assert against["rmf"]["excludes_zero"]
+    assert against["model_utility"] is None, "never measured"
+    assert rows["gru", 2e-4]["rmf"]["mean"] == pytest.approx(0.805)
+
+
+def test_seeds_that_do_not_get_there_are_counted_and_shown():
+    cells = [cell(1e-4, 0, 0.8), cell(1e-4, 1, None), cell(1e-4, 2, None, status="failed", reason="loss is NaN")]
+    (row,) = aggregate(cells)
+    assert (row["runs"], row["failed"], row["reached"], row["rmf"]["n"]) == (3, 1, 1, 1)
+    assert cell_line(cells[1]).endswith("f* not reached in 50 steps (forget prob 0.100)")
+    assert cell_line(cells[2]) == "npo-gru-lr0.0001-seed2: failed: loss is NaN"
+
+
+# --- reading a run ---------------------------------------------------------------------------------------------------
+
+
+def test_along_the_run_by_hand():
+    points = [
+        {"step": 0, "forget_prob": 0.8, "retain_prob": 0.9},
+        {"step": 5, "forget_prob": 0.4, "retain_prob": 0.8},
+        {"step": 10, "forget_prob": 0.1, "retain_prob": 0.5},
+    ]
+    row = along_the_run(points, 0.2)
+    assert row["steps_to_target"] == 10
+    assert row["rmf_at_half"] == pytest.approx(0.8 / 0.9)
+    assert row["rmf_at_quarter"] == pytest.approx(0.6 / 0.9)  # two thirds of the way from 0.4 to 0.1
+    assert "rmf_held_out_at_half" not in row
+    curve = row["curves"]["retain_prob"]
+    assert curve[0] == pytest.approx((0.8, 0.9))
+    assert curve[-1] == pytest.approx((0.2, 0.6))
+    assert [level for level, _ in curve] == sorted((level for level, _ in curve), reverse=True)
+    short = along_the_run(points[:2], 0.2)
+    assert short["steps_to_target"] is None
+    assert short["rmf_at_quarter"] is None
+    assert short["curves"]["retain_prob"] == curve[: len(short["curves"]["retain_prob"])]
+    assert 0.4 <= short["curves"]["retain_prob"][-1][0] < 0.45
+
+
+def test_seconds_per_step_leaves_evaluations_out():
+    ends = [10.0, 11.0, 15.0, 16.5, 21.0]  # steps 6 to 10 of a resumed run; evaluations after steps 7 and 9
+    assert seconds_per_step(ends, 10, {0, 5, 7, 9}) == pytest.approx(1.25)
+    assert seconds_per_step(ends, 10, {6, 7, 8, 9, 10}) is None
+    assert seconds_per_step([], 0, set()) is None
+
+
+def test_peak_memory_is_that_of_the_process_itself():
+    ballast = bytearray(300 * 2**20)
+    code = "from gru_unlearn.workflows.compare import peak_memory_mb; print(peak_memory_mb())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert len(ballast) / 2**20 < peak_memory_mb()
+    assert 50 < child < peak_memory_mb() - 200, "a child does not inherit what its parent held"
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+def test_lists_on_the_command_line():
+    assert parse_seeds("3") == [0, 1, 2]
+    assert parse_seeds("0,7") == [0, 7]
+    assert parse_seeds("7,") == [7]
+    assert parse_learning_rates("1e-4, 2e-4,1e-4", ["npo", "ga"]) == {"npo": [1e-4, 2e-4], "ga": [1e-4, 2e-4]}
+    assert parse_learning_rates("npo=2e-4,4e-4; ga=5e-5", ["npo", "ga"]) == {"npo": [2e-4, 4e-4], "ga": [5e-5]}
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A recipe for a tiny model whose forgetting has a mark: a model with other weights."""
+    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6)), ("held", tiny.rows(6, start=18))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "model": tiny.save(tmp_path / "model"), "retain_model": tiny.save(tmp_path / "other", seed=3),
+        "forget": tmp_path / "forget.jsonl", "retain": tmp_path / "retain.jsonl", "held_out": tmp_path / "held.jsonl",
+    }  # fmt: skip
+    settings = {key: str(value) for key, value in settings.items()} | {
+        "max_steps": 6, "eval_steps": 2, "warmup_steps": 0, "per_device_train_batch_size": 4, "use_cpu": True,
+        "gradient_accumulation_steps": 1, "learning_rate": 5e-3, "lr_scheduler_type": "constant",
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+BAD_INPUT = {
+    "objective": (["--objectives", "npo,gaa"], "unknown objective 'gaa'"),
+    "rectification": (["--rectifications", "none,gruu"], "did you mean 'gru'"),
+    "one seed": (["--seed", "1"], "gru compare takes --seeds"),
+    "seeds": (["--seeds", "many"], "--seeds many: expected how many seeds"),
+    "no seeds": (["--seeds", "0"], "--seeds 0: expected how many seeds"),
+    "nothing": (["--rectifications", ","], "--rectifications ',': expected names"),
+    "rate": (["--learning-rates", "fast"], "--learning-rates fast: expected 1e-4,2e-4"),
+    "negative rate": (["--learning-rates", "-1"], "learning_rate must be finite and above 0"),
+    "rate of another": (["--learning-rates", "ga=1e-4"], "'ga' is not compared"),
+    "rate lacking": (
+        ["--objectives", "npo,ga", "--learning-rates", "ga=1e-4"],
+        "no learning rate for npo",
+    ),
+    "rates alike": (["--learning-rates", "1e-4,1.00000001e-4"], "would share the folder npo-none-lr0.0001-seed0"),
+    "no mark": (["--retain-model="], "gru compare needs --retain-model"),
+    "no retain rows": (["--retain="], "gru compare needs --retain:"),
+    "no evaluations": (["--eval-strategy", "no"], "leave eval_on_start on, and set eval_strategy"),
+    "suite": (["--suite", "tofuu"], "unknown suite 'tofuu'; did you mean 'tofu'"),
+    "suite's data": (["--suite", "tofu", "--suite-data", "nowhere/at/all"], "nowhere/at/all"),
+    "jobs": (["--jobs", "0"], "--jobs must be at least 1"),
+    "own setting": (["--rectifications", "gru@retain_batch_sise=8"], "'retain_batch_sise' is the same for all"),
+    "own budget": (["--rectifications", "none,gru@max_steps=9"], "'max_steps' is the same for all"),
+    "own setting twice": (["--rectifications", "gru@retain_weight=1@retain_weight=2"], "sets retain_weight twice"),
+    "own setting empty": (["--rectifications", "gru@retain_batch_size"], "after @ comes SETTING=VALUE"),
+    "own value": (["--rectifications", "gru@new_gradient_weight=7"], "new_gradient_weight must be above 0"),
+    "setting": (["--max-stepz", "3"], "did you mean 'max_steps'"),
+    "model": (["--model", "nowhere"], "--model nowhere: no such folder"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_one_line_before_the_first_run(gru, world, arguments, message):
+    code, out, err = gru("compare", world / "recipe.yaml", "--output-dir", world / "out", *arguments)
+    assert code == 2, (out, err)
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (world / "out").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(gru, world):
+    (world / "out").mkdir()
+    (world / "out" / "thesis.txt").write_text("mine")
+    code, _, err = gru("compare", world / "recipe.yaml", "--output-dir", world / "out", "--overwrite-output-dir")
+    assert (code, "not a run" in err) == (2, True)
+    assert (world / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_method_brings_settings_of_its_own(tmp_path):
+    method = "gru/element/update@retain_batch_size=32@new_gradient_weight=0.4"
+    shared = {"model": "m", "forget": "f", "retain_batch_size": 8, "use_cpu": True}
+    plain, own = Matrix(shared, ["npo"], ["none", method], {"npo": [1e-4]}, [0], tmp_path).cells
+    assert (plain.settings["rectification"], plain.settings["retain_batch_size"]) == ("none", 8)
+    config = make_recipe(own.settings).config
+    assert (config.rectification, config.retain_batch_size) == ("gru/element/update", 32)
+    assert config.resolved_gradient_weight == 0.4
+    assert own.rectification == method, "tables show what was typed"
+    assert re.fullmatch(r"[\w.+-]+", own.folder.name)
+
+
+def test_without_recipe_model_and_data_the_builtin_benchmark_is_compared():
+    settings = builtin_settings()
+    assert not {"objective", "rectification", "learning_rate", "seed", "output_dir"} & set(settings)
+    recipe = make_recipe(settings | {"use_cpu": True})
+    assert (recipe.model, recipe.retain_model) == ("builtin:target", "builtin:retain")
+    assert (recipe.forget, recipe.retain, recipe.held_out) == ("builtin:forget", "builtin:retain", "builtin:held_out")
+    assert recipe.config.max_steps == 200
+
+
+def test_data_without_a_model_do_not_bring_the_builtin_model(gru, world):
+    code, _, err = gru("compare", "--forget", world / "forget.jsonl", "--output-dir", world / "out")
+    assert code == 2
+    assert "no model given" in err or "needs --retain-model" in err
+
+
+def test_dry_run_counts_and_writes_nothing(gru, world):
+    arguments = ["--objectives", "npo,ga", "--learning-rates", "npo=1e-4,2e-4;ga=1e-4", "--seeds", "4", "--dry-run"]
+    code, out, err = gru("compare", world / "recipe.yaml", "--output-dir", world / "out", *arguments)
+    assert code == 0, err
+    assert "24 runs, 24 of them still to do" in out  # 2 rectifications × 3 learning rates × 4 seeds
+    assert not (world / "out").exists()
+
+
+# --- whole matrices --------------------------------------------------------------------------------------------------
+
+
+def stamps(out):
+    return {path.parent.name: path.stat().st_mtime_ns for path in sorted(out.glob("runs/*/summary.json"))}
+
+
+@pytest.mark.slow
+def test_a_matrix_with_a_method_that_fails(gru, world, monkeypatch):
+    """GA's learning rate is absurd; the rest goes on, and a second call does only what is lacking."""
+    monkeypatch.setenv("COLUMNS", "120")
+    out = world / "out"
+    arguments = [world / "recipe.yaml", "--output-dir", out, "--objectives", "npo,ga", "--suite", "own", "--jobs", "2"]
+    arguments += ["--learning-rates", "npo=5e-3;ga=1e30"]
+    code, printed, err = gru("compare", *arguments, "--seeds", "1")
+    assert code == 0, err
+    summary = json.loads((out / "summary.json").read_text())
+    cells = {(row["objective"], row["rectification"]): row for row in summary["cells"]}
+    assert set(cells) == {("npo", "none"), ("npo", "gru"), ("ga", "none"), ("ga", "gru")}
+    for rectification in ("none", "gru"):
+        failed, done = cells["ga", rectification], cells["npo", rectification]
+        assert failed["status"] == "failed"
+        assert "not finite" in failed["reason"]
+        assert f"{failed['name']}: failed: " in printed
+        run = json.loads((out / "runs" / done["name"] / "summary.json").read_text())
+        assert done["trajectory"] == run["trajectory"]
+        assert done["rmf"] == run["results"]["rmf"]
+        assert done["forget_prob"] == run["results"]["forget_prob"] <= summary["forget_target"]
+        assert run["settings"]["stop_when_forgotten"]
+        assert 0 < done["seconds_per_step"] < 5
+        assert 100 < done["peak_memory_mb"] < 5000
+        assert {"model_utility", "extraction_strength", "forget_quality"} <= set(done)
+        assert 0 < done["metrics"]["forget_Q_A_Prob"] < 1
+        assert done["extraction_strength"] == done["metrics"]["extraction_strength"] > 0
+        assert done["forget_quality"] is None
+        assert "paraphrased_answer" in done["missing"]["forget_quality"]
+    assert summary["target"]["forget_prob"] == cells["npo", "none"]["trajectory"][0]["forget_prob"]
+    assert summary["retain_model"]["forget_prob"] == pytest.approx(summary["forget_target"])
+    assert re.search(r"none +1e\+30 +0/1 +not reached", printed)
+    ElementTree.parse(out / "pareto.svg")
+    assert (out / "pareto.html").read_text().count("<svg") == 1
+
+    before = stamps(out)
+    code, printed, err = gru("compare", *arguments, "--objectives", "npo", "--learning-rates", "5e-3", "--seeds", "2")
+    assert code == 0, err
+    assert "2 of 4 runs are finished and stay as they are" in printed
+    after = stamps(out)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 4
+    against = json.loads((out / "summary.json").read_text())["aggregates"][1]["against_none"]["rmf"]
+    assert against["n"] == 2
+
+    code, _, err = gru("compare", *arguments, "--objectives", "npo", "--learning-rates", "5e-3", "--max-steps", "7")
+    assert code == 2
+    assert "holds another run (different: settings.max_steps)" in err
+    assert stamps(out) == after
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_comparisons_go_on(gru, world, how):
+    """The run under way saves its step and stops, also where the comparison itself is killed; finished ones stay."""
+    out = world / "out"
+    arguments = ["compare", world / "recipe.yaml", "--output-dir", out, "--seeds", "1", "--learning-rates", "1e-6"]
+    arguments = [*map(str, arguments), "--max-steps", "150", "--eval-steps", "10"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gru_unlearn.cli.main", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    first, second = out / "runs" / "npo-none-lr1e-06-seed0", out / "runs" / "npo-gru-lr1e-06-seed0"
+    log = out / "logs" / f"{second.name}.txt"
+    wait_until(lambda: log.is_file() and "step 10/150" in log.read_text())
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped with 1 of 2 runs done; the same command goes on" in err
+    wait_until(lambda: is_free(second / ".lock"))
+    assert (first / "summary.json").is_file()
+    assert not (second / "summary.json").exists(), "it was stopped under way"
+    assert list(second.glob("checkpoint-*"))
+    assert not (out / "summary.json").exists()
+    before = stamps(out)[first.name]
+    code, printed, err = gru(*arguments)
+    assert code == 0, err
+    assert "1 of 2 runs are finished" in printed
+    assert stamps(out)[first.name] == before
+    rows = json.loads((out / "summary.json").read_text())["cells"]
+    assert [row["steps"] for row in rows] == [150, 150]
+    assert [point["step"] for point in rows[1]["trajectory"]] == list(range(0, 160, 10)), "before and after the cut"
+    assert "Continuing the interrupted run" in log.read_text()
+    assert [row["rmf"] for row in rows] == [None, None]
+    assert "f* not reached in 150 steps" in printed
+
+
+def wait_until(happened, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def is_free(lock):
+    try:
+        with FileLock(lock, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+# --- table and picture -----------------------------------------------------------------------------------------------
+
+
+LONG = "gru/element/update@retain_batch_size=32@new_gradient_weight=0.4"
+
+
+@pytest.fixture
+def summary():
+    """A comparison of five methods under two objectives, without running it."""
+    cells = []
+    for objective in ("npo", "simnpo"):
+        for number, name in enumerate(("none", "gru", "gru/element/update/memory=8", "a<b", LONG)):
+            for seed in range(3):
+                points = [
+                    {"step": step, "forget_prob": f, "retain_prob": 0.9 * keep, "held_out_prob": 0.8 * keep}
+                    for step, f, keep in ((0, 0.9, 1), (5, 0.4, 0.9 + number / 50), (10, 0.1, 0.7 + seed / 100))
+                ]
+                row = cell(2e-4, seed, 0.71 + number / 20, rectification=name, objective=objective)
+                row |= along_the_run(points, 0.2) | {"rmf_held_out": 0.7 + number / 20, "trajectory": points}
+                row |= {"seconds_per_step": 0.1, "peak_memory_mb": 812.5, "retain_prob": 0.6, "held_out_prob": 0.5}
+                cells.append(row)
+    whole = {"forget_prob": 0.9, "retain_prob": 0.9, "held_out_prob": 0.8}
+    return {
+        "forget_target": 0.2, "target": whole, "retain_model": whole | {"forget_prob": 0.2}, "cells": cells,
+        "aggregates": aggregate(cells),
+    }  # fmt: skip
+
+
+def test_the_report_fits_120_columns(summary):
+    console = Console(width=120, record=True, file=io.StringIO())
+    for part in comparison_report(summary):
+        console.print(part)
+    text = console.export_text()
+    assert all(len(line.rstrip()) <= 120 for line in text.splitlines())
+    assert "…" not in text, "a name or a number was cut"
+    line = next(line for line in text.splitlines() if "memory=8" in line)
+    assert re.search(
+        r"gru/element/update/memory=8 +2e-4 +3/3 +0.810 ± 0.000 +0.800 ± 0.000 +\+0.100 ± 0.000 \* +3/3", line
+    )
+    assert "812" in line
+
+
+def test_the_picture_stands_alone_and_tells_methods_apart_without_colour(summary):
+    svg = pareto_svg(summary)
+    root = ElementTree.fromstring(svg)
+    assert re.findall(r"https?://[^\"]+", svg) == ["http://www.w3.org/2000/svg"]
+    assert "prefers-color-scheme:dark" in svg
+    spaced = "{http://www.w3.org/2000/svg}"
+    titled = [group for group in root.iter(f"{spaced}g") if group.find(f"{spaced}title") is not None]
+    assert len(titled) == 10  # five methods in each of two panels
+    looks = {
+        (
+            group.find(f"{spaced}path[@class='line']").get("stroke-dasharray"),
+            group.find(f"{spaced}path[@class='mark']").get("d"),
+        )
+        for group in titled
+    }
+    assert len(looks) == 5
+    # The middle seed, two thirds of the way from 0.72 (at 0.4) to 0.568 (at 0.1).
+    assert titled[0].find(f"{spaced}title").text == "none: 0.619 kept at forget probability 0.200"
+    assert len({dash for dash, _ in looks}) == len({mark for _, mark in looks}) == 5
+    _, _, width, height = map(float, root.get("viewBox").split())
+    for x, y in re.findall(
+        r"[ML](-?[\d.]+),(-?[\d.]+)",
+        "".join(path.get("d") for path in root.iter(f"{spaced}path") if path.get("class") in ("line", "thin")),
+    ):
+        assert 0 <= float(x) <= width
+        assert 0 <= float(y) <= height
+
+
+def test_the_page_needs_nothing_else(summary):
+    page = pareto_html(summary)
+    assert "<script" not in page
+    assert re.findall(r"(?:src|href)=", page) == []
+    assert "a&lt;b" in page
+    assert "a<b" not in page
+
+
+def test_the_median_goes_as_far_as_half_of_the_seeds():
+    curves = [[(0.9, 1.0), (0.5, 0.8), (0.1, 0.5)], [(0.9, 1.0), (0.5, 0.6)], [(0.9, 1.0), (0.5, 0.7)]]
+    assert median_curve(curves) == [(0.9, 1.0), (0.5, 0.7)]
+    assert median_curve(curves[:2]) == [(0.9, 1.0), (0.5, 0.7), (0.1, 0.5)]
+    assert median_curve([]) == []
