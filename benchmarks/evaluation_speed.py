@@ -5,12 +5,19 @@
         --tofu ../shared/data/tofu
 
 ``--models`` holds the folders ``target`` and ``retain``; ``--rows`` the files of a TOFU run with 40 rows a set;
-``--tofu`` the whole data set. Prints tables in Markdown.
+``--tofu`` the whole data set. ``--process`` times the command instead, from its start to its end: with nothing kept
+from earlier, and with the retain model's scores kept. Prints tables in Markdown.
 """
 
 import argparse
+import json
+import os
 import resource
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -120,6 +127,41 @@ def savings(model, encoder, suite, batch_size):
     table(("prefixes", "scoring", "passes", "tokens"), rows)
 
 
+def processes(models, rows, repeats):
+    """Whole processes of ``gru evaluate``, in turn with an empty cache and with the retain model's scores in it."""
+    found = {"nothing": [], "retain model's scores": []}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        evaluate_process(models / "retain", models, rows, work / "primed", work / "out")  # not timed
+        for _ in range(repeats):
+            for name, times in found.items():
+                cache = work / "cache"
+                shutil.rmtree(cache, ignore_errors=True)
+                if name != "nothing":
+                    shutil.copytree(work / "primed", cache)
+                *seconds, reused = evaluate_process(models / "target", models, rows, cache, work / "out")
+                assert reused == ([] if name == "nothing" else ["retain_model"]), reused
+                times.append(seconds)
+    print(f"## gru evaluate, the whole process, {repeats} runs, seconds; processor time does not count waiting\n")
+    lines = []
+    for name, times in found.items():
+        elapsed, processor = zip(*times, strict=True)
+        lines.append([name, statistics.median(elapsed), min(elapsed), max(elapsed), statistics.median(processor)])
+    table(("kept from earlier", "median", "least", "most", "processor time, median"), lines)
+
+
+def evaluate_process(model, models, rows, cache, out):
+    """Seconds that a process takes, by the clock and of the processor, and which scores it reused."""
+    arguments = ["--suite", "tofu", "--data", rows, "--forget-split", "forget01", "--holdout-split", "holdout01"]
+    arguments += ["--model", model, "--retain-model", models / "retain", "--out", out, "--overwrite-output-dir"]
+    command = [sys.executable, "-m", "gru_unlearn", "evaluate", *map(str, arguments)]
+    start, used = time.perf_counter(), os.times()
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"GRU_UNLEARN_CACHE": str(cache)})
+    seconds, now = time.perf_counter() - start, os.times()
+    processor = now.children_user + now.children_system - used.children_user - used.children_system
+    return seconds, processor, json.loads((out / "summary.json").read_text())["scores_reused"]
+
+
 def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -131,9 +173,13 @@ def main():
     parser.add_argument("--tofu")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--process", action="store_true", help="time gru evaluate as a process, and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = Path(options.models)
+    if options.process:
+        processes(folder, options.rows, options.repeats)
+        return
     models = {name: AutoModelForCausalLM.from_pretrained(folder / name).eval() for name in ("target", "retain")}
     encoder = Encoder(AutoTokenizer.from_pretrained(folder / "target"))
     suite = tofu(options.rows, "forget01", "holdout01")

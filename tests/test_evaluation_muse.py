@@ -104,7 +104,7 @@ def test_curves_follow_the_size_and_leave_gaps():
 def test_without_the_harness_its_extra_is_named(monkeypatch, model, encoder):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(UserError, match=r"gru-unlearn\[harness\]"):
-        multiple_choice(model, encoder)
+        multiple_choice(model, encoder, ["mmlu"])
 
 
 def test_accuracies_are_read_from_the_harness(monkeypatch, model, encoder):
@@ -114,14 +114,17 @@ def test_accuracies_are_read_from_the_harness(monkeypatch, model, encoder):
         asked.update(arguments)
         return {"results": {"wmdp_bio": {"acc,none": 0.25}, "mmlu": {"acc,none": 0.5}, "odd": {}}}
 
-    monkeypatch.setitem(
-        sys.modules, "lm_eval", SimpleNamespace(evaluator=SimpleNamespace(simple_evaluate=simple_evaluate))
+    harness = SimpleNamespace(
+        evaluator=SimpleNamespace(simple_evaluate=simple_evaluate),
+        models=SimpleNamespace(huggingface=SimpleNamespace(HFLM=lambda **arguments: arguments)),
+        tasks=SimpleNamespace(TaskManager=lambda **_: SimpleNamespace(all_tasks=["mmlu", "odd", "wmdp_bio"])),
     )
-    monkeypatch.setitem(sys.modules, "lm_eval.models", SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "lm_eval.models.huggingface", SimpleNamespace(HFLM=lambda **arguments: arguments))
-    found = multiple_choice(model, encoder, tasks=("wmdp_bio", "mmlu"), limit=3)
+    monkeypatch.setattr("gru_unlearn.evaluation.harness.require_harness", lambda: harness)
+    found = multiple_choice(model, encoder, ("wmdp_bio", "mmlu"), limit=3)
     assert found == {"wmdp_bio/acc": 0.25, "mmlu/acc": 0.5}
     assert asked["model"]["pretrained"] is model
     assert asked["limit"] == 3
     with pytest.raises(UserError, match="odd"):
-        multiple_choice(model, encoder, tasks=("odd",))
+        multiple_choice(model, encoder, ("odd",))
+    with pytest.raises(UserError, match="knows no task wmdp_biology"):
+        multiple_choice(model, encoder, ("wmdp_biology",))

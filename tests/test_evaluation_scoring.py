@@ -4,12 +4,13 @@ import socket
 import weakref
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     BloomConfig,
@@ -96,6 +97,37 @@ def test_scores_equal_a_plain_forward_pass(model, encoder, suite, evaluation):
         np.testing.assert_array_equal(entry.hits, logps.argmax(dim=-1) == answer)
 
 
+def text_keys(table):
+    return {(entry.prompt, entry.answer): entry for entry in table.entries}
+
+
+@pytest.mark.slow
+@settings(max_examples=6, deadline=None)
+@given(
+    order=st.permutations(range(7)),
+    batch_size=st.integers(1, 9),
+    side=st.sampled_from(["left", "right"]),
+    share_prefixes=st.booleans(),
+)
+def test_scores_belong_to_the_answer_and_to_nothing_beside_it(
+    model, suite, evaluation, order, batch_size, side, share_prefixes
+):
+    """Whatever the batch size, the order of the rows, the tokenizer's padding side and the sharing of prefixes."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.padding_side = side
+    items = suite.sets["forget"].items
+    shuffled = replace(suite, sets=suite.sets | {"forget": RowSet([items[place] for place in order])})
+    table = score(model, Encoder(tokenizer), shuffled, batch_size=batch_size, share_prefixes=share_prefixes)
+    found, expected = text_keys(table), text_keys(evaluation.table)
+    assert found.keys() == expected.keys()
+    for key, entry in found.items():
+        assert entry.generation == expected[key].generation
+        assert entry.gradnorm == approx(expected[key].gradnorm)
+        np.testing.assert_array_equal(entry.hits, expected[key].hits)
+        for name in ("logps", "mu", "sigma"):
+            np.testing.assert_allclose(getattr(entry, name), getattr(expected[key], name), atol=2e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 1000])
 def test_the_batch_size_changes_nothing(model, encoder, suite, evaluation, batch_size):
     assert_same(evaluation, evaluate(model, encoder, suite, batch_size=batch_size))
@@ -131,6 +163,23 @@ def test_each_distinct_pair_is_scored_once(model, encoder, suite, evaluation):
     other = evaluate(model, encoder, twice)
     assert len(other.table.entries) == len(evaluation.table.entries)
     assert other.metrics["p"] == other.metrics["forget_Q_A_Prob"]
+
+
+def test_each_distinct_prompt_is_rendered_once(suite, monkeypatch):
+    """For all its answers and for generation."""
+    rendered = []
+    render = Encoder._ids
+
+    def counted(self, turns, generation=False):
+        rendered.extend([tuple(turns)] * generation)
+        return render(self, turns, generation)
+
+    monkeypatch.setattr(Encoder, "_ids", counted)
+    tasks = plan(suite, suite.needs(), Encoder(tiny.tokenizer()))
+    prompts = {task.record.turns[:-1] for task in tasks}
+    assert len(tasks) > 2 * len(prompts)
+    assert sorted(map(str, rendered)) == sorted(map(str, prompts))
+    assert all(task.opening == task.prompt for task in tasks if task.max_new_tokens)
 
 
 def test_only_what_the_metrics_need_is_scored(model, encoder, suite):
@@ -218,7 +267,7 @@ def test_models_that_cannot_take_trees_are_scored_answer_by_answer(make, encoder
 
 
 def test_logits_of_a_batch_are_gone_before_the_next(model, encoder, suite):
-    """Memory grows with the batch and not with the data: nothing of vocabulary width outlives its forward pass."""
+    """Memory grows with the batch and not with the data: at most one batch's logits are alive."""
     alive, most, widest = [], 0, 0
 
     def watch(_module, args, output):
@@ -228,17 +277,25 @@ def test_logits_of_a_batch_are_gone_before_the_next(model, encoder, suite):
         alive.append(weakref.ref(output))
 
     hook = model.lm_head.register_forward_hook(watch)
-    score(model, encoder, replace(suite, metrics=[truth_ratio("t", "forget")]), batch_size=3)
+    score(model, encoder, suite, batch_size=3)
     hook.remove()
-    assert most == 0
+    assert most <= 1
     assert widest <= 3 * 12  # no more than the tokens of three answers
 
 
 def two_processes(rank, port, folder):
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     suite = own(records(7), records(6, 20), records(5, 40))
-    result = evaluate(tiny.model().eval(), Encoder(tiny.tokenizer()), suite, across_processes=True)
+    own_share = []
+    result = evaluate(
+        tiny.model().eval(),
+        Encoder(tiny.tokenizer()),
+        suite,
+        across_processes=True,
+        on_progress=lambda stage, _, total: own_share.append(total) if stage == "score" else None,
+    )
     result.table.save(f"{folder}/{rank}.parquet")
+    Path(folder, f"{rank}.share").write_text(str(own_share[-1]))
     dist.destroy_process_group()
 
 
@@ -248,9 +305,13 @@ def test_two_processes_give_the_same_table(model, suite, evaluation, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(two_processes, (port, str(tmp_path)), nprocs=2)
+    shares = []
     for rank in (0, 1):
         table = ScoreTable.load(tmp_path / f"{rank}.parquet")
         assert_same(evaluation, measure(suite.metrics, table, None, suite.impossible))
+        shares.append(int((tmp_path / f"{rank}.share").read_text()))
+    assert sum(shares) == len(evaluation.table.entries)
+    assert min(shares) > 0
 
 
 def test_progress_is_reported_to_the_end(model, encoder, suite):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # its parts load on first use
 
 from gru_unlearn.evaluation.measure import Compute, Measured, Metric, finite
 from gru_unlearn.evaluation.metrics import FAR_FROM_ZERO, MUSE, NO_RETAIN_MODEL, OPEN_UNLEARNING
@@ -163,4 +163,4 @@ def _separation(scores: dict[str, list[float]], forget: str, holdout: str) -> Me
 
 def _auc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
     """Probability that a positive scores above a negative, ties counted half: the Mann-Whitney U by its maximum."""
-    return float(stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
+    return float(scipy.stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -21,32 +22,32 @@ KEY = "cache_key"
 CODE = ("evaluation", "data", "objectives")
 """Packages whose source decides what the scores are."""
 
+MOST_BYTES = 2 * 10**9
+"""What the kept tables may take together."""
+
 
 def cache_key(
-    model: Path,
+    weights: str,
     suite: Suite,
     encoder: Encoder,
     *,
     retain_model: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> str:
-    """SHA-256 over all that a score table depends on.
+    """SHA-256 over all that a score table depends on. The batch size does not: it changes rounding alone.
 
     Args:
-        model: folder with the model's weights and configuration. An adapter's base model is hashed too if it is a
-            folder, and otherwise enters by its name.
+        weights: of the model's folder, by :func:`hash_weights`.
         suite: rows, and what is needed of them.
         encoder: tokenizer, chat template and length limit.
         retain_model: as in :func:`gru_unlearn.evaluation.scoring.score`.
         settings: whatever else changes the scores, such as dtype and device.
-
-    Raises:
-        UserError: no weights in the folder.
     """
+    needs = suite.needs(retain_model)
     parts = {
-        "weights": hash_weights(model),
-        "rows": _hash(_rows(suite)),
-        "needs": sorted(suite.needs(retain_model)),
+        "weights": weights,
+        "rows": _hash(_rows(suite, {need.rpartition(".")[0] for need in needs})),
+        "needs": sorted(needs),
         "encoder": _hash(_encoding(encoder)),
         "settings": dict(settings or {}),
         "code": [_code_hash(), gru_unlearn.__version__, torch.__version__, transformers.__version__],
@@ -54,35 +55,50 @@ def cache_key(
     return _hash(parts)
 
 
-def cached(folder: Path, key: str, make: Callable[[], ScoreTable]) -> ScoreTable:
-    """The table that ``make`` gave for this key earlier, kept in ``folder``, or a new one, which is then kept.
-
-    A file that does not say the key in its metadata, or cannot be read, is made anew.
-    """
+def find_scores(folder: Path, key: str) -> ScoreTable | None:
+    """The table kept in ``folder`` under this key; None where there is none, or its file is broken or another's."""
     path = folder / f"{key}.parquet"
-    if path.is_file():
-        try:
-            table = ScoreTable.load(path)
-        except UserError:
-            table = ScoreTable([])
-        if table.settings.get(KEY) == key:
-            return table
-    table = make()
+    try:
+        table = ScoreTable.load(path)
+        path.touch()  # used now: the last one to go
+    except (UserError, OSError):
+        return None
+    return table if table.settings.get(KEY) == key else None
+
+
+def keep_scores(folder: Path, key: str, table: ScoreTable, most_bytes: int = MOST_BYTES) -> None:
+    """Keep a table in ``folder`` under its key; tables unused for longest go while all take more than ``most_bytes``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     table.settings = {**table.settings, KEY: key}
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
+    unfinished = folder / f"{key}.{os.getpid()}.part"
     table.save(unfinished)
-    unfinished.replace(path)
-    return table
+    unfinished.replace(folder / f"{key}.parquet")
+    total = 0
+    for file in sorted(folder.glob("*.parquet"), key=_last_used, reverse=True):
+        total += file.stat().st_size
+        if total > most_bytes and file.stem != key:
+            file.unlink(missing_ok=True)
+
+
+def _last_used(file: Path) -> int:
+    return file.stat().st_mtime_ns
 
 
 def hash_weights(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's weights and configuration files.
+    """SHA-256 over the names and contents of a folder's weights, configuration and code files.
+
+    An adapter's base model is hashed too if it is a folder, and otherwise enters by its name.
 
     Raises:
         UserError: no weights in the folder.
     """
-    files = sorted(file for file in folder.glob("*") if file.suffix == ".safetensors" or file.name in _CONFIGURATION)
+    files = sorted(
+        file for file in folder.glob("*") if file.suffix in (".safetensors", ".py") or file.name in _CONFIGURATION
+    )
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder}: no *.safetensors weights")
     parts = [(file.name, _hash_file(file)) for file in files]
@@ -103,10 +119,11 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _rows(suite: Suite) -> object:
+def _rows(suite: Suite, scored: Collection[str]) -> object:
     return {
         name: [rows.max_new_tokens, rows.cut_at, rows.raw, [_contents(item) for item in rows.items]]
         for name, rows in suite.sets.items()
+        if name in scored
     }
 
 

@@ -39,5 +39,13 @@ def evaluate(
     Raises:
         UserError: an answer does not fit the encoder's length limit.
     """
-    table = score(model, encoder, suite, batch_size=batch_size, share_prefixes=share_prefixes, on_progress=on_progress)
+    table = score(
+        model,
+        encoder,
+        suite,
+        batch_size=batch_size,
+        share_prefixes=share_prefixes,
+        across_processes=across_processes,
+        on_progress=on_progress,
+    )
     return measure(suite.metrics, table, retain_table, suite.impossible)

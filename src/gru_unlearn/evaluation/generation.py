@@ -25,8 +25,7 @@ def continue_prompts(
     asking: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
         if task.max_new_tokens:
-            prompt = task.prompt if task.raw else tuple(encoder.prompt_ids(task.record))
-            asking.setdefault(prompt, []).append(number)
+            asking.setdefault(task.opening, []).append(number)
     limits = {prompt: max(tasks[number].max_new_tokens for number in numbers) for prompt, numbers in asking.items()}
     pad = encoder.tokenizer.pad_token_id
     known, stop = _known_starts(tasks, entries), _stop_tokens(model, encoder)

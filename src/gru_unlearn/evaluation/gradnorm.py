@@ -18,6 +18,7 @@ from gru_unlearn.data import collate
 from gru_unlearn.evaluation.plan import Task
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.objectives import IGNORE_INDEX, token_logps
+from gru_unlearn.objectives.token_logps import head_only_at
 
 Row = tuple[Sequence[int], slice]
 """Token ids of prompt and answer, and the answer tokens to take the cross-entropy over."""
@@ -77,21 +78,38 @@ def _batched(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[f
     """The norms by Gram matrices; None if some module does not keep the rows apart along its first dimension."""
     batch = _batch(rows, pad_token_id, next(model.parameters()).device)
     targets = F.pad(batch.pop("labels")[:, 1:], (0, 1), value=IGNORE_INDEX)  # [B, L]
-    with torch.enable_grad(), _recorded(model) as uses:
-        logits: Tensor = model(**batch, use_cache=False).logits
-        losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none").view(targets.shape)
-        loss = (losses.sum(dim=1) / (targets != IGNORE_INDEX).sum(dim=1)).sum()
-    if not all(_keeps_rows_apart(use, len(rows)) for use in uses):
-        return None
+    predicts = targets != IGNORE_INDEX
+    lengths = predicts.sum(dim=1).tolist()
+    with torch.enable_grad(), _recorded(model) as uses, head_only_at(model, predicts):
+        logits: Tensor = model(**batch, use_cache=False).logits[0]  # [N, V]
+        losses = F.cross_entropy(logits.float(), targets[predicts], reduction="none")
+        loss = torch.stack([row.mean() for row in losses.split(lengths)]).sum()
     gradients = torch.autograd.grad(loss, [use.output for use in uses])
     calls: dict[nn.Parameter, list[tuple[Use, Tensor]]] = {}
     for use, gradient in zip(uses, gradients, strict=True):
+        call = (use, gradient)
+        if use.module is _head(model):
+            call = use._replace(input=_in_rows(use.input, lengths)), _in_rows(gradient, lengths)
+        elif not _keeps_rows_apart(use, len(rows)):
+            return None
         for parameter in _own_parameters(use.module):
-            calls.setdefault(parameter, []).append((use, gradient))
+            calls.setdefault(parameter, []).append(call)
     if {id(parameter) for parameter in model.parameters() if parameter.requires_grad} > set(map(id, calls)):
         return None  # parameters that no recorded module owns
     norms = [_row_norms(parameter, its_calls) for parameter, its_calls in calls.items()]
     return torch.stack(norms).mean(dim=0).tolist()
+
+
+def _head(model: nn.Module) -> nn.Module:
+    inner: Any = model
+    while not hasattr(inner, "get_output_embeddings"):
+        inner = inner.module
+    return inner.get_output_embeddings()
+
+
+def _in_rows(values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """What the head received or gave, [1, N, n], with a row for each example and zeros behind: [B, T, n]."""
+    return nn.utils.rnn.pad_sequence(values[0].split(lengths), batch_first=True)
 
 
 @contextmanager

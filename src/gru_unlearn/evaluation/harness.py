@@ -10,45 +10,78 @@ from torch import nn
 
 from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.measure import Explanation
 
-TASKS = ("wmdp_bio", "wmdp_chem", "wmdp_cyber", "mmlu")
+SUITES = {"wmdp": ("wmdp_bio", "wmdp_chem", "wmdp_cyber"), "mmlu": ("mmlu",)}
+"""Suite → the harness's names of its tasks."""
 
-EXPLANATION = {
-    "definition": "Share of four-way multiple-choice questions where the right option is the most probable one",
-    "range": "0 to 1; 0.25 by chance",
-    "better": "lower for wmdp_*, higher for mmlu",
-    "source": "Li et al., WMDP, arXiv 2403.03218; Hendrycks et al., MMLU, arXiv 2009.03300",
-}
+
+def explanations() -> tuple[Explanation, ...]:
+    """What the numbers of all suites mean."""
+    sources = {"wmdp": "Li et al., WMDP, arXiv 2403.03218", "mmlu": "Hendrycks et al., MMLU, arXiv 2009.03300"}
+    return tuple(
+        Explanation(
+            f"{task}/acc",
+            "Share of four-way multiple-choice questions where the right option is the most probable one",
+            range="0 to 1; 0.25 by chance",
+            better="lower, to 0.25" if suite == "wmdp" else "higher",
+            source=f"{sources[suite]}, by lm-evaluation-harness",
+        )
+        for suite, tasks in SUITES.items()
+        for task in tasks
+    )
 
 
 def multiple_choice(
-    model: nn.Module, encoder: Encoder, *, tasks: Sequence[str] = TASKS, batch_size: int = 32, limit: int | None = None
+    model: nn.Module,
+    encoder: Encoder,
+    tasks: Sequence[str],
+    *,
+    batch_size: int = 32,
+    limit: int | None = None,
+    folder: str | None = None,
 ) -> dict[str, float]:
     """Accuracy per task, as ``TASK/acc``.
 
     Args:
         model: causal language model of transformers.
         encoder: of the model's tokenizer.
-        tasks: names that the harness knows.
+        tasks: names that the harness knows, such as those of :data:`SUITES`.
         batch_size: questions at once.
         limit: only that many questions of each task.
+        folder: task files of your own (the harness's YAML); they go before its own ones of the same name.
 
     Raises:
-        UserError: the harness is not installed, or gave no accuracy for a task.
+        UserError: the harness is not installed, knows no such task, cannot load its questions, or gave no accuracy.
     """
-    evaluator, wrapper = _harness()
-    wrapped = wrapper(pretrained=model, tokenizer=encoder.tokenizer, batch_size=batch_size)
-    results = evaluator.simple_evaluate(model=wrapped, tasks=list(tasks), limit=limit)["results"]
+    harness = require_harness()
+    wrapped = harness.models.huggingface.HFLM(pretrained=model, tokenizer=encoder.tokenizer, batch_size=batch_size)
+    known = harness.tasks.TaskManager(include_path=folder)
+    unknown = [task for task in tasks if task not in known.all_tasks]
+    if unknown:
+        raise UserError(f"lm-evaluation-harness knows no task {', '.join(unknown)}")
+    try:
+        results = harness.evaluator.simple_evaluate(
+            model=wrapped, tasks=list(tasks), task_manager=known, limit=limit, bootstrap_iters=0, log_samples=False
+        )["results"]
+    except OSError as error:  # what the hub's clients raise
+        raise UserError(f"the questions of {', '.join(tasks)} cannot be loaded: {str(error).splitlines()[0]}") from None
     missing = [task for task in tasks if "acc,none" not in results.get(task, {})]
     if missing:
         raise UserError(f"lm-evaluation-harness gave no accuracy for {', '.join(missing)}")
     return {f"{task}/acc": float(results[task]["acc,none"]) for task in tasks}
 
 
-def _harness() -> tuple[Any, Any]:
+def require_harness() -> Any:
+    """The harness's package, with all that is used of it loaded.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
-        from lm_eval import evaluator  # noqa: PLC0415 - an optional extra
-        from lm_eval.models.huggingface import HFLM  # noqa: PLC0415
+        import lm_eval.evaluator  # noqa: PLC0415 - an optional extra
+        import lm_eval.models.huggingface  # noqa: PLC0415
+        import lm_eval.tasks  # noqa: PLC0415
     except ImportError:
         raise UserError("WMDP and MMLU need lm-evaluation-harness: pip install 'gru-unlearn[harness]'") from None
-    return evaluator, HFLM
+    return lm_eval

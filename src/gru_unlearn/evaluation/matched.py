@@ -3,6 +3,24 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from gru_unlearn.evaluation.measure import Explanation
+
+
+def rmf_explanations() -> tuple[Explanation, ...]:
+    """RMF on retain rows used as constraint data, and on rows never used."""
+    return tuple(
+        Explanation(
+            key,
+            f"Retention at matched forgetting: along a run, the mean probability of the answers to {rows} at the "
+            "first moment when that of the forget answers is down to the retain model's (linear between evaluations), "
+            "divided by what it was before the run; no value (not reached) where the run never forgets as much",
+            range="0 upwards, 1 if nothing was lost",
+            better="higher",
+            source="this package; given by gru demo, and by gru unlearn with --retain-model and --eval-strategy steps",
+        )
+        for key, rows in (("rmf", "the retain rows"), ("rmf_held_out", "rows that the run never used"))
+    )
+
 
 def retention_at_matched_forgetting(
     trajectory: Sequence[Mapping[str, float]], forget_target: float, kept: str = "retain_prob"

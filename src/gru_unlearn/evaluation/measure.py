@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,16 @@ class Metric:
     """which way is better for an unlearned model: ``higher``, ``lower``, or the value to come close to"""
     source: str
     retain_needs: tuple[str, ...] = ()
+
+
+class Explanation(NamedTuple):
+    """What a number means that is not read off a score table; the fields as in :class:`Metric`."""
+
+    key: str
+    definition: str
+    range: str
+    better: str
+    source: str
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ Formulas follow OpenUnlearning (arXiv 2506.12618), so that numbers compare with 
 
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
+from statistics import harmonic_mean as harmonic
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # its parts load on first use
 
 from gru_unlearn.evaluation.measure import Measured, Metric
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
@@ -125,7 +126,7 @@ def forget_quality(key: str, set_name: str = "forget") -> Metric:
         if retain is None:
             raise Missing(NO_RETAIN_MODEL)
         ratios = [_finite_ratios(scores, set_name) for scores in (table, retain)]
-        return Measured(float(stats.ks_2samp(*ratios).pvalue))
+        return Measured(float(scipy.stats.ks_2samp(*ratios).pvalue))
 
     needs = (f"{set_name}.paraphrase", f"{set_name}.wrong")
     return Metric(
@@ -154,7 +155,7 @@ def harmonic_mean(key: str, components: Sequence[Metric], source: str = f"{TOFU}
         zeros = [name for name, value in values.items() if value == 0]
         if zeros:
             return Measured(0.0, note=f"0 because {', '.join(zeros)} {'is' if len(zeros) == 1 else 'are'} 0")
-        return Measured(float(stats.hmean(list(values.values()))))
+        return Measured(harmonic(values.values()))
 
     return Metric(
         key,

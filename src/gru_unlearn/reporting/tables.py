@@ -108,6 +108,20 @@ def evaluation_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def curve_table(summary: Mapping[str, Any]) -> Table:
+    """Each metric over a sequence of evaluations, with its change per unit of their size."""
+    headings = ("metric", *map(str, summary["sizes"]), f"change per {_UNITS.get(summary['size'], summary['size'])}")
+    rows = [(key, *curve["values"], _signed(curve["slope"])) for key, curve in summary["curves"].items()]
+    return make_table(f"{summary['suite']}, by {summary['size']}", headings, rows)
+
+
+_UNITS = {"forget rows": "forget row", "place in the sequence": "place"}
+
+
+def _signed(slope: float | None) -> str | None:
+    return None if slope is None else f"{slope:+.2g}"
+
+
 def explanation(metrics: Mapping[str, Any], key: str) -> str:
     """Definition, range, direction and source of a metric, or of all.
 

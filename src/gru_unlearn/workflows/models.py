@@ -3,23 +3,26 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from gru_unlearn.errors import UserError
-from gru_unlearn.training.builtin import builtin_benchmark
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BUILTIN = "builtin:"
 
 
 def quiet() -> None:
-    """Keep transformers' bars and notices out of our own progress."""
+    """Keep the bars and notices of other libraries out of our own progress."""
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    for name in ("huggingface_hub", "lm_eval"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def locate(model: str, flag: str = "--model") -> Path:
@@ -48,6 +51,8 @@ def locate_builtin(model: str, flag: str = "--model", on_progress: Callable[[str
     name = model.removeprefix(BUILTIN)
     if name not in ("target", "retain"):
         raise UserError(f"{flag} {model}: the built-in models are builtin:target and builtin:retain")
+    from gru_unlearn.training.builtin import builtin_benchmark  # noqa: PLC0415 - brings Trainer, slow to import
+
     built = builtin_benchmark(on_progress=on_progress)
     return built.target if name == "target" else built.retain_model
 
@@ -82,7 +87,7 @@ def load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
 
 def load_model(
     folder: Path, *, dtype: str = "auto", attn_implementation: str | None = None, trust_remote_code: bool = False
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     """A causal language model from a folder of safetensors; a folder of adapters is merged into its base.
 
     Raises:
