@@ -369,7 +369,7 @@ def test_interrupted_comparisons_go_on(gru, world, how):
     log = out / "logs" / f"{second.name}.txt"
     wait_until(lambda: log.is_file() and "step 10/150" in log.read_text())
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "stopped with 1 of 2 runs done; the same command goes on" in err
@@ -385,13 +385,14 @@ def test_interrupted_comparisons_go_on(gru, world, how):
     assert stamps(out)[first.name] == before
     rows = json.loads((out / "summary.json").read_text())["cells"]
     assert [row["steps"] for row in rows] == [150, 150]
-    assert [point["step"] for point in rows[1]["trajectory"]] == list(range(0, 160, 10)), "before and after the cut"
+    # All evaluations of before and after the cut; a run that is stopped may add one at the step where it stops.
+    assert set(range(0, 160, 10)) <= {point["step"] for point in rows[1]["trajectory"]}
     assert "Continuing the interrupted run" in log.read_text()
     assert [row["rmf"] for row in rows] == [None, None]
     assert "f* not reached in 150 steps" in printed
 
 
-def wait_until(happened, seconds=120):
+def wait_until(happened, seconds=240):
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
