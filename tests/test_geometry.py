@@ -160,7 +160,7 @@ def test_projection_properties(case):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_low_precision_inner_products_accumulate_wide(dtype, monkeypatch):
-    monkeypatch.setattr(products, "_CHUNK", 100)  # several pieces from a small tensor
+    monkeypatch.setitem(products._CHUNK, "cpu", 100)  # several pieces from a small tensor
     x, y = (t.to(dtype) for t in draw(3, [[7, 61], [5]])), (t.to(dtype) for t in draw(4, [[7, 61], [5]]))
     x, y = list(x), list(y)
     expected = flat(x).double() @ flat(y).double()

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from gru_unlearn.geometry.closed_form import Conflict
 from gru_unlearn.geometry.products import Vector, local, sum_shards, tensor_products
-from gru_unlearn.geometry.rules import Factor, Rule
+from gru_unlearn.geometry.rules import Factor, Rule, gru
 
 GRANULARITIES = ("model", "layer", "tensor", "row", "element")
 
-_PIECE = 1 << 20  # 4 MiB of float32 for each of the ten or so temporaries
+_PIECE = 1 << 17  # temporaries stay in a processor's cache
 
 
 class Measures(NamedTuple):
@@ -99,7 +99,8 @@ def rectify_within_(
 def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
     """Rectify one tensor; ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², blocks in conflict, blocks: float64 [6]."""
     if u is None or r is None:
-        squared_u, squared_r = _squared_norm(u), _squared_norm(r)
+        device = next((x.device for x in (u, r) if x is not None), None)
+        squared_u, squared_r = _squared_norm(u).to(device), _squared_norm(r).to(device)
         return torch.stack([squared_u * 0, squared_u, squared_r, squared_u, squared_u * 0, squared_u * 0])
     pieces = zip(_pieces(u), _pieces(r), _pieces(u if target is None else target), strict=True)
     return sum(
@@ -109,6 +110,8 @@ def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule:
 
 
 def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
+    if rule is gru and (granularity == "element" or u.ndim < 2):
+        return _gate_(u, r, target)
     wide = torch.promote_types(u.dtype, torch.float32)
     x, y = u.to(wide), r.to(wide)
     conflict = _conflict_of_rows(x, y) if granularity == "row" and x.ndim > 1 else Conflict(x * y, x.abs(), y.abs())
@@ -124,6 +127,21 @@ def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: 
         u.copy_(g)
     else:
         target.add_((x - g).to(target.dtype))
+    return torch.stack([value.double() for value in (*measured, *counts)])
+
+
+def _gate_(u: Tensor, r: Tensor, target: Tensor | None) -> Tensor:
+    """What the closed form comes to for a single number, in a tenth of the time: u where u·r ≥ 0, else 0."""
+    wide = torch.promote_types(u.dtype, torch.float32)
+    x, y = u.to(wide).reshape(-1), r.to(wide).reshape(-1)
+    dot = x * y
+    against = torch.lt(dot, 0, out=torch.empty_like(dot))  # 0 and 1 as floats: masks of bool are slow on a CPU
+    removed = x * against
+    forget_squared = torch.dot(x, x)
+    measured = [dot.sum(), forget_squared, torch.dot(y, y), forget_squared - torch.dot(removed, removed)]
+    place, sign = (u, -1) if target is None else (target, 1)
+    place.add_(removed.view_as(place).to(place.dtype), alpha=sign)
+    counts = [against.sum(), torch.full((), x.numel(), device=x.device)]
     return torch.stack([value.double() for value in (*measured, *counts)])
 
 

@@ -91,8 +91,8 @@ class GradientRectifier:
         optimizer: any ``torch.optim.Optimizer``; its ``step`` is hooked. Closures are refused.
         rectification: by default the published algorithm; or one word like ``gru/element/update``, see
             :mod:`rectification`; or a rule of your own, see :mod:`rules`.
-        new_gradient_weight: γ in (0, 1], the weight of the newest retain gradient; 1 means no smoothing; by default as
-            published (0.8 for GRU). Of no effect where several retain gradients are held.
+        new_gradient_weight: γ in (0, 1], the weight of the newest retain gradient; 1 means no smoothing; by default
+            that of :func:`default_gradient_weight`. Of no effect where several retain gradients are held.
         max_grad_norm: clip the rectified gradient to this global norm. Clipping *before* the step hook would
             clip the wrong vector: leave it to the rectifier, or call :meth:`rectify` first and clip afterwards.
         retain_step: λ of "GRU + retain step": after the projection add λ · (retain gradient of this window).
@@ -204,7 +204,7 @@ class GradientRectifier:
     def _fold(self, param: nn.Parameter) -> None:
         if self._kept is None or param.grad is None:
             return
-        grad, param.grad = param.grad, None
+        grad, param.grad = _aligned(param.grad, param), None
         if self._fold_scale != 1:
             grad.mul_(self._fold_scale)
         _accumulate(self._memory[-1], param, grad, self.new_gradient_weight)
@@ -232,7 +232,9 @@ class GradientRectifier:
             new = (self._memory[-1], self._fresh)
             _average([direction[p] for direction in new for p in self._params if p in direction], self._replicas)
         for p in self._params:
-            if p.grad is None and any(p in direction for direction in self._memory):
+            if p.grad is not None:
+                p.grad = _aligned(p.grad, p)
+            elif any(p in direction for direction in self._memory):
                 p.grad = torch.zeros_like(p)
         if self.rectification.space == "gradient":
             self._measures = self._rectify([p.grad for p in self._params])
@@ -381,6 +383,14 @@ def _accumulate(buffers: dict[nn.Parameter, Tensor], param: nn.Parameter, grad: 
 def _splits_rows(param: nn.Parameter) -> bool:
     """Whether a sharded matrix has its rows on several processes."""
     return any(placed.is_shard() and not placed.is_shard(0) for placed in getattr(param, "placements", ()))
+
+
+def _aligned(grad: Tensor, param: nn.Parameter) -> Tensor:
+    """The gradient, sharded as its parameter: autograd replicates some of a DTensor's, or leaves partial sums."""
+    placements = getattr(param, "placements", None)
+    if placements is None or grad.placements == placements:  # type: ignore[attr-defined]
+        return grad
+    return grad.redistribute(placements=placements)  # type: ignore[attr-defined]
 
 
 def _placed(r: Tensor, param: nn.Parameter) -> Tensor:

@@ -1,0 +1,253 @@
+"""``gru plan``: calculated memory against real tensors, what fits, and the command."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import tiny
+from gru_unlearn import GradientRectifier, UnlearningConfig
+from gru_unlearn.cli.unlearn import parse_extra
+from gru_unlearn.errors import UserError
+from gru_unlearn.objectives import token_logps
+from gru_unlearn.workflows.memory import (
+    LAYER_BYTES,
+    PRECISIONS,
+    Setup,
+    command_for,
+    fits,
+    model_config,
+    parse_bytes,
+    predict,
+    shape_of,
+    smallest,
+)
+from gru_unlearn.workflows.recipe import make_recipe
+
+GIB = 2**30
+
+
+def nbytes(tensors):
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def batch(rows=2, tokens=32, vocabulary=48, answer=1):
+    ids = torch.randint(5, vocabulary, (rows, tokens), generator=torch.Generator().manual_seed(0))
+    attention_mask, labels = torch.ones_like(ids), ids.clone()
+    attention_mask[0, -2:] = 0  # a padded row: without one transformers leaves the mask away
+    labels[:, : tokens - answer - 2] = -100
+    labels[attention_mask == 0] = -100
+    return {"input_ids": ids, "attention_mask": attention_mask, "labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [("llama-1b", 1_235_814_400), ("llama-8b", 8_030_261_248), ("llama-70b", 70_553_706_496)],
+)
+def test_presets_have_the_published_number_of_parameters(preset, parameters):
+    assert shape_of(model_config(preset)).parameters == parameters
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("rectification", ["gru", "gru/memory=3", "gru/element/update"])
+def test_what_stays_is_exact(method, precision, rectification):
+    model = tiny.model().to(getattr(torch, precision))
+    expected = predict(
+        shape_of(model.config), Setup(method=method, precision=precision, rectification=rectification, lora_r=3)
+    )
+    if method == "lora":
+        model = get_peft_model(model, LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM"))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    rectifier = GradientRectifier(model, optimizer, rectification)
+    copies = []
+    optimizer.register_step_pre_hook(lambda *_: copies.append(nbytes(rectifier._before or [])))
+    for _ in range(4):
+        with rectifier.retain():
+            token_logps(model, **batch())[0].sum().backward()
+        token_logps(model, **batch())[0].sum().neg().backward()
+        optimizer.step()
+
+    assert expected.weights == nbytes(model.parameters())
+    assert expected.gradients == nbytes(p.grad for p in trained)
+    states = [state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
+    assert expected.optimizer == nbytes(states)
+    assert expected.retain_direction == nbytes(rectifier.state_dict()["retain_direction"].values())
+    assert expected.update_copy == copies[-1]
+
+
+def kept_for_backward(method, precision, layers, rows):
+    """Bytes of all tensors that a forward pass keeps, other than parameters."""
+    config = LlamaConfig(
+        vocab_size=48,
+        hidden_size=64,
+        intermediate_size=160,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    if method == "lora":
+        model = get_peft_model(model, LoraConfig(r=1, target_modules="all-linear", task_type="CAUSAL_LM"))
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = []
+    with (
+        saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed"),
+    ):
+        token_logps(model.train(), **batch(rows))
+    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in kept}
+    return sum(size for place, size in storages.items() if place not in own)
+
+
+@pytest.mark.parametrize(("method", "precision"), LAYER_BYTES)
+def test_activations_of_a_layer(method, precision):
+    def one_layer(rows):
+        return kept_for_backward(method, precision, 3, rows) - kept_for_backward(method, precision, 2, rows)
+
+    grown = one_layer(4) - one_layer(2)  # by two rows: what does not depend on rows, like copies of weights, cancels
+    config = LlamaConfig(
+        vocab_size=48, hidden_size=64, intermediate_size=160, num_hidden_layers=1, num_attention_heads=4
+    )
+    setup = Setup(method=method, precision=precision, rows=2, length=32)
+    assert grown == pytest.approx(predict(shape_of(config), setup).activations, rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_more_devices_and_checkpointing_need_less(method):
+    shape = shape_of(model_config("llama-8b"))
+    one = predict(shape, Setup(method=method, precision="bfloat16"))
+    assert predict(shape, Setup(method=method, precision="bfloat16", checkpointing=True)).peak < one.peak
+    if method != "qlora":
+        peaks = [predict(shape, Setup(method=method, precision="bfloat16", devices=2**k)).peak for k in range(1, 7)]
+        assert peaks == sorted(peaks, reverse=True)
+        assert peaks[0] < one.peak
+
+
+def test_four_bits_shrink_the_base_alone():
+    shape = shape_of(model_config("llama-8b"))
+    lora, qlora = (predict(shape, Setup(method=method, precision="bfloat16")) for method in ("lora", "qlora"))
+    assert lora.weights - qlora.weights == pytest.approx(shape.matrices * (2 - 0.516), rel=1e-3)
+    assert (lora.gradients, lora.retain_direction) == (qlora.gradients, qlora.retain_direction)
+
+
+def test_r_takes_the_place_of_the_retain_gradient_where_nothing_is_accumulated():
+    shape, setup = shape_of(model_config("llama-1b")), Setup(precision="float32", accumulation=1)
+    assert predict(shape, setup).peak == predict(shape, replace(setup, rectification="none")).peak
+    accumulated = (predict(shape, replace(setup, accumulation=2, rectification=name)).peak for name in ("gru", "none"))
+    assert next(accumulated) - next(accumulated) == predict(shape, setup).retain_direction
+
+
+@pytest.mark.parametrize("rectification", ["gru", "recommended"])
+@pytest.mark.parametrize("retain_rows", [None, 3, 32])
+def test_passes_are_as_large_as_the_run_makes_them(rectification, retain_rows):
+    chosen = {"rectification": rectification, "retain_batch_size": retain_rows}
+    config = UnlearningConfig(use_cpu=True, per_device_train_batch_size=5, **chosen)
+    setup = Setup(rows=5, retain_rows=retain_rows, rectification=rectification)
+    assert setup.largest_pass == max(5, config.resolved_retain_batch_size)
+
+
+def test_the_smallest_set_up_fits_and_smaller_ones_do_not():
+    shape, wanted = shape_of(model_config("llama-8b")), Setup(rows=2)
+    found = smallest(shape, wanted, 64, 80 * GIB)
+    assert found.method == "full"
+    assert fits(predict(shape, found), 80 * GIB)
+    assert found.devices > 1
+    assert not fits(predict(shape, replace(found, devices=found.devices // 2, checkpointing=True)), 80 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("devices", "memory", "method"),
+    [(64, "80GiB", "full"), (1, "24GiB", "lora"), (1, "12GiB", "qlora"), (1, "4GiB", None)],
+)
+def test_adapters_come_where_all_weights_do_not_fit(devices, memory, method):
+    found = smallest(shape_of(model_config("llama-8b")), Setup(), devices, parse_bytes(memory))
+    assert (found.method if found else None) == method
+
+
+def test_peft_searches_adapters_only():
+    assert smallest(shape_of(model_config("llama-1b")), Setup(), 1, 80 * GIB, peft=True).method == "lora"
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_command_s_flags_are_settings(method, precision):
+    words = command_for("some/model", Setup(method=method, precision=precision, checkpointing=True)).split()
+    _, settings = parse_extra(words[words.index("unlearn") + 1 :])
+    recipe = make_recipe(settings | {"forget": "x"}, on_any_machine=True)
+    assert recipe.use_peft == (method == "lora")
+    assert recipe.config.bf16 == (precision == "mixed")
+    assert recipe.config.gradient_checkpointing
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("80GiB", 80 * GIB), ("24 GB", 24 * 10**9), ("512mib", 2**29), ("1000", 1000), ("1.5G", 15 * 10**8)],
+)
+def test_amounts_of_memory(text, expected):
+    assert parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "many", "GiB", "8 XiB", "1.2.3G", "-1G"])
+def test_no_amount_of_memory(text):
+    with pytest.raises(UserError, match="80GiB"):
+        parse_bytes(text)
+
+
+def test_plan_of_a_folder_and_its_summary(gru, tmp_path):
+    tiny.model().config.save_pretrained(tmp_path / "model")  # no weights needed
+    arguments = (
+        "plan",
+        "--model",
+        tmp_path / "model",
+        "--gpus",
+        "2",
+        "--gpu-memory",
+        "1GiB",
+        "--out",
+        tmp_path / "out",
+    )
+    code, out, err = gru(*arguments)
+    assert code == 0, err
+    assert "calculated" in out
+    assert "gru unlearn --model" in " ".join(out.split())
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["model"]["parameters"] == sum(p.numel() for p in tiny.model().parameters())
+    assert {row["setup"]["devices"] for row in summary["setups"]} == {1, 2}
+    assert summary["smallest"] == {**summary["smallest"], "method": "full", "devices": 1, "checkpointing": False}
+    code, _, err = gru(*arguments)
+    assert code == 2
+    assert "--overwrite-output-dir" in err
+    assert gru(*arguments, "--overwrite-output-dir")[0] == 0
+
+
+def test_plan_of_a_configuration_file_and_of_nothing_that_fits(gru, tmp_path):
+    tiny.model().config.save_pretrained(tmp_path)
+    assert gru("plan", "--model", tmp_path / "config.json")[0] == 0
+    code, out, _ = gru("plan", "--model", "llama-70b", "--gpu-memory", "8GiB")
+    assert code == 0
+    assert "Nothing fits" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nowhere"], "llama-8b"),
+        (["--gpu-memory", "much"], "80GiB"),
+        (["--gpus", "0"], "--gpus"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--retain-batch-size", "0"], "--retain-batch-size"),
+        (["--answer-share", "2"], "--answer-share"),
+        (["--rectification", "grue"], "grue"),
+    ],
+)
+def test_bad_input_is_one_line(gru, arguments, message):
+    code, _, err = gru("plan", *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
