@@ -179,6 +179,19 @@ def test_lora_trains_the_adapters_only(tmp_path, retain_loss):
     assert (last_whole_checkpoint(tmp_path) / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("rectification", ["gru", "gru/element/update"])
+def test_gradient_checkpointing_changes_nothing_and_adapters_still_move(tmp_path, rectification):
+    def run(name, **options):
+        torch.manual_seed(0)
+        model = get_peft_model(tiny.model(), LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+        before = weights(model)
+        trainer(tmp_path / name, model=model, objective="npo", rectification=rectification, **options).train()
+        assert (weights(model) - before).norm() > 1e-2
+        return weights(model)
+
+    torch.testing.assert_close(run("plain"), run("checkpointed", gradient_checkpointing=True), rtol=1e-4, atol=1e-5)
+
+
 def test_rectified_logs_explain_themselves(tmp_path):
     run = trainer(tmp_path, objective="ga", eval_strategy="steps", eval_steps=2)
     run.train()
