@@ -1,6 +1,6 @@
 """What one rectification costs: each family member on random vectors with the shapes of a 34 M-parameter Llama.
 
-    OMP_NUM_THREADS=2 python benchmarks/rectification_cost.py --json rectification_cost.json
+    OMP_NUM_THREADS=1 python benchmarks/rectification_cost.py --json rectification_cost.json
 
 Time is the wall clock of what the rectifier adds to ``optimizer.step``: projection, and in update space the copy of the
 parameters before it; the optimizer's own time is taken off. Reading telemetry and ⟨r, Δθ⟩ are switched off. Memory is
@@ -27,7 +27,7 @@ MEMBERS = [f"gru/{granularity}/{space}" for space in ("gradient", "update") for 
 MEMORY = 8
 MEMBERS += [f"gru/memory={MEMORY}", f"gu/memory={MEMORY}", "pcgrad", "ngdiff", "cosine-clip"]
 WARMUP = 2
-MALLOPT_MMAP_THRESHOLD = -3
+LIBC, MALLOPT_MMAP_THRESHOLD = ctypes.CDLL(None), -3
 
 
 def clocks():
@@ -93,6 +93,7 @@ class Bench:
         return [whole - own for whole, own in zip(elapsed(start), self.optimizer.seconds, strict=True)]
 
     def peak(self):
+        LIBC.malloc_trim(0)  # pages that malloc keeps for later would hide what is allocated in them
         before = status_bytes("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to the present
         self.seconds()
@@ -134,7 +135,7 @@ def main():
     rows = {member: times(bench, member, options.repeats) for member in MEMBERS}
     # From here on large tensors go back to the system at once, so that peaks count what is alive and not what malloc
     # holds. It would slow down the timing above: each temporary would be made of fresh pages.
-    ctypes.CDLL(None).mallopt(MALLOPT_MMAP_THRESHOLD, 1 << 17)
+    LIBC.mallopt(MALLOPT_MMAP_THRESHOLD, 1 << 17)
     print(f"{parameters:,} parameters, float32, {torch.get_num_threads()} threads, load before {load[0]:.1f}\n")
     print("| rectification | ms | processor ms | held, MB | scratch, MB |\n|---|---|---|---|---|")
     for member, row in rows.items():

@@ -78,6 +78,7 @@ def _score_tasks(
     report = on_progress or (lambda stage, done, total: None)
     prompts, norms = sum(task.max_new_tokens > 0 for task in tasks), sum(task.gradnorm for task in tasks)
     entries: dict[int, Entry] = {}
+    report("score", 0, len(tasks))
     for number, scores in score_answers(model, tasks, batch_size, share_prefixes, pad):
         entries[number] = _entry(tasks[number], scores, encoder)
         report("score", len(entries), len(tasks))
