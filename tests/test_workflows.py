@@ -42,6 +42,12 @@ def test_summaries_are_whole_or_absent(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+@pytest.fixture
+def no_scores_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRU_UNLEARN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("no_scores_kept")
 def test_evaluate_your_own_rows(gru, tmp_path):
     model = tiny.save(tmp_path / "model")
     forget = write_rows(tmp_path / "forget.jsonl", tiny.rows(5))
@@ -91,6 +97,7 @@ def test_explain_names_definition_and_source(gru):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_scores_kept")
 @pytest.mark.parametrize("name", ["target", "retain"])
 def test_evaluate_equals_the_published_metric_code(gru, shared, tmp_path, name):
     """The 29 aggregates of OpenUnlearning on real TOFU rows, through the command line."""

@@ -3,14 +3,18 @@
 Exit codes: 0 done; 2 bad input, nothing started; 3 non-finite loss, gradients or weights; 130 interrupted.
 """
 
+import os
 import sys
 import warnings
 
 import typer
 
 from gru_unlearn import __version__
+from gru_unlearn.cli.compare import compare
 from gru_unlearn.cli.demo import demo
 from gru_unlearn.cli.evaluate import evaluate
+from gru_unlearn.cli.plan import plan
+from gru_unlearn.cli.tru import tru
 from gru_unlearn.cli.unlearn import unlearn
 
 app = typer.Typer(
@@ -23,6 +27,9 @@ app = typer.Typer(
 app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(unlearn)
 app.command()(evaluate)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(compare)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tru)
+app.command()(plan)
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +78,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    if message:
+    if message and (code != 2 or os.environ.get("RANK", "0") == "0"):  # of many processes, one tells of bad input
         typer.echo(f"gru: {message}", err=True)
     sys.exit(code)
 
