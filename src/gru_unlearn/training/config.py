@@ -76,7 +76,7 @@ class UnlearningConfig(TrainingArguments):
     )
     retain_weight: float | None = field(
         default=None,
-        metadata={"help": "Weight λ of the retain term; None: the objective's own (1 for graddiff, else 0)."},
+        metadata={"help": "Weight λ of the retain term; None: the objective's own (docs/objectives.md)."},
     )
     retain_placement: str = field(
         default="inside",

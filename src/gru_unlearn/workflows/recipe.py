@@ -68,15 +68,16 @@ _TYPES = get_type_hints(UnlearningConfig) | get_type_hints(Recipe)
 
 
 def setting_names() -> list[str]:
-    """Every name that a recipe or a flag may set."""
-    return sorted({**_CONFIG, **_OWN})
+    """Every name that a recipe or a flag may set: those of this project first, then those of ``TrainingArguments``."""
+    ours = [name for name in (*_OWN, *UnlearningConfig.__annotations__) if name in _OWN or name in _CONFIG]
+    return [*ours, *sorted(_CONFIG.keys() - set(ours))]
 
 
 def describe_setting(name: str) -> tuple[str, str]:
     """A setting's default and help, for showing."""
     setting = _OWN.get(name) or _CONFIG[name]
-    default = "" if setting.default in (dataclasses.MISSING, None) else str(setting.default)
-    return default, " ".join(str(setting.metadata.get("help", "")).split())
+    default = "" if setting.default in (dataclasses.MISSING, None) else str(setting.default).replace("\n", "\\n")
+    return default, " ".join(str(setting.metadata.get("help", "")).replace("%%", "%").split())
 
 
 def read_recipe(path: str) -> dict[str, Any]:
