@@ -43,7 +43,7 @@ def plan(
         lora_r=lora_r,
     )
     summary = memory.plan(model, wanted, gpus, memory.parse_bytes(gpu_memory), peft=peft)
-    console = Console()
+    console = Console(width=max(Console().width, 140))  # eleven columns; a narrower terminal wraps whole lines
     title = (
         f"{model}, {summary['model']['parameters'] / 1e9:.3g} B parameters, {rectification}: GiB per device, calculated"
     )
