@@ -21,11 +21,10 @@ from gru_unlearn.objectives.retain import nll
 from gru_unlearn.reporting import read_json, versions, write_json
 from gru_unlearn.task_vectors import GRANULARITIES, measure_conflicts, negate_task_vector, save_task_vector
 from gru_unlearn.training import UnlearningTrainer, answer_logps
-from gru_unlearn.workflows.models import load_model
 from gru_unlearn.workflows.progress import progress_bar
 from gru_unlearn.workflows.recipe import Recipe, make_recipe
 from gru_unlearn.workflows.rundir import SUMMARY_FILE, owned
-from gru_unlearn.workflows.unlearn import MODEL_FOLDER, Prepared, prepare
+from gru_unlearn.workflows.unlearn import MODEL_FOLDER, Prepared, load_as_set, prepare, trainable_model
 
 TASKS, VECTORS = "tasks", "vectors"
 CONFLICTS_FILE = "conflicts.json"
@@ -246,7 +245,7 @@ def tune_task_models(prepared: PreparedTru, console: Console) -> None:
         jobs[groups[number]] = group
         jobs[rests[number]] = [row for other in prepared.groups if other is not group for row in other]
     if not target.is_dir():
-        _save_whole(_load(prepared.run, prepared.run.model), prepared.run, target)
+        _save_whole(load_as_set(prepared.run, prepared.run.model), prepared.run, target)
     missing = {folder: rows for folder, rows in jobs.items() if not folder.is_dir()}
     if len(missing) < len(jobs):
         console.print(f"{len(jobs) - len(missing)} of {len(jobs)} task models are there already.")
@@ -262,7 +261,7 @@ def _fine_tune(run: Prepared, rows: list[Example], folder: Path, console: Consol
     started = time.perf_counter()
     progress = _Steps(console, title)
     trainer = UnlearningTrainer(
-        _trainable(run),
+        trainable_model(run),
         config,
         forget_dataset=rows,
         processing_class=run.tokenizer,
@@ -283,26 +282,6 @@ def _fine_tune(run: Prepared, rows: list[Example], folder: Path, console: Consol
     console.print(f"{title}: {result.global_step} steps, mean loss {loss:.4f}, {seconds:.1f} s", soft_wrap=True)
     del trainer, model
     _free()
-
-
-def _trainable(run: Prepared) -> Any:
-    """The target, or adapters on it."""
-    model, recipe = _load(run, run.model), run.recipe
-    if not recipe.use_peft:
-        return model
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
-
-    lora = LoraConfig(
-        r=recipe.lora_r,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.lora_target_modules,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(model, lora)
-    except ValueError as error:
-        raise UserError(str(error).splitlines()[0]) from None
 
 
 class _Steps(TrainerCallback):
@@ -326,16 +305,6 @@ def _save_whole(model: Any, run: Prepared, folder: Path) -> None:
     model.save_pretrained(unfinished, max_shard_size=SHARD_SIZE)
     run.tokenizer.save_pretrained(unfinished)
     unfinished.replace(folder)
-
-
-def _load(run: Prepared, folder: Path) -> Any:
-    recipe: Recipe = run.recipe
-    return load_model(
-        folder,
-        dtype=recipe.dtype,
-        attn_implementation=recipe.attn_implementation,
-        trust_remote_code=recipe.trust_remote_code,
-    )
 
 
 def _free() -> None:
@@ -399,7 +368,8 @@ def _write_model(out: Path, method: str, alpha: float, folder: Path) -> None:
 
 def _probabilities(run: Prepared, folder: Path, names: Iterable[str]) -> dict[str, float]:
     config = run.recipe.config
-    model = _load(run, folder).to(config.device)
+    model: Any = load_as_set(run, folder)
+    model = model.to(config.device)
     score = partial(
         answer_logps,
         model,

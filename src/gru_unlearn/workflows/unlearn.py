@@ -228,7 +228,7 @@ def _make_trainer(
     interrupt = InterruptCallback()
     progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
     trainer = UnlearningTrainer(
-        _trainable_model(prepared),
+        trainable_model(prepared),
         config,
         forget_dataset=prepared.examples["forget"],
         retain_dataset=prepared.examples.get("retain"),
@@ -241,9 +241,10 @@ def _make_trainer(
     return trainer, interrupt, progress
 
 
-def _trainable_model(prepared: Prepared) -> Any:
+def trainable_model(prepared: Prepared) -> Any:
+    """The target, or adapters on it."""
     recipe = prepared.recipe
-    model: Any = _load(prepared, prepared.model)
+    model: Any = load_as_set(prepared, prepared.model)
     if not recipe.use_peft:
         return model
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
@@ -261,7 +262,8 @@ def _trainable_model(prepared: Prepared) -> Any:
         raise UserError(str(error).splitlines()[0]) from None
 
 
-def _load(prepared: Prepared, folder: Path) -> PreTrainedModel:
+def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
+    """A model, loaded as the run's settings say."""
     recipe = prepared.recipe
     return load_model(
         folder,
@@ -277,7 +279,7 @@ def _judge_by_retain_model(prepared: Prepared) -> tuple[float | None, ScoreTable
     if prepared.retain_model is None:
         return None, None
     config = prepared.recipe.config
-    model: Any = _load(prepared, prepared.retain_model)
+    model: Any = load_as_set(prepared, prepared.retain_model)
     model = model.to(config.device)
     scores = answer_logps(
         model,
