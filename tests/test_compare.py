@@ -364,7 +364,7 @@ def test_interrupted_comparisons_go_on(gru, world, how):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - background jobs ignore Ctrl-C
     )
     first, second = out / "runs" / "npo-none-lr1e-06-seed0", out / "runs" / "npo-gru-lr1e-06-seed0"
     log = out / "logs" / f"{second.name}.txt"
