@@ -98,7 +98,7 @@ class SummedLoss(PlainTrainer):
     """Gradient difference as a subclass with one loss: two forward passes, a sum, one backward pass."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        return model(**inputs["retain"]).loss - model(**inputs["forget"]).loss
+        return model(**tensors(inputs["retain"])).loss - model(**tensors(inputs["forget"])).loss
 
 
 class PublishedGru(PlainTrainer):
@@ -121,11 +121,15 @@ class PublishedGru(PlainTrainer):
         return loss
 
     def _gradients(self, model, batch, sign):
-        loss = sign * model(**batch).loss
+        loss = sign * model(**tensors(batch)).loss
         self.accelerator.backward(loss)
         gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         model.zero_grad()
         return gradients, loss.detach()
+
+
+def tensors(batch):
+    return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
 
 
 def flattened(gradients):
@@ -152,6 +156,10 @@ VARIANTS = {
     "npo_gru": (UnlearningTrainer, {"objective": "npo", "rectification": "gru"}),
     "element_update": (UnlearningTrainer, {"objective": "ga", "rectification": "gru/element/update"}),
     "published": (PublishedGru, {}),
+    "bfloat16_r": (
+        UnlearningTrainer,
+        {"objective": "ga", "rectification": "gru", "retain_direction_dtype": "bfloat16"},
+    ),
 }
 
 

@@ -1,17 +1,15 @@
 """The command line as people use it: exit codes, one clear line, nothing lost, runs that go on where they stopped."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
 from safetensors.torch import load_file
 
 import tiny
+from gru_unlearn.cli.unlearn import parse_extra
 
 FAST = [
     "--max-steps", "6", "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1",
@@ -99,93 +97,16 @@ def test_lora_from_flags(gru, world):
     assert (world / "run" / "model" / "adapter_model.safetensors").is_file()
 
 
+def test_a_switch_before_the_recipe_does_not_swallow_it():
+    assert parse_extra(["--use-cpu", "r.yaml", "--beta", "1"]) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
+
+
 def test_dry_run_writes_nothing(gru, world):
     before = everything_in(world)
     code, out, _ = gru("unlearn", *inputs(world), *FAST, "--dry-run")
     assert code == 0
     assert "6 rows" in out
     assert "nothing written" in out
-    assert everything_in(world) == before
-
-
-def bad(world, name, content):
-    path = world / name
-    path.write_text(content)
-    return path
-
-
-BAD_INPUT = {
-    "missing file": (lambda w: inputs(w, forget=w / "nowhere.jsonl"), "nowhere.jsonl: no such file"),
-    "broken json": (lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"question"')), "b.jsonl, line 1: not valid JSON"),
-    "field missing": (
-        lambda w: inputs(w, forget=bad(w, "b.jsonl", '{"q": 1}')),
-        "row 1 has the fields q; it needs question",
-    ),
-    "empty forget set": (lambda w: inputs(w, forget=bad(w, "b.jsonl", "")), "no rows"),
-    "unknown split": (lambda w: inputs(w, forget=f"{w}:forgett"), "did you mean 'forget'"),
-    "unknown objective": (
-        lambda w: [*inputs(w), "--objective", "nppo"],
-        "unknown objective 'nppo'; did you mean 'npo'",
-    ),
-    "unknown rectification": (lambda w: [*inputs(w), "--rectification", "gruu"], "did you mean 'gru'"),
-    "unknown setting": (
-        lambda w: [*inputs(w), "--learning-rte", "1"],
-        "unknown setting 'learning_rte'; did you mean 'learning_rate'",
-    ),
-    "hopeless setting": (lambda w: [*inputs(w), "--zzz", "1"], "--list-settings` shows all"),
-    "stray word": (lambda w: [*inputs(w), "hello"], "unexpected argument 'hello'"),
-    "no model": (lambda w: inputs(w, model=None), "no model given"),
-    "model missing": (lambda w: inputs(w, model=w / "nomodel"), "nomodel: no such folder"),
-    "model without config": (lambda w: inputs(w, model=(w / "empty").mkdir() or w / "empty"), "no config.json"),
-    "unknown built-in": (lambda w: inputs(w, model="builtin:base"), "builtin:target and builtin:retain"),
-    "nan learning rate": (
-        lambda w: [*inputs(w), "--learning-rate", "nan"],
-        "learning_rate must be finite and above 0, got nan",
-    ),
-    "infinite learning rate": (lambda w: [*inputs(w), "--learning-rate", "inf"], "got inf"),
-    "negative learning rate": (lambda w: [*inputs(w), "--learning-rate", "-1e-5"], "got -1e-05"),
-    "learning rate a word": (
-        lambda w: [*inputs(w), "--learning-rate", "fast"],
-        "learning_rate: input should be a valid number",
-    ),
-    "steps not whole": (lambda w: [*inputs(w), "--max-steps", "2.5"], "max_steps: input should be a valid integer"),
-    "bad strategy": (
-        lambda w: [*inputs(w), "--eval-strategy", "sometimes"],
-        "unknown eval_strategy 'sometimes'; choose from: epoch, no, steps",
-    ),
-    "answers cut": (lambda w: [*inputs(w), "--max-length", "14"], "in 6 of 6 rows the answer is cut"),
-    "answers lost": (lambda w: [*inputs(w), "--max-length", "5"], "in 6 of 6 rows no answer token is left"),
-    "overlap": (lambda w: inputs(w, retain=w / "forget.jsonl"), "6 of 6 forget rows are also in the retain set"),
-    "retain missing": (lambda w: inputs(w, retain=None), "needs retain data: pass --retain"),
-    "mark without model": (lambda w: [*inputs(w), "--stop-when-forgotten"], "needs --retain-model"),
-    "recipe missing": (lambda w: [w / "r.yaml"], "recipe .*r.yaml cannot be read"),
-    "recipe no yaml": (lambda w: [bad(w, "r.yaml", "a: [1\nb: }")], "not valid YAML"),
-    "recipe a list": (lambda w: [bad(w, "r.yaml", "- 1\n- 2\n")], "expected lines of the form"),
-    "recipe unknown key": (lambda w: [bad(w, "r.yaml", "forgets: x\n")], "did you mean 'forget'"),
-    "output not a run": (lambda w: inputs(w, **{"output-dir": w / "model"}), "holds files that are not a run"),
-    "output a file": (lambda w: inputs(w, **{"output-dir": w / "forget.jsonl"}), "is a file"),
-    "deepspeed": (lambda w: [*inputs(w), "--deepspeed", '{"a": 1}'], "FSDP2"),
-    "unknown dtype": (
-        lambda w: [*inputs(w), "--dtype", "float12"],
-        "dtype: input should be 'auto', 'float32' or 'bfloat16', got 'float12'",
-    ),
-    "pad token not in vocabulary": (
-        lambda w: [*inputs(w), "--pad-token", "<nope>"],
-        "not in the tokenizer's vocabulary",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_line_exit_2_and_changes_nothing(gru, world, case):
-    make, message = BAD_INPUT[case]
-    arguments = make(world)
-    before = everything_in(world)
-    code, out, err = gru("unlearn", *arguments)
-    assert code == 2, (out, err)
-    assert err.startswith("gru: ")
-    assert err.count("\n") == 1
-    assert __import__("re").search(message, err), err
     assert everything_in(world) == before
 
 
@@ -230,40 +151,6 @@ def test_a_huge_learning_rate_ends_with_3_and_saves_no_nan(gru, world):
         assert all(t.isfinite().all() for t in load_file(checkpoint).values())
 
 
-def weights_of(run):
-    return (run / "model" / "model.safetensors").read_bytes()
-
-
-def command(world, run, *extra):
-    changes = {"output-dir": run, "objective": "npo"}
-    return [sys.executable, "-m", "gru_unlearn.cli.main", "unlearn", *inputs(world, **changes), *FAST[2:],
-            "--max-steps", "150", "--save-steps", "5", "--save-total-limit", "2", *extra]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_an_interrupted_run_goes_on_to_the_same_bits(world):
-    """A real process, stopped in the middle by Ctrl-C or kill -9, then started again by the same command."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command(world, world / "whole"), check=True, capture_output=True, env=environment)
-    for how in (signal.SIGINT, signal.SIGKILL):
-        stop_and_go_on(world, world / how.name, how, environment)
-
-
-def stop_and_go_on(world, cut, how, environment):
-    process = subprocess.Popen(command(world, cut), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    deadline = time.monotonic() + 120
-    while len(list(cut.glob("checkpoint-*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(how)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL), err.decode()
-    assert not (cut / "summary.json").exists()
-    again = subprocess.run(command(world, cut), check=True, capture_output=True, text=True, env=environment)
-    assert "Continuing the interrupted run" in again.stdout
-    assert "from checkpoint-" in again.stdout
-    assert weights_of(cut) == weights_of(world / "whole")
-
-
 def test_help_and_version_answer_without_heavy_imports():
     code = "import sys; sys.argv = ['gru', '--help']\nfrom gru_unlearn.cli.main import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
@@ -273,9 +160,7 @@ def test_help_and_version_answer_without_heavy_imports():
     assert "unlearn" in done.stdout
 
 
-def test_unknown_command_and_flag(gru):
-    assert gru("unlern")[0] == 2
-    assert gru("--bogus")[0] == 2
+def test_version(gru):
     code, out, _ = gru("--version")
     assert (code, out.startswith("gru-unlearn ")) == (0, True)
 

@@ -21,7 +21,9 @@ from scipy import stats
 import tiny
 from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
 from gru_unlearn.reporting.compare import aggregate, cell_line, comparison_report, mean_interval, paired_difference
-from gru_unlearn.reporting.pareto import median_curve, pareto_html, pareto_svg
+from gru_unlearn.reporting.material import Material
+from gru_unlearn.reporting.page import report_html
+from gru_unlearn.reporting.pareto import median_curve, pareto_svg
 from gru_unlearn.workflows.compare import Matrix, along_the_run, builtin_settings, peak_memory_mb, seconds_per_step
 from gru_unlearn.workflows.recipe import make_recipe
 
@@ -211,54 +213,6 @@ def world(tmp_path):
     return tmp_path
 
 
-BAD_INPUT = {
-    "objective": (["--objectives", "npo,gaa"], "unknown objective 'gaa'"),
-    "rectification": (["--rectifications", "none,gruu"], "did you mean 'gru'"),
-    "one seed": (["--seed", "1"], "gru compare takes --seeds"),
-    "seeds": (["--seeds", "many"], "--seeds many: expected how many seeds"),
-    "no seeds": (["--seeds", "0"], "--seeds 0: expected how many seeds"),
-    "nothing": (["--rectifications", ","], "--rectifications ',': expected names"),
-    "rate": (["--learning-rates", "fast"], "--learning-rates fast: expected 1e-4,2e-4"),
-    "negative rate": (["--learning-rates", "-1"], "learning_rate must be finite and above 0"),
-    "rate of another": (["--learning-rates", "ga=1e-4"], "'ga' is not compared"),
-    "rate lacking": (
-        ["--objectives", "npo,ga", "--learning-rates", "ga=1e-4"],
-        "no learning rate for npo",
-    ),
-    "rates alike": (["--learning-rates", "1e-4,1.00000001e-4"], "would share the folder npo-none-lr0.0001-seed0"),
-    "no mark": (["--retain-model="], "gru compare needs --retain-model"),
-    "no retain rows": (["--retain="], "gru compare needs --retain:"),
-    "no evaluations": (["--eval-strategy", "no"], "leave eval_on_start on, and set eval_strategy"),
-    "suite": (["--suite", "tofuu"], "unknown suite 'tofuu'; did you mean 'tofu'"),
-    "suite's data": (["--suite", "tofu", "--suite-data", "nowhere/at/all"], "nowhere/at/all"),
-    "jobs": (["--jobs", "0"], "--jobs must be at least 1"),
-    "own setting": (["--rectifications", "gru@retain_batch_sise=8"], "'retain_batch_sise' is the same for all"),
-    "own budget": (["--rectifications", "none,gru@max_steps=9"], "'max_steps' is the same for all"),
-    "own setting twice": (["--rectifications", "gru@retain_weight=1@retain_weight=2"], "sets retain_weight twice"),
-    "own setting empty": (["--rectifications", "gru@retain_batch_size"], "after @ comes SETTING=VALUE"),
-    "own value": (["--rectifications", "gru@new_gradient_weight=7"], "new_gradient_weight must be above 0"),
-    "setting": (["--max-stepz", "3"], "did you mean 'max_steps'"),
-    "model": (["--model", "nowhere"], "--model nowhere: no such folder"),
-}
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_is_one_line_before_the_first_run(gru, world, arguments, message):
-    code, out, err = gru("compare", world / "recipe.yaml", "--output-dir", world / "out", *arguments)
-    assert code == 2, (out, err)
-    assert message in err
-    assert err.count("\n") == 1
-    assert not (world / "out").exists()
-
-
-def test_a_folder_with_something_else_is_left_alone(gru, world):
-    (world / "out").mkdir()
-    (world / "out" / "thesis.txt").write_text("mine")
-    code, _, err = gru("compare", world / "recipe.yaml", "--output-dir", world / "out", "--overwrite-output-dir")
-    assert (code, "not a run" in err) == (2, True)
-    assert (world / "out" / "thesis.txt").read_text() == "mine"
-
-
 def test_a_method_brings_settings_of_its_own(tmp_path):
     method = "gru/element/update@retain_batch_size=32@new_gradient_weight=0.4"
     shared = {"model": "m", "forget": "f", "retain_batch_size": 8, "use_cpu": True}
@@ -278,12 +232,6 @@ def test_without_recipe_model_and_data_the_builtin_benchmark_is_compared():
     assert (recipe.model, recipe.retain_model) == ("builtin:target", "builtin:retain")
     assert (recipe.forget, recipe.retain, recipe.held_out) == ("builtin:forget", "builtin:retain", "builtin:held_out")
     assert recipe.config.max_steps == 200
-
-
-def test_data_without_a_model_do_not_bring_the_builtin_model(gru, world):
-    code, _, err = gru("compare", "--forget", world / "forget.jsonl", "--output-dir", world / "out")
-    assert code == 2
-    assert "no model given" in err or "needs --retain-model" in err
 
 
 def test_dry_run_counts_and_writes_nothing(gru, world):
@@ -334,7 +282,8 @@ def test_a_matrix_with_a_method_that_fails(gru, world, monkeypatch):
     assert summary["retain_model"]["forget_prob"] == pytest.approx(summary["forget_target"])
     assert re.search(r"none +1e\+30 +0/1 +not reached", printed)
     ElementTree.parse(out / "pareto.svg")
-    assert (out / "pareto.html").read_text().count("<svg") == 1
+    assert f"report: {out}/report.html" in printed.replace("\n", "")
+    assert "failed" in (out / "report.html").read_text()
 
     before = stamps(out)
     code, printed, err = gru("compare", *arguments, "--objectives", "npo", "--learning-rates", "5e-3", "--seeds", "2")
@@ -456,7 +405,7 @@ def test_the_picture_stands_alone_and_tells_methods_apart_without_colour(summary
     assert re.findall(r"https?://[^\"]+", svg) == ["http://www.w3.org/2000/svg"]
     assert "prefers-color-scheme:dark" in svg
     spaced = "{http://www.w3.org/2000/svg}"
-    titled = [group for group in root.iter(f"{spaced}g") if group.find(f"{spaced}title") is not None]
+    titled = [group for group in root.iter(f"{spaced}g") if group.get("data-series")]
     assert len(titled) == 10  # five methods in each of two panels
     looks = {
         (
@@ -478,12 +427,14 @@ def test_the_picture_stands_alone_and_tells_methods_apart_without_colour(summary
         assert 0 <= float(y) <= height
 
 
-def test_the_page_needs_nothing_else(summary):
-    page = pareto_html(summary)
-    assert "<script" not in page
-    assert re.findall(r"(?:src|href)=", page) == []
-    assert "a&lt;b" in page
+def test_the_report_shows_each_method_with_its_verdict(summary):
+    chosen = {"learning_rates": {"npo": [2e-4], "simnpo": [2e-4]}, "settings": {"forget": "f"}, "versions": {}}
+    page = report_html(Material("runs/c", summary | chosen | {"command": "compare", "suite": None, "rule": "r"}))
+    assert page.count('role="img"') == 2, "a panel for each objective"
+    assert page.count("Is it forgotten? ") == 10
     assert "a<b" not in page
+    assert "--rectifications none,gru,gru/element/update/memory=8,a&lt;b" in page.replace("&#39;", "")
+    assert "to a model that never saw them: 0.200" in page
 
 
 def test_the_median_goes_as_far_as_half_of_the_seeds():

@@ -135,31 +135,6 @@ def test_an_evaluation_does_not_fail_for_want_of_a_cache(gru, own, tmp_path, cac
     assert summary(tmp_path / "out")["missing"] == {}
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--dtype", "float31"], "--dtype: unknown type 'float31'; did you mean 'float32'"),
-        (["--holdout-split", "holdout10"], "--holdout-split belongs to --suite tofu, not to --suite own"),
-        (["--data", "rows"], "--data belongs to --suite tofu or muse or builtin or wmdp or mmlu"),
-        (["--limit", "5"], "--limit belongs to --suite wmdp or mmlu"),
-        (["--max-length", "0"], "--max-length must be at least 1"),
-        (["runs/one"], "folders of evaluations go with --curve"),
-        (["--curve"], "needs at least two folders"),
-    ],
-)
-def test_flags_that_cannot_work_are_refused_before_anything_is_written(gru, own, tmp_path, flags, message):
-    code, _, err = gru(*own, *flags, "--out", tmp_path / "out")
-    assert code == 2
-    assert message in err
-    assert err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_holdout_rows_for_another_suite_are_refused(gru, tmp_path):
-    code, _, err = gru("evaluate", "--model", tiny.save(tmp_path / "model"), "--holdout", "rows.jsonl")
-    assert (code, "--holdout belongs to --suite own" in err) == (2, True)
-
-
 def test_muse_takes_an_auc_of_one_half_where_there_is_no_retain_model(gru, tmp_path):
     folder = write_muse_example(tmp_path / "muse")
     tokenizer = tiny.save(tmp_path / "model")

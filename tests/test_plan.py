@@ -15,6 +15,7 @@ from gru_unlearn.cli.unlearn import parse_extra
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.workflows.memory import (
+    EIGHT_BIT_STATE,
     LAYER_BYTES,
     PRECISIONS,
     Setup,
@@ -37,11 +38,9 @@ def nbytes(tensors):
 
 def batch(rows=2, tokens=32, vocabulary=48, answer=1):
     ids = torch.randint(5, vocabulary, (rows, tokens), generator=torch.Generator().manual_seed(0))
-    attention_mask, labels = torch.ones_like(ids), ids.clone()
-    attention_mask[0, -2:] = 0  # a padded row: without one transformers leaves the mask away
-    labels[:, : tokens - answer - 2] = -100
-    labels[attention_mask == 0] = -100
-    return {"input_ids": ids, "attention_mask": attention_mask, "labels": labels}
+    labels = ids.clone()
+    labels[:, : tokens - answer] = -100
+    return {"input_ids": ids, "attention_mask": None, "labels": labels}  # as the trainer passes it to causal models
 
 
 @pytest.mark.parametrize(
@@ -81,17 +80,23 @@ def test_what_stays_is_exact(method, precision, rectification):
     assert expected.update_copy == copies[-1]
 
 
-def kept_for_backward(method, precision, layers, rows):
-    """Bytes of all tensors that a forward pass keeps, other than parameters."""
-    config = LlamaConfig(
+def llama(layers, shared_keys):
+    return LlamaConfig(
         vocab_size=48,
         hidden_size=64,
         intermediate_size=160,
         num_hidden_layers=layers,
         num_attention_heads=4,
+        num_key_value_heads=1 if shared_keys else 4,
         pad_token_id=0,
     )
-    model = LlamaForCausalLM(config).to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+def kept_for_backward(method, precision, layers, rows, shared_keys):
+    """Bytes of all tensors that a forward pass keeps, other than parameters."""
+    model = LlamaForCausalLM(llama(layers, shared_keys)).to(
+        torch.bfloat16 if precision == "bfloat16" else torch.float32
+    )
     if method == "lora":
         model = get_peft_model(model, LoraConfig(r=1, target_modules="all-linear", task_type="CAUSAL_LM"))
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -105,17 +110,16 @@ def kept_for_backward(method, precision, layers, rows):
     return sum(size for place, size in storages.items() if place not in own)
 
 
+@pytest.mark.parametrize("shared_keys", [False, True])
 @pytest.mark.parametrize(("method", "precision"), LAYER_BYTES)
-def test_activations_of_a_layer(method, precision):
+def test_activations_of_a_layer(method, precision, shared_keys):
     def one_layer(rows):
-        return kept_for_backward(method, precision, 3, rows) - kept_for_backward(method, precision, 2, rows)
+        three, two = (kept_for_backward(method, precision, layers, rows, shared_keys) for layers in (3, 2))
+        return three - two
 
     grown = one_layer(4) - one_layer(2)  # by two rows: what does not depend on rows, like copies of weights, cancels
-    config = LlamaConfig(
-        vocab_size=48, hidden_size=64, intermediate_size=160, num_hidden_layers=1, num_attention_heads=4
-    )
     setup = Setup(method=method, precision=precision, rows=2, length=32)
-    assert grown == pytest.approx(predict(shape_of(config), setup).activations, rel=0.03)
+    assert grown == pytest.approx(predict(shape_of(llama(1, shared_keys)), setup).activations, rel=0.03)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
@@ -172,6 +176,76 @@ def test_adapters_come_where_all_weights_do_not_fit(devices, memory, method):
 
 def test_peft_searches_adapters_only():
     assert smallest(shape_of(model_config("llama-1b")), Setup(), 1, 80 * GIB, peft=True).method == "lora"
+
+
+def test_r_in_half_the_type_takes_half_and_on_the_host_none():
+    shape, setup = shape_of(model_config("llama-8b")), Setup(precision="mixed", rectification="gru/layer/memory=2")
+    plain = predict(shape, setup)
+    half = predict(shape, replace(setup, retain_direction_dtype="bfloat16"))
+    away = predict(shape, replace(setup, retain_direction_dtype="bfloat16", retain_direction_device="cpu"))
+    assert half.retain_direction == plain.retain_direction // 2
+    assert (away.retain_direction, away.host, half.host) == (0, half.retain_direction, 0)
+    assert away.peak < half.peak < plain.peak
+    wide = replace(setup, precision="bfloat16", retain_direction_dtype="float32")
+    assert predict(shape, wide).retain_direction == plain.retain_direction
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_r_of_another_type_is_exact(dtype):
+    model = tiny.model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    rectifier = GradientRectifier(model, optimizer, retain_dtype=getattr(torch, dtype))
+    with rectifier.retain():
+        token_logps(model, **batch())[0].sum().backward()
+    expected = predict(shape_of(model.config), Setup(precision="float32", retain_direction_dtype=dtype))
+    assert expected.retain_direction == nbytes(rectifier.state_dict()["retain_direction"].values())
+
+
+@pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])
+def test_8_bit_moments_take_a_quarter_but_those_of_embeddings(optim):
+    shape = shape_of(model_config("llama-1b"))
+    plain, small = (predict(shape, Setup(precision="mixed", optim=name)) for name in ("adamw", optim))
+    embeddings = shape.vocabulary * shape.hidden
+    assert small.optimizer == pytest.approx(8 * embeddings + 2.03 * (shape.parameters - embeddings), rel=1e-3)
+    assert small.optimizer < 0.5 * plain.optimizer
+    assert smallest(shape, Setup(optim=optim), 8, 8 * GIB).devices == 1, "bitsandbytes does not shard"
+
+
+def test_8_bit_moments_are_what_bitsandbytes_holds():
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()  # it knows weights of earlier models by their ids
+    weight = torch.nn.Parameter(torch.randn(256, 128))
+    optimizer = bitsandbytes.optim.AdamW8bit([weight])
+    weight.sum().backward()
+    optimizer.step()
+    state = optimizer.state[weight]
+    held = nbytes(state[key] for key in ("state1", "state2", "absmax1", "absmax2"))
+    assert held == weight.numel() * EIGHT_BIT_STATE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--optim", "adamw_4bit"], "paged_adamw_8bit"),
+        (["--retain-direction-dtype", "float8"], "bfloat16"),
+        (["--retain-direction-device", "disk"], "cpu"),
+    ],
+)
+def test_choices_that_there_are_not(gru, arguments, message):
+    code, _, err = gru("plan", *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_command_of_every_choice_is_made_of_settings(precision):
+    choices = {"retain_direction_dtype": "bfloat16", "retain_direction_device": "cpu", "optim": "adamw_8bit"}
+    words = command_for("some/model", Setup(method="qlora", precision=precision, **choices)).split()
+    _, settings = parse_extra(words[words.index("unlearn") + 1 :])
+    recipe = make_recipe(settings | {"forget": "x"}, on_any_machine=True)
+    assert (recipe.load_in_4bit, recipe.use_peft, recipe.config.optim) == (True, True, "adamw_bnb_8bit")
+    assert recipe.config.retain_direction_device == "cpu"
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -232,22 +306,3 @@ def test_plan_of_a_configuration_file_and_of_nothing_that_fits(gru, tmp_path):
     code, out, _ = gru("plan", "--model", "llama-70b", "--gpu-memory", "8GiB")
     assert code == 0
     assert "Nothing fits" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--model", "nowhere"], "llama-8b"),
-        (["--gpu-memory", "much"], "80GiB"),
-        (["--gpus", "0"], "--gpus"),
-        (["--batch-size", "0"], "--batch-size"),
-        (["--retain-batch-size", "0"], "--retain-batch-size"),
-        (["--answer-share", "2"], "--answer-share"),
-        (["--rectification", "grue"], "grue"),
-    ],
-)
-def test_bad_input_is_one_line(gru, arguments, message):
-    code, _, err = gru("plan", *arguments)
-    assert code == 2
-    assert message in err
-    assert len(err.strip().splitlines()) == 1

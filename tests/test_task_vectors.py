@@ -285,8 +285,6 @@ def test_groups_are_contiguous_and_equal():
     groups = contiguous_groups(rows, 4)
     assert [row for group in groups for row in group] == rows
     assert sorted(len(group) for group in groups) == [2, 3, 3, 3]
-    assert [len(group) for group in contiguous_groups(rows[:3], None)] == [1, 1, 1]
-    assert len(contiguous_groups(rows, None)) == 5
 
 
 # --- the whole job ---------------------------------------------------------------------------------------------------
@@ -394,29 +392,3 @@ def test_a_fine_tuning_without_a_step_that_moves_is_an_error(gru, job):
     assert code == 2
     assert "moved no weight: raise --learning-rate" in err
     assert not (out / "summary.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"--groups": 7}, "6 forget rows cannot make 7 groups"),
-        ({"--groups": 1}, "--groups must be at least 2"),
-        ({"--alphas": "1,x"}, "--alphas needs numbers"),
-        ({"--alphas": "1,nan"}, "finite and above 0, got nan"),
-        ({"--alpha": -1}, "finite and above 0, got -1"),
-        ({"--granularity": "layer"}, "unknown granularity 'layer'"),
-        ({"--alphas": ""}, "--alphas needs numbers"),
-        ({"--objective": "npo"}, "objective has no meaning in gru tru"),
-        ({"--lerning-rate": 1}, "unknown setting 'lerning_rate'; did you mean 'learning_rate'"),
-        ({"--retain-model": None}, "nothing says how much to forget"),
-        ({"--model": "nowhere"}, "nowhere: no such folder"),
-    ],
-)
-def test_bad_input_is_one_line_and_writes_nothing(gru, job, change, message):
-    arguments, out = job
-    arguments = {name: value for name, value in (arguments | change).items() if value is not None}
-    code, _, err = gru("tru", *line(arguments))
-    assert code == 2, err
-    assert message in err
-    assert err.count("\n") == 1
-    assert not out.exists()

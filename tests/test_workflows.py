@@ -69,26 +69,6 @@ def test_evaluate_your_own_rows(gru, tmp_path):
     assert (out / "summary.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--suite", "tofuu"], "unknown suite 'tofuu'; did you mean 'tofu'"),
-        (["--suite", "own"], "needs --forget"),
-        (["--suite", "tofu", "--data", "nowhere/at/all"], "nowhere/at/all"),
-        (["--explain", "forget_qualty"], "did you mean 'forget_quality'"),
-        (["--batch-size", "0"], "--batch-size must be at least 1"),
-        (["--model", "nowhere"], "nowhere: no such folder"),
-    ],
-)
-def test_evaluate_bad_input(gru, tmp_path, arguments, message):
-    model = [] if "--model" in arguments else ["--model", tiny.save(tmp_path / "model")]
-    code, out, err = gru("evaluate", *model, *arguments, "--out", tmp_path / "out")
-    assert code == 2, (out, err)
-    assert message in err
-    assert err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
 def test_explain_names_definition_and_source(gru):
     code, out, _ = gru("evaluate", "--explain", "forget_quality")
     assert code == 0

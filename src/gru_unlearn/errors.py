@@ -1,6 +1,7 @@
 """What can go wrong in a way that a person can mend, and the exit codes that scripts may rely on."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -14,6 +15,33 @@ class NonFiniteError(Exception):
     """Loss or gradients became NaN or infinite; nothing was stepped or saved after it. Exit code 3."""
 
     exit_code = 3
+
+
+class StorageError(Exception):
+    """A file could not be written for want of room. What was finished stays whole; the same command goes on. Exit
+    code 4."""
+
+    exit_code = 4
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_IN_WORDS = (*(f"(os error {number})" for number in _NO_ROOM), "PytorchStreamWriter failed", "unexpected pos",
+             "database or disk is full")  # fmt: skip
+"""How safetensors and tokenizers (Rust), ``torch.save`` and SQLite say it, whose errors carry no number."""
+
+
+def is_no_room(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is a full disk, a spent quota or a limit on file sizes."""
+    while error is not None:
+        if getattr(error, "errno", None) in _NO_ROOM or any(words in str(error) for words in _IN_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def exit_code(error: BaseException) -> int:
+    """What a process ends with: the error's own code, 4 without room to write, else 1."""
+    return getattr(error, "exit_code", StorageError.exit_code if is_no_room(error) else 1)
 
 
 def nearest(wrong: str, choices: Iterable[str]) -> str:

@@ -62,6 +62,7 @@ def compare(
     from gru_unlearn.workflows.compare import compare as run  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
     from gru_unlearn.workflows.recipe import read_recipe  # noqa: PLC0415
+    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
     console = Console()
@@ -88,7 +89,7 @@ def compare(
     wide = Console(width=max(console.width, 120))
     for part in comparison_report(run(matrix, console, jobs=jobs, overwrite=overwrite_output_dir)):
         (console if isinstance(part, str) else wide).print(part, highlight=False)
-    console.print(f"Results: {output_dir}/summary.json · picture: {output_dir}/pareto.html", soft_wrap=True)
+    console.print(f"Results: {output_dir}/summary.json{report_beside(output_dir, console)}", soft_wrap=True)
 
 
 def split(text: str, flag: str) -> list[str]:

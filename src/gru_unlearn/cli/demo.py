@@ -16,10 +16,12 @@ def demo(
     from gru_unlearn.reporting import demo_report  # noqa: PLC0415
     from gru_unlearn.workflows.demo import demo as run  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
+    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
     console = Console()
     summary = run(out, console, seed=seed)
     for part in demo_report(summary):
         console.print(part)
-    console.print(f"Results: {out}/summary.json · models: {out}/*/model", soft_wrap=True)
+    report = report_beside(out, console)
+    console.print(f"Results: {out}/summary.json · models: {out}/*/model{report}", soft_wrap=True)

@@ -54,6 +54,7 @@ def evaluate(
     from gru_unlearn.reporting import evaluation_table  # noqa: PLC0415
     from gru_unlearn.workflows.evaluate import SCORES, EvaluationRequest, evaluate_model  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
+    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
     request = EvaluationRequest(
@@ -77,7 +78,7 @@ def evaluate(
     console.print(evaluation_table(summary))
     files = {"Results": "summary.json", "per row": "rows.json", "scores": SCORES["model"]}
     written = (f"{what}: {out}/{file}" for what, file in files.items() if (out / file).is_file())
-    console.print(" · ".join(written), soft_wrap=True)
+    console.print(" · ".join(written) + report_beside(out, console), soft_wrap=True)
 
 
 def _explain(console: "Console", key: str) -> None:

@@ -1,21 +1,27 @@
 """``gru``: commands, exit codes, and one clear line for every error that a person can mend.
 
-Exit codes: 0 done; 2 bad input, nothing started; 3 non-finite loss, gradients or weights; 130 interrupted.
+Exit codes: 0 done; 1 unexpected, or something is not what was written; 2 bad input, nothing started; 3 non-finite loss,
+gradients or weights; 4 no room left to write; 5 a request's result broke a limit; 130 interrupted.
 """
 
-import os
 import sys
 import warnings
 
 import typer
 
 from gru_unlearn import __version__
+from gru_unlearn.cli.attack import attack
 from gru_unlearn.cli.compare import compare
 from gru_unlearn.cli.demo import demo
 from gru_unlearn.cli.evaluate import evaluate
+from gru_unlearn.cli.export import export
 from gru_unlearn.cli.plan import plan
+from gru_unlearn.cli.report import report
+from gru_unlearn.cli.requests import requests
 from gru_unlearn.cli.tru import tru
 from gru_unlearn.cli.unlearn import unlearn
+from gru_unlearn.errors import exit_code, is_no_room
+from gru_unlearn.workflows.processes import is_first
 
 app = typer.Typer(
     name="gru",
@@ -27,9 +33,13 @@ app = typer.Typer(
 app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(unlearn)
 app.command()(evaluate)
+app.command()(attack)
+app.command()(report)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(compare)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tru)
 app.command()(plan)
+app.add_typer(requests)
+app.command()(export)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,7 +73,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _fail(_one_line(error), getattr(error, "exit_code", 1))
+        _fail(_one_line(error), exit_code(error))
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -74,11 +84,13 @@ def _one_line(error: Exception) -> str:
     if hasattr(error, "exit_code"):  # ours
         return " ".join(str(error).split())
     lines = str(error).strip().splitlines() or [""]
+    if is_no_room(error):
+        return f"no room left to write ({lines[0]}): make room and start the same command again"
     return f"unexpected {type(error).__name__}: {lines[0]} (add --debug for the traceback)"
 
 
 def _fail(message: str, code: int) -> None:
-    if message and (code != 2 or os.environ.get("RANK", "0") == "0"):  # of many processes, one tells of bad input
+    if message and (code != 2 or is_first()):  # of many processes, one tells of bad input
         typer.echo(f"gru: {message}", err=True)
     sys.exit(code)
 

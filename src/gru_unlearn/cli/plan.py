@@ -20,6 +20,13 @@ def plan(
     answer_share: Annotated[float, typer.Option(help="Share of the tokens that is answer, and so has logits.")] = 0.5,
     peft: Annotated[bool, typer.Option("--peft", help="Adapters only.")] = False,
     lora_r: Annotated[int, typer.Option(help="LoRA's rank.")] = 16,
+    optim: Annotated[str, typer.Option(help="adamw, or adamw_8bit or paged_adamw_8bit of bitsandbytes.")] = "adamw",
+    retain_direction_dtype: Annotated[
+        str | None, typer.Option(help="Type to keep r in: float32 or bfloat16; default: that of the gradients.")
+    ] = None,
+    retain_direction_device: Annotated[
+        str | None, typer.Option(help="cpu: keep r in main memory; default: with the weights.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for summary.json.")] = None,
     overwrite_output_dir: Annotated[
         bool, typer.Option("--overwrite-output-dir", help="Discard the plan in the output folder.")
@@ -41,6 +48,9 @@ def plan(
         length=max_length,
         answer_share=answer_share,
         lora_r=lora_r,
+        optim=optim,
+        retain_direction_dtype=retain_direction_dtype,
+        retain_direction_device=retain_direction_device,
     )
     summary = memory.plan(model, wanted, gpus, memory.parse_bytes(gpu_memory), peft=peft)
     console = Console(width=max(Console().width, 140))  # eleven columns; a narrower terminal wraps whole lines

@@ -57,6 +57,7 @@ def unlearn(
     from gru_unlearn.reporting import run_table  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
     from gru_unlearn.workflows.recipe import make_recipe, read_recipe  # noqa: PLC0415
+    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
     from gru_unlearn.workflows.unlearn import plan, prepare  # noqa: PLC0415
     from gru_unlearn.workflows.unlearn import unlearn as run  # noqa: PLC0415
 
@@ -69,7 +70,9 @@ def unlearn(
         console.print("Dry run: everything checked, nothing written.")
         return
     console.print(run_table(run(prepared, console)))
-    console.print(f"Results: {prepared.output}/summary.json · model: {prepared.output}/model", soft_wrap=True)
+    if is_first():
+        out, report = prepared.output, report_beside(prepared.output, console)
+        console.print(f"Results: {out}/summary.json · model: {out}/model{report}", soft_wrap=True)
 
 
 def parse_extra(words: list[str]) -> tuple[str | None, dict[str, str]]:
@@ -86,7 +89,7 @@ def parse_extra(words: list[str]) -> tuple[str | None, dict[str, str]]:
     words = list(words)
     while words:
         word = words.pop(0)
-        if recipe is None and word.endswith((".yaml", ".yml")):
+        if recipe is None and _is_recipe(word):
             recipe = word
         elif not word.startswith("--") or word == "--":
             raise UserError(
@@ -95,11 +98,16 @@ def parse_extra(words: list[str]) -> tuple[str | None, dict[str, str]]:
         else:
             name, given, value = word[2:].partition("=")
             if not given:
-                value = words.pop(0) if words and not words[0].startswith("--") else "true"
+                is_value = words and not words[0].startswith("--") and not (recipe is None and _is_recipe(words[0]))
+                value = words.pop(0) if is_value else "true"
                 if value == "true" and name.startswith("no-"):
                     name, value = name[3:], "false"
             settings[name.replace("-", "_")] = value
     return recipe, settings
+
+
+def _is_recipe(word: str) -> bool:
+    return word.endswith((".yaml", ".yml"))
 
 
 def _show_settings(console: "Console") -> None:

@@ -1,12 +1,13 @@
 """From files or the hub to padded, paired batches, and the built-in benchmark's rows.
 
 Reading order: :mod:`records` (rows → records), :mod:`encoding` (records → token ids and labels), :mod:`alternatives`
-(other answers to the same questions), :mod:`pairing` (a forget example and its retain partners), :mod:`people` (the
-invented people of the benchmark).
+(other answers to the same questions), :mod:`collation` (examples → padded batches), :mod:`pairing` (a forget example
+and its retain partners), :mod:`people` (the invented people of the benchmark).
 """
 
 from gru_unlearn.data.alternatives import attach_alternatives
-from gru_unlearn.data.encoding import Encoder, Example, TextFormat, collate
+from gru_unlearn.data.collation import collate
+from gru_unlearn.data.encoding import Encoder, Example, TextFormat
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.data.records import Record, Turn, count_overlap, fingerprint, load_records, read_rows, to_record
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gru_unlearn.data.records import Record, Turn
@@ -13,7 +11,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 
 Example = dict[str, Any]
-"""``input_ids`` and ``labels``, two equally long lists; more fields may ride along, see :func:`collate`."""
+"""``input_ids`` and ``labels``, two equally long lists; more fields may ride along, see :mod:`collation`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,7 @@ class Encoder:
         self.max_length = max_length
         self.format = text_format or TextFormat()
         self.allow_truncation = allow_truncation
+        self._prompts: dict[tuple[Turn, ...], list[int]] = {}  # rendered once, however many answers a prompt has
 
     def encode_all(self, records: Sequence[Record], name: str) -> list[Example]:
         """Encode a set of records; ``name`` (forget, retain, ...) begins each message.
@@ -89,7 +88,13 @@ class Encoder:
 
     def prompt_ids(self, record: Record) -> list[int]:
         """Everything before the last answer, ready for generation. A plain text has an empty prompt."""
-        return self._ids(record.turns[:-1], generation=True) if record.turns else []
+        return list(self._prompt_ids(record.turns[:-1])) if record.turns else []
+
+    def _prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
+        key = tuple(turns)
+        if key not in self._prompts:
+            self._prompts[key] = self._ids(key, generation=True)
+        return self._prompts[key]
 
     def _encode(self, record: Record) -> tuple[list[int], list[int]]:
         """Untruncated ids and labels. Plain text is supervised throughout, a conversation in its assistant turns."""
@@ -101,7 +106,7 @@ class Encoder:
         labels = [IGNORE_INDEX] * len(ids)
         for number, turn in enumerate(turns):
             if turn.role == "assistant":
-                start = _common_prefix(self._ids(turns[:number], generation=True), ids)
+                start = _common_prefix(self._prompt_ids(turns[:number]), ids)
                 end = len(ids) if number == len(turns) - 1 else _common_prefix(self._ids(turns[: number + 1]), ids)
                 labels[start:end] = ids[start:end]
         return ids, labels
@@ -131,29 +136,3 @@ def _with_eos(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[in
 def _common_prefix(prompt: Sequence[int], ids: Sequence[int]) -> int:
     """Length of the common prefix: templates and merges at the boundary may make a prompt's end differ."""
     return next((i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), min(len(prompt), len(ids)))
-
-
-def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, Any]:
-    """Pad on the right to the longest: ``input_ids``, ``attention_mask``, ``labels`` [B, L], and what else the examples
-    carry: ``reference [B]``, ``token_reference [B, T]``, ``alternative_reference [B]``, ``alternative`` (a batch)."""
-    length = max(len(example["input_ids"]) for example in examples)
-
-    def padded(key: str, filler: int) -> Tensor:
-        return torch.tensor([[*example[key], *[filler] * (length - len(example[key]))] for example in examples])
-
-    lengths = torch.tensor([len(example["input_ids"]) for example in examples])
-    batch: dict[str, Any] = {
-        "input_ids": padded("input_ids", pad_token_id),
-        "attention_mask": (torch.arange(length) < lengths[:, None]).long(),
-        "labels": padded("labels", IGNORE_INDEX),
-    }
-    for key in ("reference", "alternative_reference"):
-        if key in examples[0]:
-            batch[key] = torch.tensor([example[key] for example in examples])
-    if "token_reference" in examples[0]:
-        batch["token_reference"] = torch.nn.utils.rnn.pad_sequence(
-            [example["token_reference"] for example in examples], batch_first=True
-        )
-    if "alternative" in examples[0]:
-        batch["alternative"] = collate([example["alternative"] for example in examples], pad_token_id)
-    return batch

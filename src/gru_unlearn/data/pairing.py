@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from gru_unlearn.data.encoding import Example, collate
+from gru_unlearn.data.collation import collate, locate_supervised
+from gru_unlearn.data.encoding import Example
 
 Pair = tuple[int, list[int]]
 
@@ -21,13 +22,22 @@ class PairSampler(Sampler[Pair]):
         seed: of all draws.
         batch_size: how many consecutive forget examples make a batch.
         retain_batch_size: how many partners these have together, at least 1; by default one each.
+        lengths: of all forget examples and of all retain examples: batches are made of examples of similar length then,
+            forget and retain each for themselves, so that who meets whom stays a matter of chance.
     """
 
     def __init__(
-        self, forget: int, retain: int, seed: int, batch_size: int = 1, retain_batch_size: int | None = None
+        self,
+        forget: int,
+        retain: int,
+        seed: int,
+        batch_size: int = 1,
+        retain_batch_size: int | None = None,
+        lengths: tuple[Sequence[int], Sequence[int]] | None = None,
     ) -> None:
         self.forget, self.retain, self.seed = forget, retain, seed
         self.batch_size, self.retain_batch_size = batch_size, retain_batch_size or batch_size
+        self.lengths = lengths
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -39,6 +49,9 @@ class PairSampler(Sampler[Pair]):
         order = torch.randperm(self.forget, generator=generator).tolist()
         ends = [self._partners_before(number + 1) for number in range(self.forget)]
         partners = torch.randint(self.retain, (ends[-1],), generator=generator).tolist()
+        if self.lengths is not None:
+            order = _by_length(order, self.lengths[0], self.batch_size, generator)
+            partners = _by_length(partners, self.lengths[1], self.retain_batch_size, generator)
         return iter([(index, partners[a:b]) for index, a, b in zip(order, [0, *ends], ends, strict=False)])
 
     def _partners_before(self, number: int) -> int:
@@ -48,6 +61,20 @@ class PairSampler(Sampler[Pair]):
 
     def __len__(self) -> int:
         return self.forget
+
+
+def _by_length(items: list[int], lengths: Sequence[int], size: int, generator: torch.Generator) -> list[int]:
+    """The items in batches of similar length, these in random order; a short last batch stays the last.
+
+    Items are sorted within pools of up to 50 batches, at least four pools, as in transformers' LengthGroupedSampler: so
+    the batches of an epoch are others in the next.
+    """
+    pool = size * max(1, min(len(items) // (4 * size), 50))
+    pools = (items[start : start + pool] for start in range(0, len(items), pool))
+    ordered = [item for group in pools for item in sorted(group, key=lambda item: lengths[item])]
+    full = len(items) // size
+    batches = [ordered[n * size : (n + 1) * size] for n in torch.randperm(full, generator=generator).tolist()]
+    return [item for batch in [*batches, ordered[full * size :]] for item in batch]
 
 
 class ForgetRetainDataset(Dataset[dict[str, list[Example]]]):
@@ -65,8 +92,6 @@ class ForgetRetainDataset(Dataset[dict[str, list[Example]]]):
 
 
 def collate_pairs(pairs: Sequence[dict[str, list[Example]]], pad_token_id: int) -> dict[str, dict[str, Any]]:
-    """``{"forget": batch, "retain": batch}``, each padded to its own longest example."""
-    return {
-        side: collate([example for pair in pairs for example in pair[side]], pad_token_id)
-        for side in ("forget", "retain")
-    }
+    """``{"forget": batch, "retain": batch}``, each padded to its own longest example, its labels located."""
+    sides = {side: [example for pair in pairs for example in pair[side]] for side in ("forget", "retain")}
+    return {side: locate_supervised(collate(examples, pad_token_id)) for side, examples in sides.items()}

@@ -110,7 +110,10 @@ def _turns(value: Any, where: str, role: str | None = None) -> tuple[Turn, ...]:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where} must be text that is not empty, got {json.dumps(value, default=str)[:60]}")
+        got = "nothing" if value is None or isinstance(value, str) else f"a {type(value).__name__}"
+        raise UserError(f"{where} must be text that is not empty, got {got}")  # never the value: it may be private
+    if any("\ud800" <= character <= "\udfff" for character in value):  # JSON can say it, no tokenizer or file takes it
+        raise UserError(f"{where} must be text that UTF-8 can hold, it has half of a surrogate pair")
     return value
 
 
@@ -120,10 +123,10 @@ def read_rows(source: str) -> list[Row]:
     Raises:
         UserError: nothing there, or not readable.
     """
-    if slice_ := re.fullmatch(r"(.+)\[(\d*):(\d*)\]", source):
+    if slice_ := re.fullmatch(r"(.+)\[(\d{0,18}):(\d{0,18})\]", source):
         start, stop = (int(bound) if bound else None for bound in slice_.group(2, 3))
         return read_rows(slice_[1])[start:stop]
-    path = Path(source).expanduser()
+    path = _path(source)
     if path.is_file():
         return _read_file(path)
     if path.is_dir():
@@ -131,11 +134,24 @@ def read_rows(source: str) -> list[Row]:
     head, _, name = source.partition(":")
     if head == "builtin":
         return _read_builtin(name)
-    if name and (folder := Path(head).expanduser()).is_dir():
+    if name and (folder := _path(head)).is_dir():
         return _read_file(find_in_folder(folder, name))
     if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or head.count("/") != 1:
         raise UserError(f"{source}: no such file, folder or hub data set (owner/name)")
+    if name.count(":") > 1:
+        raise UserError(f"{source}: a hub data set is named owner/name, owner/name:CONFIG or owner/name:CONFIG:SPLIT")
     return _read_hub(head, *name.split(":")) if name else _read_hub(head)
+
+
+def _path(source: str) -> Path:
+    if not source.strip():
+        raise UserError("the name of a data file or data set is empty")
+    try:
+        path = Path(source).expanduser()
+        path.exists()  # here, because it refuses some names
+    except (OSError, RuntimeError, ValueError):
+        raise UserError(f"{source[:80]}: no such file, folder or hub data set (owner/name)") from None
+    return path
 
 
 def _read_builtin(name: str) -> list[Row]:
@@ -167,7 +183,10 @@ def _read_folder(folder: Path) -> list[Row]:
     if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
         from datasets import DatasetDict, load_from_disk  # noqa: PLC0415 - slow to import
 
-        data = load_from_disk(str(folder))
+        try:
+            data = load_from_disk(str(folder))
+        except Exception as error:  # many types; each becomes one line
+            raise UserError(f"{folder} cannot be read as a saved data set ({_first_line(error)})") from None
         if isinstance(data, DatasetDict):
             if len(data) != 1:
                 raise UserError(
@@ -196,8 +215,14 @@ def _read_file(path: Path) -> list[Row]:
                 return _read_json(path)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: byte {error.start}") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read: nested too deeply") from None
     except (OSError, csv.Error, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _read_json(path: Path) -> list[Row]:
@@ -218,7 +243,7 @@ def _read_json(path: Path) -> list[Row]:
                 raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
     for number, row in rows:
         if not isinstance(row, dict):
-            raise UserError(f"{path}, {unit} {number}: expected an object with fields, got {json.dumps(row)[:60]}")
+            raise UserError(f"{path}, {unit} {number}: expected an object with fields, got a {type(row).__name__}")
     return [row for _, row in rows]
 
 
@@ -228,8 +253,7 @@ def _read_hub(name: str, config: str | None = None, split: str = "train") -> lis
     try:
         return list(load_dataset(name, config, split=split))
     except Exception as error:  # the hub client raises many types; each becomes one line
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{name}: cannot be loaded from the hub ({reason[0][:200]})") from None
+        raise UserError(f"{name}: cannot be loaded from the hub ({_first_line(error)})") from None
 
 
 def count_overlap(forget: Iterable[Record], retain: Iterable[Record]) -> int:

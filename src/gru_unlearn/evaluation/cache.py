@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,8 @@ KEY = "cache_key"
 
 CODE = ("evaluation", "data", "objectives")
 """Packages whose source decides what the scores are."""
+
+A_DAY = 24 * 60 * 60
 
 MOST_BYTES = 2 * 10**9
 """What the kept tables may take together."""
@@ -73,10 +76,16 @@ def keep_scores(folder: Path, key: str, table: ScoreTable, most_bytes: int = MOS
         OSError: the folder cannot be written.
     """
     table.settings = {**table.settings, KEY: key}
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # tables hold the rows' texts
     unfinished = folder / f"{key}.{os.getpid()}.part"
-    table.save(unfinished)
-    unfinished.replace(folder / f"{key}.parquet")
+    try:
+        table.save(unfinished)
+        unfinished.replace(folder / f"{key}.parquet")
+    finally:
+        unfinished.unlink(missing_ok=True)
+    for part in folder.glob("*.part"):  # of processes that were killed
+        if time.time() - part.stat().st_mtime > A_DAY:
+            part.unlink(missing_ok=True)
     total = 0
     for file in sorted(folder.glob("*.parquet"), key=_last_used, reverse=True):
         total += file.stat().st_size

@@ -1,4 +1,4 @@
-"""Greedy continuation of prompts, with a key-value cache and without rows that are already done."""
+"""Continuation of prompts, greedy or sampled, with a key-value cache and without rows that are already done."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -44,6 +44,38 @@ def continue_prompts(
         pending += batch
 
 
+def continuations(
+    model: nn.Module,
+    encoder: Encoder,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    batch_size: int,
+    *,
+    temperature: float = 1.0,
+    draws: Sequence[Sequence[float]] | None = None,
+) -> list[str]:
+    """What a model says after each prompt.
+
+    Args:
+        model: causal language model of transformers, in evaluation mode.
+        encoder: of the model's tokenizer.
+        prompts: token ids, none empty, such as :meth:`Encoder.prompt_ids`.
+        limits, temperature, draws: as in :func:`generate`; with the same draws a prompt goes on alike in any batch.
+        batch_size: prompts at once; changes rounding alone.
+    """
+    pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
+    texts = [""] * len(prompts)
+    longest_first = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
+    for start in range(0, len(prompts), batch_size):
+        batch = longest_first[start : start + batch_size]
+        own = None if draws is None else [draws[number] for number in batch]
+        room = [limits[number] for number in batch]
+        new = generate(model, [prompts[n] for n in batch], room, stop, pad, temperature=temperature, draws=own)
+        for number, tokens in zip(batch, new, strict=True):
+            texts[number] = _decoded(tokens, encoder, "")
+    return texts
+
+
 def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[tuple[int, ...], list[int]]:
     """Prompt → the beginning of its greedy continuation, as far as the scores tell.
 
@@ -83,8 +115,10 @@ def generate(
     pad_token_id: int,
     *,
     leave: int = 0,
+    temperature: float = 1.0,
+    draws: Sequence[Sequence[float]] | None = None,
 ) -> list[list[int]]:
-    """The most probable next token, again and again.
+    """The most probable next token, or one drawn at random, again and again.
 
     Args:
         model: causal language model of transformers, in evaluation mode.
@@ -93,6 +127,9 @@ def generate(
         stop: end-of-sequence tokens; a continuation ends with the first of them.
         pad_token_id: any token.
         leave: return as soon as no more than this many prompts are unfinished.
+        temperature: what logits are divided by before a token is drawn.
+        draws: for each prompt as many numbers from [0, 1) as its limit; each decides one token, uniform ones sample
+            from the model. None: the most probable token.
 
     Returns:
         For each prompt the new tokens.
@@ -113,7 +150,10 @@ def generate(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
         cache = output.past_key_values
-        tokens = output.logits[0].argmax(dim=-1)
+        if draws is None:
+            tokens = output.logits[0].argmax(dim=-1)
+        else:
+            tokens = _drawn(output.logits[0] / temperature, [draws[row][len(new[row])] for row in alive])
         going = []
         for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
             new[row].append(token)
@@ -127,6 +167,16 @@ def generate(
         ids = tokens[:, None]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return new
+
+
+def _drawn(logits: Tensor, draws: Sequence[float]) -> Tensor:
+    """The token of each row whose stretch of the cumulative distribution holds the row's number: [B].
+
+    In float64: over a large vocabulary float32 would round the distribution's tail away.
+    """
+    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    points = torch.tensor(draws, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, points, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
 def input_embeddings(model: nn.Module) -> Tensor:

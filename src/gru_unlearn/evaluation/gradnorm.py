@@ -65,7 +65,7 @@ def gradient_norm(model: nn.Module, row: Row) -> float:
     return float(torch.stack([norm.float() for norm in norms]).mean())
 
 
-def _batch(rows: Sequence[Row], pad_token_id: int, device: torch.device) -> dict[str, Tensor]:
+def _batch(rows: Sequence[Row], pad_token_id: int, device: torch.device) -> dict[str, Any]:
     examples = []
     for ids, answer in rows:
         labels = [IGNORE_INDEX] * len(ids)

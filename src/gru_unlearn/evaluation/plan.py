@@ -1,9 +1,9 @@
 """Which distinct answers a suite's metrics need scored, encoded once each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from gru_unlearn.data import Encoder, Example, Record, Turn
+from gru_unlearn.data import Encoder, Example, Record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import RowSet, Suite
 from gru_unlearn.evaluation.table import ANSWER, Use
@@ -44,7 +44,6 @@ def plan(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[Task]:
     Raises:
         UserError: an answer does not fit the encoder's length limit.
     """
-    encoder = _PromptsOnce(encoder)
     tasks: dict[tuple[Record, bool], Task] = {}
     for name, rows in suite.sets.items():
         wanted = {what for set_name, _, what in (need.rpartition(".") for need in needs) if set_name == name}
@@ -61,22 +60,6 @@ def plan(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[Task]:
         if task.max_new_tokens:
             task.opening = task.prompt if task.raw else tuple(encoder.prompt_ids(task.record))
     return list(tasks.values())
-
-
-class _PromptsOnce(Encoder):
-    """An encoder that renders and tokenizes each prompt once, however many answers it has."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        vars(self).update(vars(encoder))
-        self._known: dict[tuple[Turn, ...], list[int]] = {}
-
-    def _ids(self, turns: Sequence[Turn], generation: bool = False) -> list[int]:
-        if not generation:
-            return super()._ids(turns)
-        prompt = tuple(turns)
-        if prompt not in self._known:
-            self._known[prompt] = super()._ids(turns, generation=True)
-        return self._known[prompt]
 
 
 def _ask(task: Task, rows: RowSet, wanted: Collection[str]) -> None:

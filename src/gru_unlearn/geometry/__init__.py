@@ -1,8 +1,9 @@
 """The closed form of gradient rectified unlearning and its family. This floor imports torch, and scipy for one solver.
 
 Reading order: :mod:`closed_form` (one projection), :mod:`rules` (it and its alternatives), :mod:`blocks` (block by
-block), :mod:`cone` (several retain gradients), :mod:`rectification` (all choices as a value), :mod:`rectifier` (in a
-training loop); :mod:`products` is the arithmetic under all of them.
+block), :mod:`cone` (several retain gradients), :mod:`rectification` (all choices as a value), :mod:`direction` (where r
+is kept), :mod:`rectifier` (in a training loop), :mod:`telemetry` (what it did); :mod:`products` is the arithmetic under
+all of them.
 """
 
 from gru_unlearn.geometry.blocks import GRANULARITIES
@@ -15,8 +16,9 @@ from gru_unlearn.geometry.rectification import (
     default_gradient_weight,
     parse_rectification,
 )
-from gru_unlearn.geometry.rectifier import GradientRectifier, StepTelemetry
+from gru_unlearn.geometry.rectifier import GradientRectifier
 from gru_unlearn.geometry.rules import Rule
+from gru_unlearn.geometry.telemetry import StepTelemetry
 
 __all__ = [
     "GRANULARITIES",

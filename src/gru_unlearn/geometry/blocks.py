@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gru_unlearn.geometry.closed_form import Conflict
-from gru_unlearn.geometry.products import Vector, local, sum_shards, tensor_products
+from gru_unlearn.geometry.products import Vector, indices, local, shard_groups, sum_shards, tensor_products
 from gru_unlearn.geometry.rules import Factor, Rule, gru
 
 GRANULARITIES = ("model", "layer", "tensor", "row", "element")
@@ -86,13 +86,12 @@ def rectify_within_(
 ) -> Measures:
     """The same for blocks inside the tensors, rows or elements; a piece of a tensor at a time saves scratch memory."""
     device = next((u.device for u in forget if u is not None), torch.device("cpu"))
-    columns = [
-        _rectify_tensor_(u, r, granularity, rule, None if target is None else target[number]).to(device)
-        for number, (u, r) in enumerate(zip(forget, retain, strict=True))
-    ]
-    dot, forget_squared, retain_squared, after, conflicts, blocks = sum_shards(
-        torch.stack(columns, dim=1), [u if u is not None else r for u, r in zip(forget, retain, strict=True)]
-    )
+    columns, groups = [], []
+    for number, (u, r) in enumerate(zip(forget, retain, strict=True)):
+        place = None if target is None else target[number]
+        columns.append(_rectify_tensor_(u, r, granularity, rule, place).to(device))
+        groups.append(shard_groups(r if u is None else u))
+    dot, forget_squared, retain_squared, after, conflicts, blocks = sum_shards(torch.stack(columns, dim=1), groups)
     return Measures(dot, forget_squared, retain_squared, after, conflicts / blocks.clamp(min=1))
 
 
@@ -100,7 +99,7 @@ def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule:
     """Rectify one tensor; ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², blocks in conflict, blocks: float64 [6]."""
     if u is None or r is None:
         device = next((x.device for x in (u, r) if x is not None), None)
-        squared_u, squared_r = _squared_norm(u).to(device), _squared_norm(r).to(device)
+        squared_u, squared_r = _squared_norm(u, device), _squared_norm(r, device)
         return torch.stack([squared_u * 0, squared_u, squared_r, squared_u, squared_u * 0, squared_u * 0])
     pieces = zip(_pieces(u), _pieces(r), _pieces(u if target is None else target), strict=True)
     return sum(
@@ -159,10 +158,10 @@ def _pieces(x: Tensor) -> tuple[Tensor, ...]:
     return part.split(max(1, _PIECE // max(1, math.prod(part.shape[1:]))))
 
 
-def _squared_norm(x: Tensor | None) -> Tensor:
+def _squared_norm(x: Tensor | None, device: torch.device | None) -> Tensor:
     """Of this process's part, 0-dim float64."""
     if x is None:
-        return torch.zeros((), dtype=torch.float64)
+        return torch.zeros((), dtype=torch.float64, device=device)
     part = local(x).detach()
     return torch.linalg.vector_norm(part, dtype=torch.promote_types(part.dtype, torch.float32)).double().square()
 
@@ -170,10 +169,12 @@ def _squared_norm(x: Tensor | None) -> Tensor:
 def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:
     """[.., T] → [.., T]: each tensor's value replaced by the sum over its group."""
     order = {name: number for number, name in enumerate(dict.fromkeys(groups))}
-    if len(order) == 1:  # nothing to look up: no copy to the device
+    if len(order) == 1:
         return products.sum(dim=-1, keepdim=True).expand_as(products)
-    member = torch.tensor([order[name] for name in groups], device=products.device)
-    one_hot = torch.nn.functional.one_hot(member, len(order)).to(products.dtype)
+    if len(order) == len(groups):
+        return products
+    member = indices(tuple(order[name] for name in groups), products.device)
+    one_hot = (member[:, None] == torch.arange(len(order), device=products.device)).to(products.dtype)
     return (products @ one_hot)[..., member]
 
 

@@ -40,8 +40,8 @@ class Conflict(NamedTuple):
 
 def quotient(x: Tensor, norm: Tensor) -> Tensor:
     """x/norm, and 0 where the norm is negligible."""
-    present = norm > NEGLIGIBLE
-    return torch.where(present, x / torch.where(present, norm, 1.0), 0.0)
+    absent = (norm > NEGLIGIBLE).logical_not()  # NaN counts as absent too
+    return (x / norm.masked_fill(absent, 1.0)).masked_fill(absent, 0.0)
 
 
 def measure_conflict(forget: Vector, retain: Vector) -> Conflict:

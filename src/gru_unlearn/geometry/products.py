@@ -1,6 +1,7 @@
 """Inner products of vectors that are lists of tensors: widened where narrow, summed over devices where sharded."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.distributed as dist
@@ -33,14 +34,20 @@ def tensor_products(pairs: Sequence[tuple[Vector, Vector]], dtype: torch.dtype |
         pairs: vectors of the same T parameters.
         dtype: as in :func:`inner_product`.
     """
-    device = next((x.device for vectors in pairs for v in vectors for x in v if x is not None), torch.device("cpu"))
-    zero = torch.zeros((), dtype=dtype or torch.float32, device=device)
-    rows = [[_dot(x, y, dtype) for x, y in zip(xs, ys, strict=True)] for xs, ys in pairs]
+    vectors = {id(vector): vector for pair in pairs for vector in pair}
+    rows, groups, device = [], [], None
+    for parts in zip(*vectors.values(), strict=True):  # each tensor is asked for once: it may come from elsewhere
+        at = dict(zip(vectors, parts, strict=True))
+        rows.append([_dot(at[id(x)], at[id(y)], dtype) for x, y in pairs])
+        some = next((part for part in parts if part is not None), None)
+        groups.append(shard_groups(some))
+        device = device or (None if some is None else some.device)
     kinds = {part.dtype for row in rows for part in row if part is not None}
-    widest = max(kinds, key=lambda kind: kind.itemsize, default=zero.dtype)
-    flat = [(zero if part is None else part).to(device=device, dtype=widest) for row in rows for part in row]
-    products = torch.stack(flat).reshape(len(rows), -1) if flat else torch.zeros(len(rows), 0)
-    return sum_shards(products, [x if x is not None else y for x, y in zip(*pairs[0], strict=True)])
+    widest = max(kinds, key=lambda kind: kind.itemsize, default=dtype or torch.float32)
+    zero = torch.zeros((), dtype=widest, device=device)
+    flat = [zero if part is None else part.to(zero) for row in rows for part in row]
+    products = torch.stack(flat).reshape(-1, len(pairs)).T if flat else torch.zeros(len(pairs), 0)
+    return sum_shards(products, groups)
 
 
 def local(x: Tensor) -> Tensor:
@@ -48,24 +55,35 @@ def local(x: Tensor) -> Tensor:
     return x.to_local() if hasattr(x, "to_local") else x
 
 
-def sum_shards(values: Tensor, tensors: Vector) -> Tensor:
-    """Partial sums [.., T] → sums over all processes, for those of the T tensors that are sharded; others stay."""
+def sum_shards(values: Tensor, groups: "Sequence[Sequence[dist.ProcessGroup]]") -> Tensor:
+    """Partial sums [.., T] → sums over all processes.
+
+    Args:
+        values: partial sums of T tensors.
+        groups: of each of the T tensors, :func:`shard_groups`.
+    """
     members: dict[dist.ProcessGroup, list[int]] = {}
-    for number, x in enumerate(tensors):
-        for group in _shard_groups(x):
+    for number, its_groups in enumerate(groups):
+        for group in its_groups:
             members.setdefault(group, []).append(number)
     for group, numbers in members.items():
-        columns = torch.tensor(numbers, device=values.device)
+        columns = indices(tuple(numbers), values.device)
         partial = values[..., columns].contiguous()
         dist.all_reduce(partial, group=group)
         values = values.index_copy(-1, columns, partial)
     return values
 
 
-def _shard_groups(x: Tensor | None) -> "list[dist.ProcessGroup]":
+def shard_groups(x: Tensor | None) -> "list[dist.ProcessGroup]":
     """The processes that hold the parts of a DTensor, by dimension of its mesh; none for whole and replicated ones."""
     placements = getattr(x, "placements", ())
     return [x.device_mesh.get_group(i) for i, placed in enumerate(placements) if placed.is_shard()]  # type: ignore[union-attr]
+
+
+@lru_cache(maxsize=32)
+def indices(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """Whole numbers on a device; remembered, because a copy from the host makes it wait for the device."""
+    return torch.tensor(numbers, device=device)
 
 
 def _dot(x: Tensor | None, y: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:

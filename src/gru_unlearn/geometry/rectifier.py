@@ -1,9 +1,9 @@
 """Gradient rectified unlearning inside any PyTorch training loop (arXiv 2503.09117, algorithm 1, and its family)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gru_unlearn.geometry.blocks import Measures, group_names, layer_of, rectify_groups_, rectify_within_
 from gru_unlearn.geometry.cone import cone, rectify_against_, subspace
-from gru_unlearn.geometry.products import Vector, inner_product, local
+from gru_unlearn.geometry.direction import Direction
+from gru_unlearn.geometry.products import Vector, inner_product
 from gru_unlearn.geometry.rectification import (
     RULES,
     SUBSPACE,
@@ -21,50 +22,7 @@ from gru_unlearn.geometry.rectification import (
     parse_rectification,
 )
 from gru_unlearn.geometry.rules import Rule
-
-Direction = dict[nn.Parameter, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class StepTelemetry:
-    """What one optimizer step did to the conflict between forgetting and retention.
-
-    u is the vector that was rectified: the forget gradient, or in update space minus the optimizer's displacement.
-    """
-
-    inner_product: float
-    """⟨u, r⟩ before rectification; negative means that the forget step would raise the retain loss."""
-    forget_norm: float
-    """‖u‖ before rectification and clipping"""
-    retain_norm: float
-    """‖r‖"""
-    cosine: float
-    """cos(u, r), 0 where either is zero"""
-    rectified: bool
-    """whether any block conflicted, so that something was changed"""
-    conflict_share: float
-    """share of the blocks that conflicted (0 or 1 where the model is one block), weighted by tensors"""
-    removed_share: float
-    """1 − ‖g‖/‖u‖, between 0 (nothing taken away) and 1; negative where a rule lengthens u"""
-    retain_change: float | None
-    """⟨r, Δθ⟩: realised first-order change of the retain loss by the optimizer's displacement; below zero is good.
-    None before the step has been taken, or when not measured."""
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "StepTelemetry":
-        """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, and ⟨r, Δθ⟩ (NaN: not measured)."""
-        dot, forget, retain, rectified = values[0], *(math.sqrt(value) for value in values[1:4])
-        norms = forget * retain
-        return cls(
-            inner_product=dot,
-            forget_norm=forget,
-            retain_norm=retain,
-            cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
-            rectified=values[4] > 0,
-            conflict_share=values[4],
-            removed_share=1 - rectified / forget if forget > 0 else 0.0,
-            retain_change=None if math.isnan(values[5]) else values[5],
-        )
+from gru_unlearn.geometry.telemetry import StepTelemetry
 
 
 class GradientRectifier:
@@ -99,6 +57,10 @@ class GradientRectifier:
             Needs a second buffer of the gradients' size.
         measure_change: measure ⟨r, Δθ⟩ at each step: two more passes over the parameters, in float64. May be switched
             from step to step.
+        retain_dtype: store r in this type, such as ``torch.bfloat16``; by default in that of the gradients. How exact
+            it then is stands in :mod:`direction`.
+        retain_device: where to store r, such as ``"cpu"`` to leave a GPU's memory to other things; by default where
+            the parameters are.
         replicas: process group of data-parallel replicas (DDP) over which r is averaged before it is used. Run the
             retain pass under the wrapper's ``no_sync()`` then. Sharded parameters (FSDP2) need nothing.
 
@@ -116,6 +78,8 @@ class GradientRectifier:
         max_grad_norm: float | None = None,
         retain_step: float = 0.0,
         measure_change: bool = True,
+        retain_dtype: torch.dtype | None = None,
+        retain_device: torch.device | str | None = None,
         replicas: dist.ProcessGroup | None = None,
     ) -> None:
         self.rectification = _resolved(rectification)
@@ -127,6 +91,8 @@ class GradientRectifier:
             raise ValueError(f"max_grad_norm must be positive and finite, got {max_grad_norm}")
         if not 0 <= retain_step < math.inf:
             raise ValueError(f"retain_step must be finite and not negative, got {retain_step}")
+        if retain_dtype is not None and not retain_dtype.is_floating_point:
+            raise ValueError(f"retain_dtype must be a floating-point type, got {retain_dtype}")
         stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) in stepped]
         if not named:
@@ -145,8 +111,9 @@ class GradientRectifier:
         self._names = {p: name for name, p in named}
         self._params = list(self._names)
         self._groups = group_names(list(self._names.values()), self.rectification.granularity)
-        self._memory: list[Direction] = [{}]  # retain directions, the newest last; buffers are made when first needed
-        self._fresh: Direction = {}  # this window's retain gradient, kept only for retain_step
+        self._new_direction = partial(Direction, retain_dtype, retain_device)
+        self._memory = [self._new_direction()]  # retain directions, the newest last
+        self._fresh = self._new_direction()  # this window's retain gradient, kept only for retain_step
         self._kept: dict[nn.Parameter, Tensor | None] | None = None  # p.grad set aside while inside retain()
         self._gradient_share = 0.0
         self._fold_scale = 1.0
@@ -196,9 +163,9 @@ class GradientRectifier:
         self._fresh.clear()
         if self.rectification.holds_several:
             held = [direction for direction in self._memory if direction]
-            self._memory = [*held[max(0, len(held) - self.rectification.memory + 1) :], {}]
-        elif self._memory[-1]:
-            torch._foreach_mul_([*self._memory[-1].values()], 1 - self.new_gradient_weight)
+            self._memory = [*held[max(0, len(held) - self.rectification.memory + 1) :], self._new_direction()]
+        else:
+            self._memory[-1].decay(1 - self.new_gradient_weight)
 
     @torch.no_grad()
     def _fold(self, param: nn.Parameter) -> None:
@@ -207,14 +174,12 @@ class GradientRectifier:
         grad, param.grad = _aligned(param.grad, param), None
         if self._fold_scale != 1:
             grad.mul_(self._fold_scale)
-        _accumulate(self._memory[-1], param, grad, self.new_gradient_weight)
+        self._memory[-1].add(param, grad, self.new_gradient_weight)
         if self.retain_step:
-            _accumulate(self._fresh, param, grad, 1.0)
+            self._fresh.add(param, grad, 1.0)
         if self._gradient_share:
-            kept = self._kept[param]
-            self._kept[param] = (
-                grad.mul_(self._gradient_share) if kept is None else kept.add_(grad, alpha=self._gradient_share)
-            )
+            kept, share = self._kept[param], self._gradient_share
+            self._kept[param] = grad * share if kept is None else kept.add_(grad, alpha=share)
 
     @torch.no_grad()
     def rectify(self) -> None:
@@ -228,9 +193,10 @@ class GradientRectifier:
         if self._kept is not None:
             raise RuntimeError("rectify() inside retain()")
         self._window_rectified = True
-        if self._replicas is not None and self._window_has_retain:
-            new = (self._memory[-1], self._fresh)
-            _average([direction[p] for direction in new for p in self._params if p in direction], self._replicas)
+        for direction in (self._memory[-1], self._fresh):
+            direction.settle()
+            if self._replicas is not None and self._window_has_retain:
+                direction.average(self._params, self._replicas)
         for p in self._params:
             if p.grad is not None:
                 p.grad = _aligned(p.grad, p)
@@ -238,8 +204,8 @@ class GradientRectifier:
                 p.grad = torch.zeros_like(p)
         if self.rectification.space == "gradient":
             self._measures = self._rectify([p.grad for p in self._params])
-        for p, fresh in self._fresh.items():
-            if p.grad is not None:
+        for p, fresh in zip(self._params, self._fresh.along(self._params), strict=True):
+            if p.grad is not None and fresh is not None:
                 p.grad.add_(fresh, alpha=self.retain_step)
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._params, self.max_grad_norm)
@@ -287,9 +253,9 @@ class GradientRectifier:
         products = [inner_product(r, self._params, torch.float64) for r in self._directions()]
         return torch.stack(products).mean()
 
-    def _directions(self) -> list[list[Tensor | None]]:
+    def _directions(self) -> list[Vector]:
         """Each r in the parameters' order: sums must not depend on the order in which gradients first arrived."""
-        return [[direction.get(p) for p in self._params] for direction in self._memory]
+        return [direction.along(self._params) for direction in self._memory]
 
     @property
     def telemetry(self) -> StepTelemetry | None:
@@ -325,9 +291,7 @@ class GradientRectifier:
             "rectification": str(self.rectification),
             "new_gradient_weight": self.new_gradient_weight,
             "retain_direction": {
-                self._key(p, place): r.detach().clone()
-                for place, direction in enumerate(self._memory)
-                for p, r in direction.items()
+                self._key(p, place): r for place, direction in enumerate(self._memory) for p, r in direction.copies()
             },
         }
         if hasattr(self.rule, "state_dict"):
@@ -350,16 +314,15 @@ class GradientRectifier:
             if state.get(name, here) != here:
                 raise ValueError(f"saved with {name} {state[name]}, here it is {here}")
         by_key = {self._key(p, place): (p, place) for place in range(self.rectification.memory) for p in self._params}
-        memory: list[Direction] = [{} for _ in range(self.rectification.memory)]
+        memory = [self._new_direction() for _ in range(self.rectification.memory)]
         for name, r in state["retain_direction"].items():
             if name not in by_key:
                 raise ValueError(f"the saved retain direction has a parameter that is not trained here: {name}")
             param, place = by_key[name]
             if r.shape != param.shape:
                 raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
-            memory[place][param] = _placed(r, param)
-        ordered = [{p: direction[p] for p in self._params if p in direction} for direction in memory if direction]
-        self._memory = ordered or [{}]
+            memory[place].put(param, _placed(r, param))
+        self._memory = [direction for direction in memory if direction] or [self._new_direction()]
         if hasattr(self.rule, "load_state_dict"):
             self.rule.load_state_dict(state["rule"])
         self._fresh.clear()
@@ -370,14 +333,6 @@ class GradientRectifier:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-
-
-def _accumulate(buffers: dict[nn.Parameter, Tensor], param: nn.Parameter, grad: Tensor, weight: float) -> None:
-    """buffers[param] += weight · grad; the first time, a new tensor, because autograd may own ``grad``'s memory."""
-    if param in buffers:
-        buffers[param].add_(grad, alpha=weight)
-    else:
-        buffers[param] = grad * weight
 
 
 def _splits_rows(param: nn.Parameter) -> bool:
@@ -394,20 +349,13 @@ def _aligned(grad: Tensor, param: nn.Parameter) -> Tensor:
 
 
 def _placed(r: Tensor, param: nn.Parameter) -> Tensor:
-    """A copy of r where its parameter is: sharded alike."""
+    """r, sharded as its parameter is."""
     if hasattr(param, "device_mesh"):
         from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - slow to import
 
         mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
         return distribute_tensor(r.to(param.device), mesh, placements)
-    return r.to(param.device, copy=True)
-
-
-def _average(tensors: list[Tensor], group: dist.ProcessGroup) -> None:
-    """Each tensor ← its mean over the processes of a group."""
-    for tensor in tensors:
-        dist.all_reduce(local(tensor), group=group)
-    torch._foreach_div_(tensors, dist.get_world_size(group))
+    return r
 
 
 def _resolved(rectification: str | Rectification | Rule) -> Rectification:

@@ -31,7 +31,14 @@ from gru_unlearn.objectives.contract import INPUTS, Objective, hyperparameters_o
 from gru_unlearn.objectives.distillation import ceu, undial
 from gru_unlearn.objectives.forget import ga, npo, satimp, simnpo, tnpo, wga
 from gru_unlearn.objectives.retain import kl, nll
-from gru_unlearn.objectives.token_logps import IGNORE_INDEX, gather_logps, supervised_logits, token_logps
+from gru_unlearn.objectives.token_logps import (
+    IGNORE_INDEX,
+    Supervised,
+    gather_logps,
+    supervised_logits,
+    supervised_positions,
+    token_logps,
+)
 
 OBJECTIVES: dict[str, Objective] = {
     "ga": ga,
@@ -65,6 +72,7 @@ __all__ = [
     "OBJECTIVES",
     "RETAIN_LOSSES",
     "Objective",
+    "Supervised",
     "ceu",
     "dpo",
     "ga",
@@ -80,6 +88,7 @@ __all__ = [
     "satimp",
     "simnpo",
     "supervised_logits",
+    "supervised_positions",
     "tnpo",
     "token_logps",
     "undial",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,40 @@ IGNORE_INDEX = -100
 """Label of a token that is not supervised (the convention of PyTorch and transformers)."""
 
 
-def supervised_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
+class Supervised(TypedDict):
+    """Where the supervised tokens of a batch are, row after row; positions count through all of [B, L].
+
+    How many there are decides shapes, and a GPU that is asked for it keeps the program waiting. So
+    :func:`supervised_positions` is best called before a batch goes there; nothing more needs to be asked then.
+    """
+
+    tokens: Tensor
+    """positions of the supervised tokens, int64 [M]"""
+    predicting: Tensor
+    """positions whose logits predict one, int64 [N]: each lies before its token. A row's first token has none."""
+    slots: Tensor
+    """places of the N in [B, T], T the largest number of them in a row: int64 [N]"""
+    mask: Tensor
+    """which places of [B, T] are taken: boolean, left-aligned"""
+
+
+def supervised_positions(labels: Tensor) -> Supervised:
+    """Locate ``labels [B, L]`` other than ``IGNORE_INDEX``."""
+    kept = labels != IGNORE_INDEX
+    before = F.pad(kept[:, 1:], (0, 1))  # [B, L]: does position t predict a supervised token?
+    lengths = before.sum(dim=1)
+    mask = torch.arange(int(lengths.max()), device=labels.device) < lengths[:, None]
+    tokens, predicting, slots = (where.flatten().nonzero().squeeze(1) for where in (kept, before, mask))
+    return {"tokens": tokens, "predicting": predicting, "slots": slots, "mask": mask}
+
+
+def supervised_logits(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    labels: Tensor,
+    supervised: Supervised | None = None,
+) -> Tensor:
     """Logits that predict the supervised tokens, row after row: [N, V], N = number of labels kept.
 
     The head sees only the N hidden states before a supervised token: prompts and padding cost no logits. This goes
@@ -20,49 +53,70 @@ def supervised_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tenso
 
     Args:
         model: causal language model of transformers (or a wrapper with it in ``.module``).
-        input_ids, attention_mask: [B, L].
+        input_ids, attention_mask: [B, L]; None, all positions are attended to (as far as the model is causal).
         labels: [B, L], the token itself where supervised, ``IGNORE_INDEX`` elsewhere; not shifted.
+        supervised: :func:`supervised_positions` of the labels, moved to the model's device; by default found here.
     """
-    predicts = F.pad(labels[:, 1:] != IGNORE_INDEX, (0, 1))  # [B, L]: does position t predict a supervised token?
-    with head_only_at(model, predicts):
+    where = supervised or supervised_positions(labels)
+    with head_only_at(model, where["predicting"]):
         output: Any = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     return output.logits[0]
 
 
-def token_logps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def token_logps(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    labels: Tensor,
+    supervised: Supervised | None = None,
+) -> tuple[Tensor, Tensor]:
     """Log-probability of each supervised token: float32 ``logps [B, T]`` and boolean ``mask [B, T]``.
 
     T is the largest number of supervised tokens in a row; rows are left-aligned and zero-padded.
     Arguments as in :func:`supervised_logits`.
     """
-    logits = supervised_logits(model, input_ids, attention_mask, labels)
-    return gather_logps(logits, labels)
+    where = supervised or supervised_positions(labels)
+    logits = supervised_logits(model, input_ids, attention_mask, labels, where)
+    return gather_logps(logits, labels, where)
 
 
-def gather_logps(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def gather_logps(logits: Tensor, labels: Tensor, supervised: Supervised | None = None) -> tuple[Tensor, Tensor]:
     """``logits [N, V]`` of :func:`supervised_logits` and ``labels [B, L]`` → ``logps [B, T]``, ``mask [B, T]``."""
-    targets = labels[:, 1:]
-    kept = targets != IGNORE_INDEX
-    flat = -F.cross_entropy(logits.float(), targets[kept], reduction="none")  # [N]
-    lengths = kept.sum(dim=1)
-    mask = torch.arange(int(lengths.max()), device=labels.device) < lengths[:, None]
-    return torch.zeros(mask.shape, device=flat.device).masked_scatter(mask, flat), mask
+    where = supervised or supervised_positions(labels)
+    mask = where["mask"]
+    flat = -F.cross_entropy(logits.float(), supervised_targets(labels, where), reduction="none")  # [N]
+    placed = flat.new_zeros(mask.numel()).index_copy(0, where["slots"], flat)
+    return placed.view(mask.shape), mask
+
+
+def supervised_targets(labels: Tensor, supervised: Supervised) -> Tensor:
+    """The N supervised tokens that are predicted, in the order of the logits: [N]."""
+    return labels.flatten().index_select(0, supervised["predicting"] + 1)
 
 
 @contextmanager
 def head_only_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
-    """Inside, the model's output head receives [1, N, H] instead of [B, L, H]: the N hidden states where ``positions
-    [B, L]`` is true, row after row."""
+    """Inside, the model's output head receives [1, N, H] instead of [B, L, H]: N of the hidden states, row after row.
+
+    Args:
+        model: as in :func:`supervised_logits`.
+        positions: where, as a boolean [B, L], or as N positions that count through all of [B, L].
+    """
     inner: Any = model
+    compiled = hasattr(model, "_orig_mod")
     while not hasattr(inner, "get_output_embeddings"):
         inner = inner.module
+        compiled = compiled or hasattr(inner, "_orig_mod")
     head = inner.get_output_embeddings()
 
     def select(_head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *rest = args
-        return (hidden[positions.to(hidden.device)][None], *rest)
+        where = positions.to(hidden.device)
+        chosen = hidden[where] if where.dtype == torch.bool else hidden.flatten(0, 1).index_select(0, where)
+        return (chosen[None], *rest)
 
-    hook = head.register_forward_pre_hook(select)
+    # A compiled model would be compiled anew for each N: so it is left here, and entered again at the head.
+    hook = head.register_forward_pre_hook(torch.compiler.disable(select) if compiled else select)
     try:
         yield
     finally:

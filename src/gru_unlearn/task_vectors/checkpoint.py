@@ -132,8 +132,11 @@ def _named_in_index(folder: Path) -> dict[str, str]:
         return {}
     try:
         named: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError):
+        files = set(named.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: not an index of shards") from None
+    if outside := sorted(file for file in files if Path(file).name != file):  # it would be read and written there
+        raise UserError(f"{path}: it names the shard {outside[0]!r}, which is not a file of this folder")
     return named
 
 

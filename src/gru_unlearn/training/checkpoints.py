@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch.distributed as dist
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -20,7 +21,8 @@ _STATE_FILE = "trainer_state.json"
 def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
     """The newest checkpoint that was written to its end, or None.
 
-    Trainer writes its state file last; a checkpoint without a readable one was cut short and is passed over.
+    Trainer writes its state file last; a checkpoint without a readable one was cut short and is passed over. So is one
+    whose other files are shorter than they say, as after a loss of power.
     """
     numbered = [
         (int(folder.name.removeprefix("checkpoint-")), folder)
@@ -33,9 +35,12 @@ def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
 def _is_whole(folder: Path) -> bool:
     try:
         TrainerState.load_from_json(str(folder / _STATE_FILE))
-    except (OSError, ValueError, TypeError):
+        for file in folder.glob("*.safetensors"):
+            with safe_open(str(file), framework="pt"):
+                pass
+    except (OSError, ValueError, TypeError, SafetensorError):
         return False
-    return True
+    return all(is_zipfile(file) for file in folder.glob("*.pt*") if file.is_file())
 
 
 def save_rectifier(rectifier: GradientRectifier, folder: str | Path) -> None:

@@ -1,9 +1,11 @@
 """Settings of an unlearning run: everything ``transformers.TrainingArguments`` has, and the few that are ours."""
 
+import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+import torch
 from transformers import TrainingArguments
 
 from gru_unlearn.errors import UserError, nearest
@@ -11,6 +13,8 @@ from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, 
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES, hyperparameters_of
 
 RETAIN_PLACEMENTS = ("inside", "after")
+DIRECTION_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SAMPLING_STRATEGIES = ("random", "group_by_length")
 
 NO_DEEPSPEED = (
     "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
@@ -84,6 +88,13 @@ class UnlearningConfig(TrainingArguments):
             "help": "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection."
         },
     )
+    retain_direction_dtype: str | None = field(
+        default=None,
+        metadata={"help": "Keep the retain direction as float32 or bfloat16; None: in the type of the gradients."},
+    )
+    retain_direction_device: str | None = field(
+        default=None, metadata={"help": "Keep the retain direction on the cpu, off the GPU; None: with the weights."}
+    )
     stop_at_forget_prob: float | None = field(
         default=None, metadata={"help": "Stop once an evaluation finds the mean forget probability at or below this."}
     )
@@ -130,14 +141,22 @@ class UnlearningConfig(TrainingArguments):
                 "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
             )
         self.remove_unused_columns = False  # batches are pairs, not columns
+        if self.use_liger_kernel:
+            self.liger_kernel_config = _without_fused_loss(self.liger_kernel_config)
+        choose_transfer = self.accelerator_config is None
         super().__post_init__()
         self.dataloader_pin_memory &= self.device.type == "cuda"  # elsewhere torch only warns about it
+        if choose_transfer:  # from pinned memory a batch can be on its way while the GPU is still at work
+            cast(Any, self.accelerator_config).non_blocking = self.dataloader_pin_memory
 
     def _check_choices(self) -> None:
         for name, choices in (
             ("objective", tuple(OBJECTIVES)),
             ("retain_loss", (*RETAIN_LOSSES, None)),
             ("retain_placement", RETAIN_PLACEMENTS),
+            ("retain_direction_dtype", (*DIRECTION_DTYPES, None)),
+            ("retain_direction_device", ("cpu", None)),
+            ("train_sampling_strategy", SAMPLING_STRATEGIES),
         ):
             value = getattr(self, name)
             if value not in choices:
@@ -185,6 +204,11 @@ class UnlearningConfig(TrainingArguments):
         return parse_rectification(self.rectification)
 
     @property
+    def resolved_direction_dtype(self) -> torch.dtype | None:
+        """The type that the retain direction is kept in; None: that of the gradients."""
+        return DIRECTION_DTYPES[self.retain_direction_dtype] if self.retain_direction_dtype else None
+
+    @property
     def resolved_gradient_weight(self) -> float:
         """γ: as set, or as published."""
         if self.new_gradient_weight is not None:
@@ -222,3 +246,18 @@ class UnlearningConfig(TrainingArguments):
     def needs_retain_set(self) -> bool:
         """Whether any part of the method looks at retain examples."""
         return self.rectification != "none" or self.resolved_retain_weight > 0
+
+
+def _without_fused_loss(kernels: dict[str, bool] | str | None) -> dict[str, bool]:
+    """Liger's settings with its losses off: they would replace the model's forward, and give no log-probabilities.
+
+    Raises:
+        UserError: one of them was asked for.
+    """
+    chosen = json.loads(kernels) if isinstance(kernels, str) else dict(kernels or {})
+    asked = [name for name in ("fused_linear_cross_entropy", "cross_entropy") if chosen.get(name)]
+    if asked:
+        raise UserError(
+            f"liger_kernel_config: {asked[0]} gives no log-probability per token, as objectives need it: leave it off"
+        )
+    return chosen | {"fused_linear_cross_entropy": False, "cross_entropy": False}

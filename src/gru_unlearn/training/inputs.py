@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gru_unlearn.errors import UserError
-from gru_unlearn.objectives import IGNORE_INDEX, gather_logps, supervised_logits
+from gru_unlearn.objectives import gather_logps, supervised_logits, supervised_positions
+from gru_unlearn.objectives.token_logps import supervised_targets
 
 Batch = dict[str, Any]
 Reference = Callable[[], AbstractContextManager[nn.Module]]
@@ -28,10 +29,14 @@ class Inputs:
         reference: opens the model before unlearning.
         module: name of the module whose output is ``hidden``, a regular expression for the end of its name.
         direction: unit vector [H], for objectives that ask for it.
+
+    Attributes:
+        hide_padding: pass the attention mask on. Off where nothing would change, see :mod:`padding`.
     """
 
     def __init__(self, reference: Reference, module: str | None = None, direction: Tensor | None = None) -> None:
         self.reference, self.module, self.direction = reference, module, direction
+        self.hide_padding = True
 
     def __call__(self, names: Set[str], model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The named inputs for one batch, with gradients where they depend on the model."""
@@ -51,14 +56,15 @@ class Inputs:
 
     def _outputs(self, names: Set[str], model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """One forward pass: what it gives of logps, mask, logits, targets and hidden."""
-        labels = batch["labels"]
+        labels, where = batch["labels"], batch.get("supervised") or supervised_positions(batch["labels"])
+        attention_mask = batch["attention_mask"] if self.hide_padding else None
         with _output_of(model, self.module if "hidden" in names else None) as seen:
-            logits = supervised_logits(model, batch["input_ids"], batch["attention_mask"], labels)
-        found = {"logits": logits, "targets": labels[:, 1:][labels[:, 1:] != IGNORE_INDEX]}
+            logits = supervised_logits(model, batch["input_ids"], attention_mask, labels, where)
+        found = {"logits": logits, "targets": supervised_targets(labels, where)}
         if names & {"logps", "mask"}:
-            found["logps"], found["mask"] = gather_logps(logits, labels)
+            found["logps"], found["mask"] = gather_logps(logits, labels, where)
         if "hidden" in names:
-            found["hidden"] = seen[0][labels != IGNORE_INDEX]
+            found["hidden"] = seen[0].flatten(0, 1).index_select(0, where["tokens"])
         return {name: found[name] for name in names & found.keys()}
 
 

@@ -56,8 +56,8 @@ class StepCallback(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """The optimizer is ready, and restored if the run resumes."""
-        self.trainer._attach_rectifier()
+        """Model and optimizer are ready, and restored if the run resumes."""
+        self.trainer._before_first_step()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """⟨r, Δθ⟩ costs two passes over the weights: it is measured at the steps that will be logged."""

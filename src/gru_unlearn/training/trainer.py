@@ -17,6 +17,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 
 from gru_unlearn.data import (
@@ -46,6 +47,8 @@ from gru_unlearn.training.inputs import (
     random_direction,
     train_only,
 )
+from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
+from gru_unlearn.training.padding import needs_attention_mask
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 from gru_unlearn.training.steps import StepCallback, StepLog
 
@@ -56,10 +59,11 @@ REFERENCE_FILE = "reference_logps.safetensors"
 
 
 class _WindowSize(NamedTuple):
-    """How many examples and supervised tokens one side of an accumulation window has, over all processes."""
+    """How many examples and supervised tokens one side of an accumulation window has, over all processes: tensors where
+    these are several, because the sums then stay on the device."""
 
-    examples: int
-    tokens: int
+    examples: int | Tensor
+    tokens: int | Tensor
 
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
@@ -108,6 +112,7 @@ class UnlearningTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ) -> None:
+        require_packages(args)
         self.encoder = encoder_for(processing_class, args)
         self.objective: Objective = objective or OBJECTIVES[args.objective]
         self.evaluator = evaluator
@@ -145,6 +150,8 @@ class UnlearningTrainer(Trainer):
         )
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
+        if self.is_fsdp_enabled and uses_bitsandbytes(args.optim):
+            raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
         if args.fsdp and not self.accelerator.is_fsdp2:
             raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
 
@@ -179,10 +186,15 @@ class UnlearningTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As ``Trainer.train``. What the method needs of the model before unlearning is taken first."""
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
-        if self._needs["forget"] & {"reference", "token_reference", "alternative_reference"}:
+        if not self.is_fsdp_enabled:
             self._attach_reference_scores()
         used = self._needs["forget"] | (self._needs["retain"] if self.args.needs_retain_set else frozenset())
         if used & FROM_REFERENCE_MODEL and not _has_adapters(self.model):
+            if self.is_fsdp_enabled and self.args.device.type != "cpu":
+                raise UserError(
+                    "this objective or retain loss needs a copy of the model before unlearning, which is not sharded: "
+                    "train adapters (--use-peft), or choose another one"
+                )
             self._reference_model = copy.deepcopy(self.model).requires_grad_(False).eval()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -190,6 +202,8 @@ class UnlearningTrainer(Trainer):
         """A number per token of each forget answer, from the model as it stands before the first step: no second model
         is kept. A resumed run reads the file that its first start wrote, because its own weights may have moved since.
         """
+        if not self._needs["forget"] & {"reference", "token_reference", "alternative_reference"}:
+            return
         file = Path(self.args.output_dir or ".") / REFERENCE_FILE
         lengths = [sum(label != IGNORE_INDEX for label in example["labels"][1:]) for example in self.forget_examples]
         if self._checkpoint_to_resume and file.is_file():
@@ -211,8 +225,16 @@ class UnlearningTrainer(Trainer):
             if "alternative" in scores:
                 example["alternative_reference"] = scores["alternative"][number].item()
 
+    def _before_first_step(self) -> None:
+        """Called when model and optimizer are where they will work, sharded or not, and restored if resuming."""
+        self._attach_rectifier()  # before any forward pass: FSDP2 leaves whole parameters behind, not the optimizer's
+        if self.is_fsdp_enabled:  # only now every process has its weights: until here one may have held them all
+            self._attach_reference_scores()
+        self._inputs.hide_padding = needs_attention_mask(
+            self.model, self.forget_examples, self.encoder.tokenizer.pad_token_id, self.args.device
+        )
+
     def _attach_rectifier(self) -> None:
-        """Called when the optimizer is ready (and restored, if resuming)."""
         rectification = self.args.resolved_rectification
         if rectification is None:
             return
@@ -225,6 +247,8 @@ class UnlearningTrainer(Trainer):
             optimizer,
             rectification,
             new_gradient_weight=self.args.new_gradient_weight,
+            retain_dtype=self.args.resolved_direction_dtype,
+            retain_device=self.args.retain_direction_device,
             replicas=dist.group.WORLD if self._is_replicated else None,
             retain_step=after,
         )
@@ -232,30 +256,32 @@ class UnlearningTrainer(Trainer):
             load_rectifier(self.rectifier, self._checkpoint_to_resume)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        sets = (self.forget_examples, self.train_dataset.retain)
+        lengths: Any = tuple([len(example["input_ids"]) for example in examples] for examples in sets)
         return PairSampler(
-            len(self.forget_examples),
-            len(self.train_dataset.retain),
-            seed,
-            self.args.per_device_train_batch_size,
-            self.args.resolved_retain_batch_size,
+            len(sets[0]),
+            len(sets[1]),
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            batch_size=self.args.per_device_train_batch_size,
+            retain_batch_size=self.args.resolved_retain_batch_size,
+            lengths=lengths if self.args.train_sampling_strategy == "group_by_length" else None,
         )
 
     # --- one step ------------------------------------------------------------------------------------------------
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """Fetch a window's micro-batches and note its sizes: losses are means over the window, however it is cut."""
+        if self.control.should_training_stop and self.state.global_step:  # resumed at its end: not a step more
+            return [], None
         batches, num_items = super().get_batch_samples(*args, **kwargs)
-        labels = [[batch[side]["labels"] for batch in batches] for side in ("forget", "retain")]
-        counts = torch.tensor(
-            [
-                [sum(len(part) for part in parts), sum(int((part[:, 1:] != IGNORE_INDEX).sum()) for part in parts)]
-                for parts in labels
-            ]
-        )
+        counts: Any = []
+        for side in ("forget", "retain"):  # by shapes, which are known without asking a device
+            parts = [batch[side]["supervised"] for batch in batches]
+            counts.append([sum(len(part[name]) for part in parts) for name in ("mask", "predicting")])
         if self.accelerator.num_processes > 1:
-            counts = self.accelerator.reduce(counts.to(self.args.device), reduction="sum")
-        for side, (examples, tokens) in zip(("forget", "retain"), counts.tolist(), strict=True):
+            here = torch.tensor(counts, pin_memory=self.args.device.type == "cuda")
+            counts = self.accelerator.reduce(here.to(self.args.device, non_blocking=True), reduction="sum")
+        for side, (examples, tokens) in zip(("forget", "retain"), counts, strict=True):
             self._window_sizes[side] = _WindowSize(examples, tokens)
         self._window_losses = {}
         return batches, num_items
@@ -394,6 +420,15 @@ class UnlearningTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        # Trainer evaluates before the first step, after a resume too. There it may only repeat what is on record, so
+        # that what follows from it, such as stopping, follows again: an interruption adds no evaluation.
+        step = self.state.global_step
+        recorded = any(row["step"] == step and "eval_forget_prob" in row for row in self.state.log_history)
+        if skip_scheduler and step > 0 and not recorded:
+            return {}
+        return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+
     def _answer_logps(self, examples: Sequence[Example]) -> AnswerLogps:
         return answer_logps(
             self.model,
@@ -431,6 +466,8 @@ class UnlearningTrainer(Trainer):
                 "go back to the last checkpoint and try a lower --learning-rate"
             )
         super().save_model(output_dir, _internal_call)
+        if self.args.should_save:  # a pickle that nothing here reads, and that would hold a hub token
+            (Path(output_dir or self.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
 
 def _spread(examples: list[Example], limit: int | None) -> list[Example]:

@@ -9,7 +9,6 @@ forget probability.
 
 import operator
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import TrainerCallback
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.reporting import read_json, write_json
 from gru_unlearn.workflows.processes import is_first
+from gru_unlearn.workflows.rundir import finish, unfinished
 
 BEST_FOLDER, BEST_FILE = "best", "best.json"
 
@@ -89,7 +89,8 @@ class KeepBest(TrainerCallback):
 
     def __init__(self, rule: Rule, output: Path, constants: Mapping[str, float], save: Callable[[str], None]) -> None:
         self.rule, self.output, self.constants, self.save = rule, output, constants, save
-        self.best: dict[str, Any] | None = read_json(output / BEST_FILE)
+        kept = (output / BEST_FOLDER).is_dir()  # not so if a kill came between two moves
+        self.best: dict[str, Any] | None = read_json(output / BEST_FILE) if kept else None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Compare with the best so far."""
@@ -102,13 +103,9 @@ class KeepBest(TrainerCallback):
         if score is None or (self.best is not None and score <= self.best["score"]):
             return
         self.best = {"step": state.global_step, "score": score, "metrics": metrics}
-        unfinished = self.output / f"{BEST_FOLDER}.part"
+        self.save(str(unfinished(self.output / BEST_FOLDER)))  # every process takes part, where weights are sharded
         if is_first():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self.save(str(unfinished))  # every process takes part, where the weights are sharded
-        if is_first():
-            shutil.rmtree(self.output / BEST_FOLDER, ignore_errors=True)
-            unfinished.rename(self.output / BEST_FOLDER)
+            finish(self.output / BEST_FOLDER)
             write_json(self.output / BEST_FILE, self.best)
 
 

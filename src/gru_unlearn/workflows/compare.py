@@ -28,12 +28,12 @@ from rich.console import Console
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gru_unlearn.data import fingerprint
-from gru_unlearn.errors import NonFiniteError, UserError, nearest
+from gru_unlearn.errors import NonFiniteError, StorageError, UserError, exit_code, nearest
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
-from gru_unlearn.reporting import read_json, versions, write_json
+from gru_unlearn.reporting import read_json, versions, write_json, write_text
 from gru_unlearn.reporting.compare import LEVELS, RULE, aggregate, cell_line
-from gru_unlearn.reporting.pareto import pareto_html, pareto_svg
+from gru_unlearn.reporting.pareto import pareto_svg
 from gru_unlearn.training import UnlearningTrainer
 from gru_unlearn.training.interrupt import Interrupted
 from gru_unlearn.workflows.demo import builtin_run
@@ -41,7 +41,7 @@ from gru_unlearn.workflows.evaluate import EvaluationRequest, load_for_scoring, 
 from gru_unlearn.workflows.models import load_model, quiet
 from gru_unlearn.workflows.progress import progress_bar
 from gru_unlearn.workflows.recipe import Recipe, make_recipe
-from gru_unlearn.workflows.rundir import RUN_FILE, SUMMARY_FILE, check_output, owned
+from gru_unlearn.workflows.rundir import RUN_FILE, SUMMARY_FILE, check_output, owned, started_with, wait_until_free
 from gru_unlearn.workflows.unlearn import MODEL_FOLDER, prepare, unlearn
 
 Job = dict[str, Any]
@@ -54,7 +54,7 @@ CELL_FILE = "cell.json"
 
 RETAIN_TABLE = "retain_scores.parquet"
 
-DEFAULTS = {"eval_strategy": "steps", "save_strategy": "no", "stop_when_forgotten": True}
+DEFAULTS = {"eval_strategy": "steps", "save_strategy": "no", "stop_when_forgotten": True, "report_examples": 0}
 """Settings of every run unless the recipe or a flag says otherwise."""
 
 OF_A_METHOD = (
@@ -66,6 +66,9 @@ SUITES = ("none", "builtin", "tofu", "own")
 SUITE_METRICS = ("forget_quality", "model_utility", "extraction_strength")
 KEPT = {"rmf": "retain_prob", "rmf_held_out": "held_out_prob"}
 CURVE_POINTS = 33
+
+SECONDS_TO_STOP = 120
+"""How long a run whose comparison was killed may take to its next whole step, and to save it."""
 
 
 # --- what is compared ------------------------------------------------------------------------------------------------
@@ -186,8 +189,9 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> list[Job]:
     sample = {**sample, "output_dir": str(matrix.output / "runs" / "none")}
     shared = prepare(make_recipe(sample)).identity
     suite = _suite_identity(matrix.suite)
-    if overwrite or read_json(matrix.output / RUN_FILE) != IDENTITY:
-        check_output(matrix.output, IDENTITY, overwrite=overwrite)
+    if overwrite or started_with(matrix.output) != IDENTITY:
+        inputs = (sample.get(name) for name in ("model", "retain_model", "forget", "retain", "held_out"))
+        check_output(matrix.output, IDENTITY, overwrite=overwrite, inputs=inputs)
     jobs = [
         _reference_job(matrix, sample, {**shared, "settings": matrix.settings, "suite": suite, "versions": versions()})
     ]
@@ -250,7 +254,7 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
     """Do the runs that are not done yet, ``jobs`` at a time, and return the summary.
 
     The matrix' folder then holds ``runs/NAME`` (ordinary runs), ``logs/NAME.txt`` (what each printed),
-    ``summary.json``, ``pareto.svg`` and ``pareto.html``.
+    ``summary.json`` and ``pareto.svg``.
 
     Raises:
         UserError: something that cannot work, found before the first run.
@@ -260,9 +264,10 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {jobs}")
     started, cells = time.perf_counter(), matrix.cells
+    _wait_for_stopping_runs(matrix)
     to_do = plan(matrix, overwrite=overwrite)
     reference, runs = ([job for job in to_do if job["kind"] == kind] for kind in ("reference", "cell"))
-    with owned(matrix.output, IDENTITY, resume=not overwrite and (matrix.output / RUN_FILE).is_file()):
+    with owned(matrix.output, IDENTITY, resume=not overwrite and started_with(matrix.output) == IDENTITY):
         (matrix.output / SUMMARY_FILE).unlink(missing_ok=True)
         if len(runs) < len(cells):
             console.print(f"{len(cells) - len(runs)} of {len(cells)} runs are finished and stay as they are.")
@@ -273,9 +278,15 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
         if all(cell["status"] == "failed" for cell in summary["cells"]):
             raise NonFiniteError(f"not one run came to its end; the first: {summary['cells'][0]['reason']}")
         write_json(matrix.output / SUMMARY_FILE, summary)
-        (matrix.output / "pareto.svg").write_text(pareto_svg(summary), encoding="utf-8")
-        (matrix.output / "pareto.html").write_text(pareto_html(summary), encoding="utf-8")
+        write_text(matrix.output / "pareto.svg", pareto_svg(summary))
         return summary
+
+
+def _wait_for_stopping_runs(matrix: Matrix) -> None:
+    """Runs of a comparison that was killed a moment ago may still be saving their last step."""
+    wait_until_free(matrix.output, 0)
+    for cell in matrix.cells:
+        wait_until_free(cell.folder, SECONDS_TO_STOP)
 
 
 def summarize(matrix: Matrix, failed: Mapping[str, str]) -> dict[str, Any]:
@@ -353,6 +364,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, logs: Path, console: Console) ->
 
     Raises:
         Interrupted: Ctrl-C. The processes have stopped; a second one kills them.
+        StorageError: a run found no room left to write; the others are killed, and go on from their last checkpoints.
     """
     waiting, ended, failed = list(jobs), 0, {}
     running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
@@ -370,6 +382,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, logs: Path, console: Console) ->
                     job, process = running.pop(name)
                     ended += 1
                     _input_of(process).close()
+                    if process.returncode == StorageError.exit_code:
+                        raise StorageError(_reason(process.returncode, logs / f"{name}.txt"))
                     if process.returncode:
                         failed[name] = _reason(process.returncode, logs / f"{name}.txt")
                     if job["kind"] == "cell":
@@ -560,7 +574,7 @@ def main() -> None:
         traceback.print_exc(file=sys.stdout)
         first = (str(error).strip().splitlines() or [""])[0]
         print(first if hasattr(error, "exit_code") else f"{type(error).__name__}: {first}")
-        sys.exit(getattr(error, "exit_code", 1))
+        sys.exit(exit_code(error))
 
 
 if __name__ == "__main__":

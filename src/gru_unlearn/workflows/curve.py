@@ -27,7 +27,7 @@ def evaluation_curve(runs: Sequence[Path], out: Path, *, overwrite: bool = False
         raise UserError(f"--curve needs evaluations of one suite, got {', '.join(sorted(suites))}")
     size, sizes = _sizes(summaries)
     identity = {"runs": [_run(run, summary) for run, summary in zip(runs, summaries, strict=True)]}
-    check_output(out, identity, overwrite=overwrite)
+    check_output(out, identity, overwrite=overwrite, inputs=runs)
     found = curves([(size, summary["metrics"]) for size, summary in zip(sizes, summaries, strict=True)])
     with owned(out, identity, resume=False):
         summary = {
@@ -44,8 +44,8 @@ def evaluation_curve(runs: Sequence[Path], out: Path, *, overwrite: bool = False
 
 
 def _evaluation(run: Path) -> Mapping[str, Any]:
-    summary: Mapping[str, Any] | None = read_json(run / SUMMARY_FILE)
-    if summary is None or summary.get("command") != "evaluate":
+    summary = read_json(run / SUMMARY_FILE)
+    if not isinstance(summary, dict) or summary.get("command") != "evaluate":
         raise UserError(f"--curve: {run} is no finished evaluation (gru evaluate --out {run} makes one)")
     return summary
 

@@ -15,7 +15,7 @@ from gru_unlearn.training.builtin import Builtin, builtin_benchmark
 from gru_unlearn.workflows.evaluate import EvaluationRequest, load_for_scoring
 from gru_unlearn.workflows.progress import progress_bar, stages
 from gru_unlearn.workflows.recipe import make_recipe
-from gru_unlearn.workflows.rundir import RUN_FILE, SUMMARY_FILE, check_output, owned
+from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned, started_with
 from gru_unlearn.workflows.unlearn import MODEL_FOLDER, prepare, unlearn
 
 LEARNING_RATES = {"npo": 3e-4, "ga": 1e-4}
@@ -73,7 +73,7 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Any]:
     """
     started = time.perf_counter()
     identity = {"command": "demo", "seed": seed, "versions": versions()}
-    earlier = read_json(out / RUN_FILE) or {}
+    earlier = started_with(out) or {}
     go_on = check_output(out, identity, overwrite=earlier.get("command") == "demo" and (out / SUMMARY_FILE).is_file())
     with owned(out, identity, resume=go_on):
         built = _build(console)

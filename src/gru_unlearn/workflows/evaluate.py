@@ -121,7 +121,9 @@ def evaluate_model(
         **{name: subject.weights for name, subject in subjects.items()},
         "scores": subjects["model"].key,
     }
-    check_output(out, identity, overwrite=overwrite)
+    inputs = (subject.folder for subject in subjects.values())
+    sources = (request.data, request.forget, request.retain, request.holdout)
+    check_output(out, identity, overwrite=overwrite, inputs=(*inputs, *sources))
     started = time.perf_counter()
     with owned(out, identity, resume=False):
         kept = {name: _kept_scores(name, subject, console) if reuse else None for name, subject in subjects.items()}
@@ -219,9 +221,11 @@ def _evaluate_by_harness(request: EvaluationRequest, out: Path, overwrite: bool)
     harness.require_harness()
     if request.data and not Path(request.data).is_dir():
         raise UserError(f"--data {request.data}: no such folder (of task files for lm-evaluation-harness)")
+    if request.data and not request.trust_remote_code:
+        raise UserError(f"--data {request.data}: task files can run code: pass --trust-remote-code if you trust them")
     folder = locate(request.model)
     identity = {"settings": _settings(request), "model": hash_weights(folder)}
-    check_output(out, identity, overwrite=overwrite)
+    check_output(out, identity, overwrite=overwrite, inputs=(folder, request.data))
     started = time.perf_counter()
     with owned(out, identity, resume=False):
         model, encoder = load_for_scoring(request, folder)

@@ -47,9 +47,21 @@ LAYER_BYTES = {
 
 Hidden units: for each of two norms its input, the normalised input and the output that the next matrices read (float32
 inside the norm also where weights are bfloat16; under autocast each matrix keeps its own bfloat16 copy). Attention
-units: q, k, v (repeated to all heads where rows are padded) and the result. MLP units: gate, its activation, up and
-their product. A frozen matrix keeps no input, but an adapter beside it does, as a float32 copy of its own.
+units: q, k, v and the result; heads that share keys and values keep less (:func:`_shared_keys`). MLP units: gate, its
+activation, up and their product. A frozen matrix keeps no input, but an adapter beside it does, as a float32 copy of
+its own.
 """
+
+EIGHT_BIT_STATE = 2 * (1 + 4 / 256)
+"""Bytes of AdamW's two moments for a parameter in bitsandbytes' 8-bit form: a float32 scale for 256 of them each.
+Embeddings keep 32 bits, as transformers sets it."""
+
+OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit")
+"""``paged``: may be moved to the host where a GPU gets short of memory; counted as if it stayed."""
+
+DIRECTION_BYTES = {"float32": 4, "bfloat16": 2}
+IN_FLIGHT = 3
+"""Gradients of tensors whose part of r is on its way to the host at once, each with that part beside it."""
 
 LOGIT_BYTES = 12
 """Per supervised position and vocabulary entry, in float32: log-probabilities, and on the way back two gradients.
@@ -88,6 +100,8 @@ class Shape:
     hidden: int
     attention: int
     """heads times their size"""
+    key_value: int
+    """the same of keys and values, which heads may share"""
     intermediate: int
     vocabulary: int
 
@@ -111,6 +125,9 @@ class Setup:
     length: int = 512
     answer_share: float = 0.5
     lora_r: int = 16
+    optim: str = "adamw"
+    retain_direction_dtype: str | None = None
+    retain_direction_device: str | None = None
 
     @property
     def largest_pass(self) -> int:
@@ -122,7 +139,8 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on each device, by part. Not all parts are alive at once, so :attr:`peak` may be less than their sum."""
+    """Bytes on each device, by part, and on the host. Not all parts are alive at once, so :attr:`peak` may be less than
+    their sum."""
 
     weights: int
     gradients: int
@@ -134,6 +152,8 @@ class Memory:
     activations: int
     logits: int
     peak: int
+    host: int
+    """of r in main memory for each device, where it is kept there"""
 
 
 # --- the model's shape -----------------------------------------------------------------------------------------------
@@ -151,7 +171,7 @@ def model_config(model: str) -> PretrainedConfig:
     if not Path(source).exists() and model.count("/") != 1:
         raise UserError(f"--model {model}: no such file or folder; presets are {', '.join(PRESETS)}")
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the hub client and configurations raise many types; each becomes one line
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"--model {model}: no configuration that loads ({reason})") from None
@@ -165,7 +185,7 @@ def shape_of(config: PretrainedConfig) -> Shape:
     """
     try:
         with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(config)
+            model: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
         hidden, intermediate, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     except (ValueError, AttributeError) as error:
         raise UserError(f"no causal language model of a known shape ({str(error).splitlines()[0][:200]})") from None
@@ -181,6 +201,8 @@ def shape_of(config: PretrainedConfig) -> Shape:
         layers=config.num_hidden_layers,
         hidden=hidden,
         attention=heads * (getattr(config, "head_dim", None) or hidden // heads),
+        key_value=(getattr(config, "num_key_value_heads", None) or heads)
+        * (getattr(config, "head_dim", None) or hidden // heads),
         intermediate=intermediate,
         vocabulary=config.vocab_size,
     )
@@ -200,20 +222,45 @@ def predict(shape: Shape, setup: Setup) -> Memory:
     rectification = parse_rectification(setup.rectification)
     shared = trained * weight_bytes // setup.devices  # FSDP2 cuts every tensor into equal parts
     weights = _weights(shape, setup) // setup.devices
-    optimizer = 2 * shared  # AdamW: two moments, in the parameters' type
-    retain = shared * (rectification.memory if rectification else 0)
+    optimizer = _optimizer(shape, setup, shared)
+    stored_bytes = DIRECTION_BYTES.get(setup.retain_direction_dtype or "", weight_bytes)
+    r = trained * stored_bytes // setup.devices * (rectification.memory if rectification else 0)
+    retain, host = (0, r) if setup.retain_direction_device else (r, 0)
     copy = shared if rectification and rectification.space == "update" else 0
     working, logits = _working(shape, setup), _logits(shape, setup)
     kept, recomputed = _activations(shape, setup)
 
     stays = weights + optimizer + retain
+    # Tensors of r that pass through: from the host, or widened to the gradients' type, one or a few at a time.
+    largest = _largest_trained(shape, setup) * weight_bytes // setup.devices
+    others = min(largest, shape.hidden * shape.intermediate * weight_bytes // setup.devices)
+    folding = 2 * (largest + (IN_FLIGHT - 1) * others) if host else 0
+    passing = largest if host or (r and stored_bytes != weight_bytes) else 0
     # Without rectification the retain pass leaves its gradient where the forget pass adds to it; r replaces that.
     from_earlier = shared if setup.accumulation > 1 or rectification is None else 0
     # The logits' part is over before the first layer is computed again, and a graph is gone when gradients are whole.
-    in_pass = working + max(kept + max(logits, recomputed) + from_earlier, shared)
-    at_step = shared + copy + _scratch(shape, setup)
+    in_pass = working + max(kept + max(logits, recomputed) + from_earlier, shared) + folding
+    at_step = shared + copy + passing + _scratch(shape, setup)
     peak = stays + max(in_pass, at_step)
-    return Memory(weights, shared, optimizer, retain, copy, working, kept + recomputed, logits, peak)
+    return Memory(weights, shared, optimizer, retain, copy, working, kept + recomputed, logits, peak, host)
+
+
+def _optimizer(shape: Shape, setup: Setup, shared: int) -> int:
+    """AdamW: two moments, in the parameters' type or in 8 bits."""
+    if setup.optim == "adamw":
+        return 2 * shared
+    trained, _ = _trained(shape, setup)
+    embedding = shape.vocabulary * shape.hidden if setup.method == "full" else 0
+    return int((trained - embedding) * EIGHT_BIT_STATE) + embedding * 8
+
+
+def _largest_trained(shape: Shape, setup: Setup) -> int:
+    return shape.largest if setup.method == "full" else setup.lora_r * max(shape.hidden, shape.intermediate)
+
+
+def _shared_keys(shape: Shape, setup: Setup) -> int:
+    """Bytes for each token that keys and values do not take, because heads share them."""
+    return 2 * (4 if setup.precision == "float32" else 2) * (shape.attention - shape.key_value)
 
 
 def _trained(shape: Shape, setup: Setup) -> tuple[int, int]:
@@ -264,10 +311,7 @@ def _activations(shape: Shape, setup: Setup) -> tuple[int, int]:
     per_hidden, per_attention, per_mlp = LAYER_BYTES[method, setup.precision]
     units = per_hidden * shape.hidden + per_attention * shape.attention + per_mlp * shape.intermediate
     stream_bytes = 2 if setup.precision == "bfloat16" else 4
-    mask = (
-        setup.largest_pass * setup.length**2 * (4 if setup.precision == "float32" else 2)
-    )  # each layer keeps one of its own
-    layer = _tokens(setup) * units + mask
+    layer = _tokens(setup) * (units - _shared_keys(shape, setup))
     if setup.checkpointing:  # every layer's input is kept
         return _tokens(setup) * shape.hidden * stream_bytes * shape.layers, layer
     return layer * shape.layers, 0
@@ -283,8 +327,7 @@ def _scratch(shape: Shape, setup: Setup) -> int:
     rectification = parse_rectification(setup.rectification)
     if rectification is None or rectification.granularity not in ("row", "element"):
         return 0
-    largest = shape.largest if setup.method == "full" else setup.lora_r * max(shape.hidden, shape.intermediate)
-    return 8 * 4 * largest // setup.devices
+    return 8 * 4 * _largest_trained(shape, setup) // setup.devices
 
 
 # --- what fits -------------------------------------------------------------------------------------------------------
@@ -303,12 +346,17 @@ def smallest(shape: Shape, wanted: Setup, devices: int, device_bytes: int, *, pe
         peft: adapters only.
     """
     for method, precision in BY_PREFERENCE[2 if peft else 0 :]:
-        for count in _device_counts(devices if method != "qlora" else 1):
+        for count in _device_counts(devices if _shards(method, wanted) else 1):
             for checkpointing in (False, True):
                 setup = replace(wanted, method=method, precision=precision, devices=count, checkpointing=checkpointing)
                 if fits(predict(shape, setup), device_bytes):
                     return setup
     return None
+
+
+def _shards(method: str, setup: Setup) -> bool:
+    """Whether FSDP2 can divide it: it knows no tensors of bitsandbytes."""
+    return method != "qlora" and setup.optim == "adamw"
 
 
 def fits(memory: Memory, device_bytes: int) -> bool:
@@ -334,6 +382,11 @@ def command_for(model: str, setup: Setup) -> str:
     words = [f"--{name} {value}" for name, value in flags.items()]
     words += {"mixed": ["--bf16"], "bfloat16": ["--dtype bfloat16"], "float32": ["--dtype float32"]}[setup.precision]
     words += [f"--use-peft --lora-r {setup.lora_r}"] if setup.method != "full" else []
+    words += ["--load-in-4bit"] if setup.method == "qlora" else []
+    words += [f"--optim {'adamw_bnb_8bit' if setup.optim == 'adamw_8bit' else setup.optim}"] * (setup.optim != "adamw")
+    for name in ("retain_direction_dtype", "retain_direction_device"):
+        if getattr(setup, name):
+            words.append(f"--{name.replace('_', '-')} {getattr(setup, name)}")
     words += ["--gradient-checkpointing"] if setup.checkpointing else []
     launch = (
         f"accelerate launch --config_file recipes/accelerate/fsdp2.yaml --num_processes {setup.devices} -m gru_unlearn"
@@ -366,7 +419,7 @@ def plan(model: str, wanted: Setup, devices: int, device_bytes: int, *, peft: bo
         "usable_share": USABLE,
         "setups": rows,
         "smallest": None if chosen is None else asdict(chosen),
-        "smallest_command": None if chosen is None or chosen.method == "qlora" else command_for(model, chosen),
+        "smallest_command": None if chosen is None else command_for(model, chosen),
         "versions": versions(),
     }
 
@@ -381,6 +434,14 @@ def _check(wanted: Setup, devices: int, device_bytes: int) -> None:
     for name, value in numbers.items():
         if value < 1:
             raise UserError(f"--{name} must be at least 1, got {value}")
+    choices: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
+        ("optim", wanted.optim, OPTIMIZERS),
+        ("retain-direction-dtype", wanted.retain_direction_dtype, (*DIRECTION_BYTES, None)),
+        ("retain-direction-device", wanted.retain_direction_device, ("cpu", None)),
+    )
+    for choice, chosen, known in choices:
+        if chosen not in known:
+            raise UserError(f"--{choice} must be one of {', '.join(filter(None, known))}, got {chosen!r}")
     if not 0 < wanted.answer_share <= 1:
         raise UserError(f"--answer-share must be above 0 and at most 1, got {wanted.answer_share}")
     try:
@@ -392,7 +453,7 @@ def _check(wanted: Setup, devices: int, device_bytes: int) -> None:
 def _table_setups(wanted: Setup, devices: int, *, peft: bool) -> Iterable[Setup]:
     kinds = [("full", precision) for precision in PRECISIONS] + [("lora", "bfloat16"), ("qlora", "bfloat16")]
     for method, precision in kinds[len(PRECISIONS) if peft else 0 :]:
-        for count in dict.fromkeys((1, devices if method != "qlora" else 1)):
+        for count in dict.fromkeys((1, devices if _shards(method, wanted) else 1)):
             for checkpointing in (False, True):
                 yield replace(wanted, method=method, precision=precision, devices=count, checkpointing=checkpointing)
 
@@ -460,12 +521,15 @@ def advice(summary: dict[str, Any]) -> list[str]:
     """What to run, in a line or two."""
     if summary["smallest"] is None:
         return ["Nothing fits: smaller --batch-size or --max-length, more --gpus, or a smaller model."]
-    chosen = describe_setup(Setup(**summary["smallest"]))
-    if summary["smallest_command"] is None:
-        return [
-            f"Smallest that fits: {chosen}. From Python: give a model loaded in 4 bits, with adapters, to the trainer."
-        ]
-    return [f"Smallest that fits: {chosen}", f"  {summary['smallest_command']} --forget ... --retain ..."]
+    chosen = Setup(**summary["smallest"])
+    lines = [
+        f"Smallest that fits: {describe_setup(chosen)}",
+        f"  {summary['smallest_command']} --forget ... --retain ...",
+    ]
+    host = max(row["host"] for row in summary["setups"] if Setup(**row["setup"]).method == chosen.method)
+    if host:
+        lines.append(f"r takes up to {host / 2**30:.1f} GiB of main memory for each device.")
+    return lines
 
 
 def docs_table(counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), wanted: Setup = Setup()) -> str:

@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch.distributed as dist
-
 from gru_unlearn.errors import UserError
 
 T = TypeVar("T")
@@ -22,6 +20,8 @@ def decided_by_first(decide: Callable[[], T]) -> T:
     Raises:
         UserError: in all of them, when the first one's question raised it.
     """
+    import torch.distributed as dist  # noqa: PLC0415 - slow to import, and is_first is asked by every command
+
     if not dist.is_initialized():
         return decide()
     answer: list[object] = [None, None]
@@ -38,5 +38,7 @@ def decided_by_first(decide: Callable[[], T]) -> T:
 
 def wait_for_all() -> None:
     """Return when every process has come here."""
+    import torch.distributed as dist  # noqa: PLC0415
+
     if dist.is_initialized():
         dist.barrier()

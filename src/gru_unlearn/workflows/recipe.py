@@ -1,6 +1,8 @@
 """A recipe: everything one unlearning run needs to know, from a YAML file, from flags, or both."""
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -50,6 +52,10 @@ class Recipe:
     lora_target_modules: list[str] | str | None = field(
         default="all-linear", metadata={"help": "Modules that get adapters, comma-separated."}
     )
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={"help": "QLoRA: keep the model in 4 bits (NF4) under the adapters; needs use_peft and bitsandbytes."},
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = field(
         default="auto", metadata={"help": "Weights' type: auto, float32, bfloat16."}
     )
@@ -58,8 +64,18 @@ class Recipe:
     pad_token: str | None = field(default=None, metadata={"help": "For tokenizers without a padding token."})
     eos_token: str | None = field(default=None, metadata={"help": "For tokenizers without an end-of-sequence token."})
     allow_overlap: bool = field(default=False, metadata={"help": "Accept rows that are in both forget and retain."})
+    report_examples: int = field(
+        default=64,
+        metadata={"help": "Rows of each set that the report shows one by one, before and after; 0: none."},
+    )
     settings: Mapping[str, Any] = field(default_factory=dict)
     """what was set explicitly, checked and converted: two runs with equal settings, data and model are the same run"""
+
+    @property
+    def in_force(self) -> dict[str, Any]:
+        """All settings that hold, set or not, ready for JSON: ours first."""
+        own = {name: getattr(self, name) for name in _OWN}
+        return own | {name: value for name, value in self.config.to_dict().items() if value is not None}
 
 
 _OWN = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("config", "settings")}
@@ -87,7 +103,7 @@ def read_recipe(path: str) -> dict[str, Any]:
         UserError: not there, not YAML, or not a mapping.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"recipe {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
@@ -95,10 +111,29 @@ def read_recipe(path: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"recipe {path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+        problem = " ".join(str(getattr(error, "problem", error)).split())[:200]
+        raise UserError(f"recipe {path}{where}: not valid YAML ({problem})") from None
+    except RecursionError:
+        raise UserError(f"recipe {path}: not valid YAML (nested too deeply)") from None
+    except Exception as error:  # of numbers, dates and the like that are none
+        raise UserError(f"recipe {path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"recipe {path}: expected lines of the form 'setting: value'")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only, and no name twice: YAML would keep the last value without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in names:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} stands there twice", problem_mark=key.start_mark
+                )
+            names.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) -> Recipe:
@@ -114,19 +149,44 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
     for name in settings:
         if name not in _OWN and name not in _CONFIG:
             raise UserError(f"unknown setting {name!r}{nearest(name, setting_names()) if _close(name) else _LIST}")
+    if settings.get("hub_token"):  # it would stand in the list of processes and in run.json
+        raise UserError("hub_token: secrets are not settings; log in with `hf auth login`, or set HF_TOKEN")
     checked = {name: _convert(name, value) for name, value in settings.items()}
     for name in ("model", "forget"):
         if not checked.get(name):
             raise UserError(f"no {name} given: pass --{name}, or set it in the recipe")
+    _check_ranges(checked)
     own = {name: value for name, value in checked.items() if name in _OWN}
     fields = {name: value for name, value in checked.items() if name in _CONFIG}
     if on_any_machine:
         fields["use_cpu"] = True
     try:
         config = UnlearningConfig(**fields)
-    except (ValueError, TypeError, ImportError) as error:
-        raise UserError(str(error).strip().splitlines()[0]) from None
+    except UserError:
+        raise
+    except Exception as error:  # TrainingArguments raises many types; each becomes one line
+        raise UserError((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
     return Recipe(config=config, settings=checked, **own)
+
+
+_LEAST = {
+    "lora_r": 1, "lora_alpha": 1, "lora_dropout": 0, "per_device_eval_batch_size": 1, "warmup_steps": 0, "seed": 0,
+    "adam_beta1": 0, "adam_beta2": 0, "adam_epsilon": 0,
+}  # fmt: skip
+_BELOW = {"lora_dropout": 1, "adam_beta1": 1, "adam_beta2": 1, "seed": 2**32}
+"""Bounds of settings that their libraries would refuse only after minutes of loading."""
+
+
+def _check_ranges(settings: Mapping[str, Any]) -> None:
+    for name in _LEAST.keys() & settings.keys():
+        value, least, below = settings[name], _LEAST[name], _BELOW.get(name)
+        if value is not None and not (value >= least and value < (below or math.inf)):
+            raise UserError(f"{name} must be at least {least}{f' and below {below}' if below else ''}, got {value}")
+    for name in ("trainable_params", "hidden_module"):
+        try:
+            re.compile(settings.get(name) or "")
+        except re.error as error:
+            raise UserError(f"{name}: {settings[name]!r} is not a regular expression ({error})") from None
 
 
 _LIST = "; `gru unlearn --list-settings` shows all"
@@ -137,8 +197,10 @@ def _close(name: str) -> bool:
 
 
 def _convert(name: str, value: Any) -> Any:
-    if name == "lora_target_modules" and isinstance(value, str) and "," in value:
-        return [part.strip() for part in value.split(",")]
+    if name == "lora_target_modules" and isinstance(value, str) and value != "all-linear":
+        parts = [part.strip() for part in value.split(",")]
+        if all(re.fullmatch(r"[\w.]+", part) for part in parts):  # anything else is a pattern over whole names
+            return parts
     enums = [kind for kind in get_args(_TYPES[name]) if isinstance(kind, type) and issubclass(kind, Enum)]
     choices = [str(member.value) for kind in enums for member in kind]
     if choices and isinstance(value, str) and value not in choices:  # the type admits any text, transformers does not
@@ -147,4 +209,4 @@ def _convert(name: str, value: Any) -> Any:
         return TypeAdapter(_TYPES[name]).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
-        raise UserError(f"{name}: {message[0].lower()}{message[1:]}, got {value!r}") from None
+        raise UserError(f"{name}: {message[0].lower()}{message[1:]}, got {repr(value)[:80]}") from None

@@ -1,6 +1,5 @@
 """TRU: unlearn without retain data, by subtracting rectified task vectors of groups of the forget rows."""
 
-import gc
 import math
 import shutil
 import time
@@ -10,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
@@ -21,8 +19,9 @@ from gru_unlearn.objectives.retain import nll
 from gru_unlearn.reporting import read_json, versions, write_json
 from gru_unlearn.task_vectors import GRANULARITIES, measure_conflicts, negate_task_vector, save_task_vector
 from gru_unlearn.training import UnlearningTrainer, answer_logps
+from gru_unlearn.workflows.models import free_memory
 from gru_unlearn.workflows.progress import progress_bar
-from gru_unlearn.workflows.recipe import Recipe, make_recipe
+from gru_unlearn.workflows.recipe import make_recipe
 from gru_unlearn.workflows.rundir import SUMMARY_FILE, owned
 from gru_unlearn.workflows.unlearn import MODEL_FOLDER, Prepared, load_as_set, prepare, trainable_model
 
@@ -32,7 +31,8 @@ METHODS = ("tru", "negated")
 SHARD_SIZE = "2GB"
 """Task models are saved in shards of at most this, which bounds the memory of the algebra on them."""
 
-MOST_GROUPS = 5
+GROUPS = 2
+"""Two groups, tensor by tensor, kept most in the comparison in docs/tru.md, with the fewest task models (three)."""
 ALPHAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0)
 
 DEFAULTS = {"output_dir": "runs/tru", "warmup_steps": 0}
@@ -59,17 +59,17 @@ class TruOptions:
         UserError: a value that cannot work.
     """
 
-    groups: int | None = None
-    """G; None: 5, or as many as there are rows where they are fewer"""
+    groups: int = GROUPS
+    """G"""
     alphas: tuple[float, ...] = ALPHAS
     """α to try, in ascending order"""
     alpha: float | None = None
     """take this α, whatever the others do"""
-    granularity: str = "model"
-    """one projection over the whole model, or one for each tensor"""
+    granularity: str = "tensor"
+    """one projection for each tensor, or one over the whole model"""
 
     def __post_init__(self) -> None:
-        if self.groups is not None and self.groups < 2:
+        if self.groups < 2:
             raise UserError(f"--groups must be at least 2, got {self.groups}")
         for alpha in (*self.alphas, *([] if self.alpha is None else [self.alpha])):
             if not (math.isfinite(alpha) and alpha > 0):
@@ -124,13 +124,13 @@ def _plain(options: TruOptions) -> dict[str, Any]:
     return asdict(options) | {"alphas": list(options.alphas)}
 
 
-def contiguous_groups(examples: Sequence[Example], count: int | None) -> list[list[Example]]:
+def contiguous_groups(examples: Sequence[Example], count: int) -> list[list[Example]]:
     """Blocks of neighbouring examples, as equal as can be. Files list rows by author or topic, so blocks keep those
     together.
 
     Args:
         examples: the forget examples (for plain text, its windows).
-        count: G; None: 5, or as many as there are examples where they are fewer.
+        count: G.
 
     Raises:
         UserError: fewer examples than groups, or a single example.
@@ -138,7 +138,6 @@ def contiguous_groups(examples: Sequence[Example], count: int | None) -> list[li
     rows = len(examples)
     if rows < 2:
         raise UserError("TRU needs at least 2 forget rows, to set one group against the others; got 1")
-    count = min(MOST_GROUPS, rows) if count is None else count
     if count > rows:
         raise UserError(f"{rows} forget rows cannot make {count} groups: pass --groups {rows} or fewer")
     return [list(examples[rows * i // count : rows * (i + 1) // count]) for i in range(count)]
@@ -281,7 +280,7 @@ def _fine_tune(run: Prepared, rows: list[Example], folder: Path, console: Consol
     loss, seconds = result.training_loss, time.perf_counter() - started
     console.print(f"{title}: {result.global_step} steps, mean loss {loss:.4f}, {seconds:.1f} s", soft_wrap=True)
     del trainer, model
-    _free()
+    free_memory()
 
 
 class _Steps(TrainerCallback):
@@ -305,12 +304,6 @@ def _save_whole(model: Any, run: Prepared, folder: Path) -> None:
     model.save_pretrained(unfinished, max_shard_size=SHARD_SIZE)
     run.tokenizer.save_pretrained(unfinished)
     unfinished.replace(folder)
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 # --- the search for α ------------------------------------------------------------------------------------------------
@@ -381,7 +374,7 @@ def _probabilities(run: Prepared, folder: Path, names: Iterable[str]) -> dict[st
     limits = {"forget": None, "retain": config.eval_max_rows, "held_out": config.eval_max_rows}
     values = {f"{name}_prob": score(_evenly(run.examples[name], limits[name])).mean_probability for name in names}
     del model, score
-    _free()
+    free_memory()
     return values
 
 
@@ -395,12 +388,6 @@ def _choose(points: Sequence[dict[str, float]], mark: float | None, fixed: float
         if point["alpha"] == fixed or (fixed is None and mark is not None and point["forget_prob"] <= mark):
             return point
     return min(points, key=lambda point: point["forget_prob"])
-
-
-def _in_force(recipe: Recipe) -> dict[str, Any]:
-    """All settings, ours first."""
-    own = {key: value for key, value in vars(recipe).items() if key not in ("config", "settings")}
-    return own | {key: value for key, value in recipe.config.to_dict().items() if value is not None}
 
 
 def _matched(points: Sequence[dict[str, float]], mark: float | None) -> dict[str, float | None]:
@@ -431,7 +418,7 @@ def _summary(
         "seconds": round(seconds, 2),
         "seed": recipe.config.seed,
         "options": _plain(prepared.options),
-        "settings": _in_force(recipe),
+        "settings": recipe.in_force,
         "data": {
             name: {"source": getattr(recipe, name), "rows": len(rows), "sha256": run.identity[name]}
             for name, rows in run.sets.items()

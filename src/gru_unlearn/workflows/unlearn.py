@@ -1,6 +1,7 @@
 """One unlearning run: check everything, train, measure along the way, save the model and a summary."""
 
-import gc
+import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
+from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
 
 from gru_unlearn.data import Encoder, Example, Record, attach_alternatives, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
@@ -26,14 +28,17 @@ from gru_unlearn.reporting import versions, write_json
 from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
+from gru_unlearn.training.packages import INSTALL, require_packages
 from gru_unlearn.workflows.best import BEST_FOLDER, KeepBest, parse_rule
 from gru_unlearn.workflows.evaluate import EvaluationRequest, make_suite
-from gru_unlearn.workflows.models import load_model, load_tokenizer, locate, parameter_count
+from gru_unlearn.workflows.examples import ExampleLog
+from gru_unlearn.workflows.models import free_memory, load_model, load_tokenizer, locate, parameter_count
 from gru_unlearn.workflows.processes import decided_by_first, is_first, wait_for_all
-from gru_unlearn.workflows.progress import TrainingProgress
+from gru_unlearn.workflows.progress import TrainingProgress, stages
 from gru_unlearn.workflows.recipe import Recipe
-from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, owned
+from gru_unlearn.workflows.rundir import SUMMARY_FILE, check_output, finish, owned, unfinished
 
+ADAPTER_CONFIG = "adapter_config.json"
 MODEL_FOLDER = "model"
 FORGET_TARGET = "forget_target"
 
@@ -71,12 +76,15 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     }
     _check_sets(recipe, sets)
     _check_rule(recipe)
+    if recipe.report_examples < 0:
+        raise UserError(f"report_examples must be at least 0, got {recipe.report_examples}")
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
         model = locate(recipe.model)
         retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
     tokenizer = load_tokenizer(
         model, pad_token=recipe.pad_token, eos_token=recipe.eos_token, trust_remote_code=recipe.trust_remote_code
     )
+    _check_adapters(recipe, model)
     encoder = encoder_for(tokenizer, recipe.config)
     examples = {name: encoder.encode_all(records, name) for name, records in sets.items()}
     if inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES:
@@ -94,7 +102,8 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
         **{name: fingerprint(records) for name, records in sets.items()},
     }
     output = Path(recipe.config.output_dir or ".")
-    resume = decided_by_first(lambda: check_output(output, identity, overwrite=overwrite))
+    inputs = (model, retain_model, *(getattr(recipe, name) for name in sets))
+    resume = decided_by_first(lambda: check_output(output, identity, overwrite=overwrite, inputs=inputs))
     suite = _make_suite(recipe, sets)
     return Prepared(recipe, model, retain_model, tokenizer, sets, examples, suite, identity, resume)
 
@@ -127,6 +136,19 @@ def _check_rule(recipe: Recipe) -> None:
         raise UserError("--keep-best needs evaluations: add --eval-strategy steps --eval-steps N")
 
 
+def _check_adapters(recipe: Recipe, model: Path) -> None:
+    """New adapters need whole weights below them. 4-bit weights are for one device at a time, and stay as they are."""
+    has_adapters = (model / ADAPTER_CONFIG).is_file()
+    if has_adapters and recipe.use_peft:  # the new ones would name the base below the old ones, which would be lost
+        raise UserError(f"--model {recipe.model} is a folder of adapters: merge them first (gru export --merge)")
+    if not recipe.load_in_4bit:
+        return
+    if not recipe.use_peft:
+        raise UserError("--load-in-4bit trains adapters beside weights that stay as they are: add --use-peft")
+    if recipe.config.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true":
+        raise UserError("--load-in-4bit does not shard: use one device, or DDP with a copy on each")
+
+
 def _make_suite(recipe: Recipe, sets: dict[str, list[Record]]) -> Suite | None:
     if recipe.eval_suite is None:
         return None
@@ -149,8 +171,9 @@ def plan(prepared: Prepared) -> dict[str, Any]:
     window = config.per_device_train_batch_size * config.gradient_accumulation_steps
     retain = config.resolved_retain_batch_size * config.gradient_accumulation_steps
     steps_per_epoch = -(-len(prepared.sets["forget"]) // window)
+    parameters = parameter_count(prepared.model, prepared.recipe.trust_remote_code)
     return {
-        "model": f"{prepared.recipe.model} ({parameter_count(prepared.model) / 1e6:.1f} M parameters)",
+        "model": f"{prepared.recipe.model} ({parameters / 1e6:.1f} M parameters)",
         **{name: f"{getattr(prepared.recipe, name)} ({len(rows)} rows)" for name, rows in prepared.sets.items()},
         "objective": config.objective,
         "rectification": config.rectification,
@@ -172,14 +195,18 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         NonFiniteError: loss, gradients or weights became NaN or infinite; earlier checkpoints stay.
         UserError: another process holds the folder.
     """
+    _require_packages(prepared.recipe)
     with _in_possession(prepared):
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
-        forget_target, retain_table = _judge_by_retain_model(prepared)
+        examples = _example_log(prepared)
+        forget_target, retain_table = _judge_by_retain_model(prepared, examples)
         trainer, interrupt, progress = _make_trainer(prepared, console, forget_target)
         if prepared.suite is not None:
             trainer.evaluator = partial(_measure, prepared, retain_table)
         best = _keep_best(prepared, trainer, forget_target)
+        if examples is not None:
+            trainer.add_callback(examples)
         checkpoint = last_whole_checkpoint(prepared.output)
         if prepared.resume:
             at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
@@ -194,7 +221,11 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         points = trajectory(trainer.state.log_history)
         if not points or points[-1]["step"] != trainer.state.global_step:
             trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
-        trainer.save_model(str(prepared.output / MODEL_FOLDER))
+        trainer.save_model(str(unfinished(prepared.output / MODEL_FOLDER)))
+        if examples is not None:
+            with stages(console, "examples") as on_progress:
+                examples.see("after", _saved_model(prepared, trainer, best), on_progress)
+            examples.write()
         summary = _summary(prepared, trainer, forget_target, time.perf_counter() - started)
         if best is not None:
             summary["best"] = best.best
@@ -202,11 +233,23 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
                 console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
         if is_first():
             if best is not None and best.best is not None:
-                shutil.rmtree(prepared.output / MODEL_FOLDER)
-                shutil.copytree(prepared.output / BEST_FOLDER, prepared.output / MODEL_FOLDER)
+                shutil.copytree(prepared.output / BEST_FOLDER, unfinished(prepared.output / MODEL_FOLDER))
+            finish(prepared.output / MODEL_FOLDER)
             write_json(prepared.output / SUMMARY_FILE, summary)
             shutil.rmtree(prepared.output / BEST_FOLDER, ignore_errors=True)
         return summary
+
+
+def _require_packages(recipe: Recipe) -> None:
+    """What this machine must have for the run; a dry run may be on another one."""
+    require_packages(recipe.config)
+    if recipe.load_in_4bit and not is_bitsandbytes_available():
+        raise UserError(f"--load-in-4bit needs bitsandbytes, which is missing: {INSTALL}")
+    if recipe.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available(kernels_fallback_ok=True):
+        raise UserError(
+            "--attn-implementation flash_attention_2 needs the package flash-attn and a GPU: leave it away, "
+            "PyTorch's own attention (sdpa) is fused too"
+        )
 
 
 @contextmanager
@@ -270,10 +313,34 @@ def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
         dtype=recipe.dtype,
         attn_implementation=recipe.attn_implementation,
         trust_remote_code=recipe.trust_remote_code,
+        load_in_4bit=recipe.load_in_4bit and not (folder / ADAPTER_CONFIG).is_file(),  # adapters are merged exactly
     )
 
 
-def _judge_by_retain_model(prepared: Prepared) -> tuple[float | None, ScoreTable | None]:
+def _example_log(prepared: Prepared) -> ExampleLog | None:
+    config = prepared.recipe.config
+    if prepared.recipe.report_examples == 0:
+        return None
+    return ExampleLog(
+        prepared.output,
+        prepared.sets,
+        encoder_for(prepared.tokenizer, config),
+        prepared.recipe.report_examples,
+        batch_size=config.per_device_eval_batch_size,
+        generate=config.world_size == 1,  # sharded models generate in step, and replicas all the same: not worth it
+    )
+
+
+def _saved_model(prepared: Prepared, trainer: UnlearningTrainer, best: KeepBest | None) -> Any:
+    """The model that the run's folder will hold: the best one where there is one, else the last."""
+    if best is None or best.best is None or best.best["step"] == trainer.state.global_step:
+        return trainer.model
+    wait_for_all()
+    model: Any = load_as_set(prepared, prepared.output / BEST_FOLDER)
+    return model.to(prepared.recipe.config.device)
+
+
+def _judge_by_retain_model(prepared: Prepared, examples: ExampleLog | None) -> tuple[float | None, ScoreTable | None]:
     """What a model that never saw the forget set gives: f*, its mean probability of the forget answers, and its scores
     for the suite. The model is dropped again."""
     if prepared.retain_model is None:
@@ -292,10 +359,10 @@ def _judge_by_retain_model(prepared: Prepared) -> tuple[float | None, ScoreTable
     if prepared.suite is not None:
         encoder = encoder_for(prepared.tokenizer, config)
         table = score(model, encoder, prepared.suite, retain_model=True, batch_size=config.per_device_eval_batch_size)
+    if examples is not None:
+        examples.see("retain_model", model)
     del model
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     return scores.mean_probability, table
 
 
@@ -350,8 +417,9 @@ def _summary(
         "seconds": round(seconds, 2),
         "seed": config.seed,
         "trajectory": points,
+        "removed_share_by_layer": _removed_share_by_layer(trainer),
         "log": [row for row in history if "loss" in row],
-        "settings": _jsonable(recipe, config),
+        "settings": recipe.in_force,
         "data": {
             name: {"source": getattr(recipe, name), "rows": len(rows), "sha256": prepared.identity[name]}
             for name, rows in prepared.sets.items()
@@ -363,7 +431,7 @@ def _summary(
     }
 
 
-def _jsonable(recipe: Recipe, config: Any) -> dict[str, Any]:
-    """All settings that were in force, ours first."""
-    own = {key: value for key, value in vars(recipe).items() if key not in ("config", "settings")}
-    return own | {key: value for key, value in config.to_dict().items() if value is not None}
+def _removed_share_by_layer(trainer: UnlearningTrainer) -> dict[str, float] | None:
+    """Of the last step; None without a rectification, or where no step was taken since the run was resumed."""
+    shares = trainer.rectifier.removed_share_by_layer() if trainer.rectifier else {}
+    return {layer: share for layer, share in shares.items() if math.isfinite(share)} or None

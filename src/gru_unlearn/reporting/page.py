@@ -1,0 +1,77 @@
+"""A page's data → one HTML file that needs nothing else and loads nothing."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gru_unlearn.reporting import chart
+from gru_unlearn.reporting.commands import reproduce
+from gru_unlearn.reporting.material import Material
+from gru_unlearn.reporting.pages import make_page
+from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.verdict import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
+
+ANSWERS = {"yes": ("✓", "Yes"), "partly": ("◐", "Partly"), "no": ("✗", "No"), "unknown": ("?", "Cannot be said")}
+
+SCHEMES = (
+    f"{chart.SHAPES}{chart.LIGHT}"
+    f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{chart.DARK}}}}}"
+    f"@media screen{{:root[data-theme=dark]{{{chart.DARK}}}}}"
+)
+"""Colours of the drawings: the reader's scheme unless the page's switch says otherwise; print is always light."""
+
+
+def report_html(material: Material) -> str:
+    """The report of one folder as HTML text.
+
+    Everything that comes from data is escaped. Scripts and styles are allowed by their hashes alone, so that markup
+    which came through all the same would do nothing, and nothing can be loaded or sent.
+
+    Raises:
+        KeyError: the summary is of no kind that has a report, or lacks what its kind needs.
+    """
+    environment = Environment(
+        loader=PackageLoader("gru_unlearn.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"shown": shown, "svg": Markup}
+    styles, script = SCHEMES + _source(environment, "report.css"), _source(environment, "report.js")
+    return environment.get_template("report.html").render(
+        page=make_page(material),
+        material=material,
+        command=reproduce(material.summary, material.explicit, material.folder),
+        answers=ANSWERS,
+        rules={"Is it forgotten?": FORGOTTEN_RULE, "Is the rest kept?": KEPT_RULE},
+        no_proof=NO_PROOF,
+        swatch=lambda look: Markup(chart.swatch(look)),
+        policy=f"default-src 'none'; style-src {_hash(styles)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        styles=Markup(styles),
+        script=Markup(script),
+        embedded=as_json(material.summary),
+    )
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names an inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def as_json(content: Any) -> Markup:
+    """JSON that may stand inside a script element: nothing in it can end the element or begin another."""
+    text = json.dumps(content, ensure_ascii=False, default=str)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)

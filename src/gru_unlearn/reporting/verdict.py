@@ -1,0 +1,193 @@
+"""What numbers come to, in words: is it forgotten, is the rest kept, does it stay gone. Pure functions of numbers.
+
+Every finding carries the thresholds that decided it, and says so where a judgement is impossible.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gru_unlearn.reporting.attack import name_of
+from gru_unlearn.reporting.tables import shown
+
+Answer = Literal["yes", "partly", "no", "unknown"]
+
+WAY_DONE, WAY_BEGUN = 0.95, 0.5
+"""Of the way from the target's forget probability to the retain model's: forgotten from the first, partly from the
+second on."""
+WAY_TOO_FAR = 1.25
+ABOVE = 1.05
+"""Where the target's forget probability is unknown: times the retain model's, still forgotten."""
+SIGNIFICANT = 0.05
+"""Forget quality at or below this tells the two models apart."""
+KEPT_ALL, KEPT_MOST = 0.95, 0.8
+"""Share of what it was before: kept from the first, partly from the second on."""
+BACK_LITTLE, BACK_MUCH = 0.1, 0.5
+"""Share that an attack brings back: stays gone up to the first, partly up to the second."""
+
+FORGOTTEN_RULE = (
+    f"Yes: the mean probability of the forgotten answers has gone at least {WAY_DONE:.0%} of the way from the model "
+    "before to a model that never saw them (the retain model), and forget quality, where it was measured, is above "
+    f"{SIGNIFICANT}, and no more of the rows looked at one by one are answered word for word than by the retain model. "
+    f"Partly: at least {WAY_BEGUN:.0%} of the way. "
+    f"Where the model before was not measured, yes means at most {ABOVE} times the retain model's probability."
+)
+KEPT_RULE = (
+    f"Yes: at least {KEPT_ALL:.0%} of the answer probability before is left, on rows that no step saw (held-out) and "
+    f"on retain rows. Partly: at least {KEPT_MOST:.0%}. Without held-out rows there can be no yes: retain rows guarded "
+    "the run, and flatter it."
+)
+STAYS_RULE = (
+    f"Yes: the strongest attack tried brings back at most {BACK_LITTLE:.0%} of what the model before knew beyond a "
+    f"model that never saw it and was attacked alike. Partly: at most {BACK_MUCH:.0%}."
+)
+NO_PROOF = (
+    "No such number proves that the data are gone for good: it says how a model answers these questions, not that no "
+    "other question, and no further training, could bring them back."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Mean answer probability of a set that must stay."""
+
+    before: float | None
+    after: float | None
+    retain_model: float | None = None
+    retain_model_rows: int | None = None
+    """rows behind the retain model's value, where they are not all"""
+    rmf: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured of a model after unlearning; None, or left out, where it was not.
+
+    ``forget_*`` are mean answer probabilities of the forget set; ``kept`` has ``held-out`` and ``retain``.
+    """
+
+    forget_before: float | None = None
+    forget_after: float | None = None
+    forget_retain_model: float | None = None
+    forget_quality: float | None = None
+    forget_recited: int | None = None
+    """forget rows answered word for word, of ``forget_asked``"""
+    forget_recited_by_retain_model: int | None = None
+    forget_asked: int | None = None
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A question, its answer, why, and by which thresholds."""
+
+    question: str
+    answer: Answer
+    why: str
+    rule: str
+
+
+def judge(evidence: Evidence, attacks: Sequence[Mapping[str, Any]] | None = None) -> list[Finding]:
+    """Forgotten? Kept? Does it stay gone?
+
+    Args:
+        evidence: of the model in question.
+        attacks: the rows of an attack summary; None where none was tried.
+    """
+    return [judge_forgetting(evidence), judge_keeping(evidence), judge_staying(attacks)]
+
+
+def judge_forgetting(evidence: Evidence) -> Finding:
+    """By the mean probability of the forget answers against the retain model's, forget quality, and recited rows."""
+    answer, why = _forgetting(evidence)
+    if evidence.forget_quality is not None and answer != "unknown":
+        told = evidence.forget_quality <= SIGNIFICANT
+        if told and answer == "yes":
+            answer = "partly"
+        why += (
+            f" Forget quality {shown(evidence.forget_quality)}: a test can{'' if told else 'not'} tell its answers "
+            "from the retain model's."
+        )
+    if evidence.forget_recited is not None:
+        by_retain = evidence.forget_recited_by_retain_model
+        if answer == "yes" and evidence.forget_recited > (by_retain or 0):
+            answer = "partly"
+        why += f" Of {evidence.forget_asked} of these questions it answers {evidence.forget_recited} word for word"
+        why += "." if by_retain is None else f"; the retain model {by_retain}."
+    return Finding("Is it forgotten?", answer, why, FORGOTTEN_RULE)
+
+
+def _forgetting(evidence: Evidence) -> tuple[Answer, str]:
+    before, after, retain = evidence.forget_before, evidence.forget_after, evidence.forget_retain_model
+    if after is None:
+        return "unknown", "The probability of the forgotten answers was not measured."
+    fell = f"Mean probability of the forgotten answers: {_from(before)}{shown(after)}"
+    if retain is None:
+        return "unknown", (
+            f"{fell}. No retain model was given, so nobody knows how probable these answers are to a model that never "
+            "saw them."
+        )
+    fell += f"; to a model that never saw them: {shown(retain)}"
+    if before is None:
+        if after <= ABOVE * retain:
+            return "yes", f"{fell}."
+        return "unknown", f"{fell}. The model before was not measured, so there is no scale to say how far off that is."
+    if before <= retain:
+        return "unknown", f"{fell}. The model before knew no more than that: there was nothing to forget."
+    way = (before - after) / (before - retain)
+    answer: Answer = "yes" if way >= WAY_DONE else "partly" if way >= WAY_BEGUN else "no"
+    beyond = " Beyond what is needed: to be this sure of wrong answers is a trace, too." if way > WAY_TOO_FAR else ""
+    return answer, f"{fell} ({way:.0%} of the way).{beyond}"
+
+
+def judge_keeping(evidence: Evidence) -> Finding:
+    """By what is left of the answer probability, in the set where least is left."""
+    sets = {name: kept for name, kept in evidence.kept.items() if kept.after is not None}
+    shares = {name: kept.after / kept.before for name, kept in sets.items() if kept.before and kept.after is not None}
+    why = " ".join(_kept_in_words(name, kept, shares.get(name)) for name, kept in sets.items())
+    if not shares:
+        return Finding("Is the rest kept?", "unknown", f"{why} {_nothing_kept_known(sets)}".strip(), KEPT_RULE)
+    worst = min(shares.values())
+    answer: Answer = "yes" if worst >= KEPT_ALL else "partly" if worst >= KEPT_MOST else "no"
+    if "held-out" not in shares:
+        why += " No held-out rows were given: what became of answers that did not guard the run is not known."
+        answer = "unknown" if answer == "yes" else answer
+    return Finding("Is the rest kept?", answer, why, KEPT_RULE)
+
+
+def _nothing_kept_known(sets: Mapping[str, Kept]) -> str:
+    if sets:
+        return "The model before was not measured: how much of it is left cannot be said."
+    return "Neither retain nor held-out rows were measured: nothing can be said of what must stay."
+
+
+def _kept_in_words(name: str, kept: Kept, share: float | None) -> str:
+    words = f"{name.capitalize()} rows: {_from(kept.before)}{shown(kept.after)}"
+    words += "" if share is None else f" ({share:.1%} of before)"
+    if kept.retain_model is not None:
+        on = "" if kept.retain_model_rows is None else f" (on {kept.retain_model_rows} rows)"
+        words += f"; a model that never saw the forgotten: {shown(kept.retain_model)}{on}"
+    return words + ("." if kept.rmf is None else f"; at matched forgetting (RMF) {shown(kept.rmf)}.")
+
+
+def _from(before: float | None) -> str:
+    return "" if before is None else f"{shown(before)} → "
+
+
+def judge_staying(attacks: Sequence[Mapping[str, Any]] | None) -> Finding:
+    """By the strongest attack."""
+    question = "Does it stay gone?"
+    if not attacks:
+        return Finding(question, "unknown", "No attack was tried: gru attack RUN tries some.", STAYS_RULE)
+    known = [attack for attack in attacks if attack.get("recovered") is not None]
+    if not known:
+        why = (
+            "Attacks were tried, but none has a scale to read: that takes a retain model which differs from the target."
+        )
+        return Finding(question, "unknown", why, STAYS_RULE)
+    worst = max(known, key=lambda attack: attack["recovered"])
+    share = worst["recovered"]
+    answer: Answer = "yes" if share <= BACK_LITTLE else "partly" if share <= BACK_MUCH else "no"
+    tried = f"{len(known)} measurement{'s' if len(known) > 1 else ''} under attack"
+    why = f"{tried}; the strongest attack, {name_of(worst)}, brings back {max(share, 0.0):.0%}."
+    return Finding(question, answer, why, STAYS_RULE)

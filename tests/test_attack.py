@@ -1,0 +1,401 @@
+"""``gru attack``: each attack against a plain reference, and the whole battery on models whose answer is known."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import mannwhitneyu
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import tiny
+from gru_unlearn.data import Encoder, Record, Turn, to_record
+from gru_unlearn.evaluation.generation import continuations, generate
+from gru_unlearn.evaluation.quantization import quantize_weights, round_to_bits
+from gru_unlearn.reporting.attack import attack_table, verdict, worst_measures
+from gru_unlearn.workflows.attacking import ATTACKS
+from gru_unlearn.workflows.attacking import run as run_module
+from gru_unlearn.workflows.attacking.look import contains, hear
+from gru_unlearn.workflows.attacking.prompts import _ids, given_away
+from gru_unlearn.workflows.attacking.recovery import recovery
+from gru_unlearn.workflows.attacking.relearning import fine_tune, nearest
+
+STOP, PAD = {1}, 0
+
+
+def rounded_by_the_book(weight, bits, group_size):
+    """Number by number, in float64."""
+    weight = weight.double().numpy()
+    result, levels = np.empty_like(weight), 2 ** (bits - 1) - 1
+    for row in range(weight.shape[0]):
+        for start in range(0, weight.shape[1], group_size):
+            group = weight[row, start : start + group_size]
+            step = np.abs(group).max() / levels
+            for place, value in enumerate(group, start=start):
+                result[row, place] = np.rint(value / step) * step if step else 0.0
+    return result
+
+
+@pytest.mark.parametrize(("bits", "group_size"), [(8, None), (4, 64), (4, 7), (2, None)])
+def test_rounding_to_bits_is_round_to_nearest_by_the_book(bits, group_size):
+    weight = torch.randn(5, 150, generator=torch.Generator().manual_seed(bits))
+    weight[3] = 0.0
+    weight[4, :64] = 0.0  # a whole group without scale
+    rounded = round_to_bits(weight, bits, group_size)
+    np.testing.assert_allclose(rounded.numpy(), rounded_by_the_book(weight, bits, group_size or 150), rtol=0, atol=1e-6)
+    assert len(rounded[0, : group_size or 150].unique()) <= 2**bits - 1
+    torch.testing.assert_close(round_to_bits(rounded, bits, group_size), rounded)  # what is on the grid stays there
+
+
+def test_all_linear_layers_are_rounded_and_nothing_else():
+    model, before = tiny.model(), tiny.model().state_dict()
+    count = quantize_weights(model, 4, 64)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    linear = {name for name in before if "_proj" in name}
+    assert changed == linear  # the head is the embedding here, and stays
+    assert count == sum(before[name].numel() for name in linear)
+
+
+def test_gpt2_is_rounded_by_output_although_it_stores_weights_the_other_way_round():
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=16, n_embd=8, n_layer=1, n_head=2))
+    weight = model.transformer.h[0].mlp.c_fc.weight  # [inputs, outputs]
+    expected = rounded_by_the_book(weight.detach().T, 4, 8).T
+    quantize_weights(model, 4)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_evenly_spread_draws_give_each_token_its_probability(temperature):
+    model, prompt, count = tiny.model().eval(), [2, 3, 11, 12], 2000
+    with torch.no_grad():
+        expected = (model(torch.tensor([prompt])).logits[0, -1].double() / temperature).softmax(-1)
+    draws = [[(number + 0.5) / count] for number in range(count)]
+    first = generate(model, [prompt] * count, [1] * count, STOP, PAD, temperature=temperature, draws=draws)
+    shares = torch.bincount(torch.tensor(first)[:, 0], minlength=len(expected)) / count
+    assert (shares - expected).abs().max() < 1.5 / count
+
+
+def test_a_sampled_text_does_not_depend_on_the_batch():
+    model, encoder = tiny.model().eval(), Encoder(tiny.tokenizer())
+    prompts = [encoder.prompt_ids(to_record(row, "")) for row in tiny.rows(7)]
+    draws = np.random.default_rng(0).random((7, 12)).tolist()
+    alone, together = (
+        continuations(model, encoder, prompts, [12] * 7, size, temperature=1.5, draws=draws) for size in (1, 5)
+    )
+    assert alone == together
+    assert len(set(alone)) > 3
+    assert alone != continuations(model, encoder, prompts, [12] * 7, 5)  # greedy
+
+
+def values(unlearned, target, retain_model):
+    return {
+        name: {"forget": row}
+        for name, row in zip(("unlearned", "target", "retain_model"), (unlearned, target, retain_model), strict=True)
+    }
+
+
+def test_recovery_of_models_that_are_one_of_the_two_ends_is_certain():
+    low, high = [0.1, 0.3, 0.2, 0.2], [0.8, 0.9, 0.7, 1.0]
+    assert recovery(values(high, high, low))[3:] == (1.0, 1.0, 1.0, "")
+    assert recovery(values(low, high, low))[3:] == (0.0, 0.0, 0.0, "")
+
+
+def test_recovery_is_a_share_whose_interval_pairs_the_rows():
+    rng = np.random.default_rng(1)
+    retain, room = rng.random(30) * 0.4, 0.5 + rng.random(30) * 0.1
+    share = rng.normal(0.3, 0.05, 30)
+    found = recovery(values(retain + share * room, retain + room, retain))
+    assert found.recovered == pytest.approx((share * room).sum() / room.sum())
+    assert found.low < found.recovered < found.high
+    # The spread of the share over the rows and nothing else: what rows have in common in all three models cancels.
+    assert (found.high - found.low) == pytest.approx(2 * 1.96 * 0.05 / np.sqrt(30), rel=0.35)
+
+
+def test_recovery_is_not_measured_where_the_ends_hardly_differ_or_one_is_missing():
+    rng = np.random.default_rng(0)
+    noise = [rng.random(20).tolist() for _ in range(3)]
+    found = recovery(values(*noise))
+    assert found.recovered is found.low is None
+    assert "hardly differ" in found.note
+    found = recovery({"unlearned": {"forget": [0.5]}, "target": {"forget": [1.0]}})
+    assert (found.unlearned, found.target, found.retain_model, found.recovered) == (0.5, 1.0, None, None)
+
+
+def test_resamples_in_which_the_ends_do_not_differ_count_for_nothing():
+    """With few rows some resamples hold only those that target and retain model answer alike: 0 / 0."""
+    found = recovery(values([0.0, 1, 0, 0, 0, 0], [1.0, 1, 1, 1, 0, 0], [0.0, 0, 0, 0, 0, 0]))
+    assert found.recovered == pytest.approx(0.25)
+    assert 0 <= found.low < found.high <= 1
+
+
+def test_an_attack_that_fails_on_the_target_too_brings_nothing_back():
+    attacked = values([0.1] * 9, [0.2] * 9, [0.0] * 9)
+    assert recovery(attacked).recovered == pytest.approx(0.5)
+    found = recovery(attacked, before={"forget": [1.0] * 9})
+    assert (found.target, found.recovered) == (1.0, pytest.approx(0.1))
+    assert recovery(attacked, before={"forget": [0.1] * 9}).target == pytest.approx(0.2)
+
+
+def test_membership_recovers_areas_under_the_curve():
+    rng = np.random.default_rng(2)
+    holdout = {name: rng.normal(3, 1, 25).round(1) for name in ("unlearned", "target", "retain_model")}
+    forget = {name: rng.normal(mean, 1, 20).round(1) for name, mean in zip(holdout, (2, 1, 3), strict=True)}
+    found = recovery({name: {"forget": forget[name].tolist(), "holdout": holdout[name].tolist()} for name in holdout})
+    areas = [mannwhitneyu(holdout[name], forget[name]).statistic / 500 for name in holdout]
+    assert found[:3] == pytest.approx(areas)
+    assert found.recovered == pytest.approx((areas[0] - areas[2]) / (areas[1] - areas[2]))
+    assert found.low < found.recovered < found.high
+
+
+def chat(question, answer):
+    return Record((Turn("user", question), Turn("assistant", answer)))
+
+
+def test_related_rows_share_words_with_the_forget_rows():
+    rows = [chat("Where was Ada born?", "In Rome."), chat("Which pet has Bob?", "A cat.")]
+    pool = [
+        chat("What is two plus two?", "Four."),
+        chat("Which pet has Eve?", "A dog."),
+        chat("Where was Eve born?", "In Rome."),
+        chat("Where was Dan born?", "In Oslo."),
+    ]
+    assert nearest(rows, pool, 2) == [pool[2], pool[1]]
+    assert nearest(rows, pool, 9) == [pool[2], pool[1], pool[3], pool[0]]
+
+
+def test_the_beginning_of_an_answer_is_given_in_the_answers_own_tokens():
+    record, encoder = to_record(tiny.rows(1)[0], ""), Encoder(tiny.tokenizer())
+    assert given_away(record, 0.5) == ("Ada lives in", "the red one .")
+    assert given_away(record, 0.1) == ("", record.answer)
+    assert given_away(chat("?", "one\n two  three four"), 0.5) == ("one\n two", "three four")
+    whole, begun = _ids(encoder, record, record.answer), _ids(encoder, record, "Ada lives in")
+    assert whole[: len(begun) - 1] == begun[:-1]
+
+
+def test_what_is_said_is_heard_in_any_wording_and_any_try():
+    references = [["it is red", "red it is"], ["it is blue"], ["one two"]]
+    tries = [["Red, it is!", "it was blue", "one"], ["no", "so it IS Blue.", "two one"]]
+    found, best = hear(references, tries)
+    assert found == {"ROUGE-L": {"forget": [1.0, 1.0, 0.5]}, "found": {"forget": [1.0, 1.0, 0.0]}}
+    assert best == ["Red, it is!", "so it IS Blue.", "one"]
+    assert not contains("in the redone hall", "the red")
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A target that learnt the forget rows, a model that did not, and rows of each kind."""
+    folder = tmp_path_factory.mktemp("attack")
+    rows = [row | {"paraphrased_question": f"what is {row['question'][9:]}"} for row in tiny.rows(12)]
+    write_rows(folder / "forget.jsonl", rows)
+    write_rows(folder / "retain.jsonl", tiny.rows(8, 20))
+    write_rows(folder / "holdout.jsonl", tiny.rows(12, 30))
+    write_rows(folder / "texts.jsonl", [{"text": row["answer"]} for row in rows])
+    (folder / "prefixes.txt").write_text("who is Bob ?\n\nwhat is red ?\n")
+    tiny.save(folder / "retain_model")
+    model, encoder = tiny.model(), Encoder(tiny.tokenizer())
+
+    class Learner:
+        pass
+
+    Learner.encoder = encoder
+    examples = encoder.encode_all([to_record(row, "") for row in rows], "forget")
+    for _ in fine_tune(model, examples, Learner, 120, 1e-2, 0):
+        pass
+    model.save_pretrained(folder / "target")
+    encoder.tokenizer.save_pretrained(folder / "target")
+    return folder
+
+
+def arguments(world, unlearned, out, *more):
+    common = {"model": world / unlearned, "target": world / "target", "retain-model": world / "retain_model"}
+    common |= {name: world / f"{name}.jsonl" for name in ("forget", "retain", "holdout")}
+    common |= {"unrelated": world / "retain.jsonl", "prefixes": world / "prefixes.txt", "out": out}
+    flags = [word for name, value in common.items() for word in (f"--{name}", value)]
+    return ["attack", *flags, "--samples", 3, "--relearning-steps", 4, "--relearning-learning-rate", 1e-3, *more]
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_the_target_itself_as_unlearned_model_is_wholly_back(gru, world, tmp_path):
+    """Every attack treats the models alike, to the last random number: only then are shares exactly 1."""
+    code, out, err = gru(*arguments(world, "target", tmp_path / "out"))
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    assert found["command"] == "attack"
+    assert {line["attack"] for line in found["attacks"]} == set(ATTACKS)
+    assert {line["measure"] for line in found["attacks"]} == {"prob", "ROUGE-L", "found", "AUC"}
+    assert len({(line["attack"], line["variant"]) for line in found["attacks"]}) == 3 + 2 + 1 + 5 + 6
+    assert found["left_out"] == []
+    measured = [line for line in found["attacks"] if line["recovered"] is not None]
+    assert len(measured) > 12
+    assert all(line["recovered"] <= 1 for line in measured)
+    alike = [line for line in measured if line["target"] == line["unlearned"]]
+    assert len(alike) > 8
+    assert all(line["recovered"] == line["low"] == line["high"] == 1 for line in alike)
+    for curve in found["curves"]:
+        assert curve["steps"] == [0, 1, 2, 3, 4]
+        assert len(curve["values"]) == 5
+    curves = {(curve["variant"], curve["model"]): curve["values"] for curve in found["curves"]}
+    assert len(curves) == 9
+    for variant in ("forget rows", "related rows", "unrelated rows"):
+        assert curves[variant, "unlearned"] == curves[variant, "target"] != curves[variant, "retain_model"]
+    for line in found["attacks"]:
+        if "step" in line:  # the step at which most is back, not the last one
+            unlearned, retain = (curves[line["variant"], name] for name in ("unlearned", "retain_model"))
+            ahead = [one - other for one, other in zip(unlearned, retain, strict=True)]
+            assert line["step"] == 1 + ahead[1:].index(max(ahead[1:]))
+            assert line["unlearned"] == pytest.approx(unlearned[line["step"]])
+    assert sum("step" in line for line in found["attacks"]) == 3
+    rows = json.loads((tmp_path / "out" / "rows.json").read_text())
+    relearnt = next(row for row in rows if row["variant"] == "forget rows")
+    assert (
+        len(relearnt["numbers"]) == len(relearnt["values"]["target"]["forget"]) == 9
+    )  # three of twelve were trained on
+    sampled = next(row for row in rows if row["attack"] == "sampling")
+    assert [len(said) for said in sampled["said"].values()] == [12, 12, 12]
+    assert not (tmp_path / "out" / "parts").exists()
+    assert "100" in verdict(found)
+    assert "relearning: related rows" in out
+
+
+def test_the_retain_model_as_unlearned_model_has_nothing_back(gru, world, tmp_path):
+    code, _, err = gru(*arguments(world, "retain_model", tmp_path / "out", "--attacks", "quantization,sampling"))
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    measured = [line for line in (*found["attacks"], *found["before"]) if line["recovered"] is not None]
+    assert len(measured) > 5
+    assert all(line["recovered"] == line["low"] == line["high"] == 0 for line in measured)
+    assert verdict(found).startswith("No attack brings anything back")
+
+
+def test_the_same_command_gives_the_same_numbers_and_goes_on_after_an_interruption(gru, world, tmp_path, monkeypatch):
+    choice = ("--attacks", "relearning,sampling", "--max-rows", 6, "--seed", 3)
+    code, _, err = gru(*arguments(world, "target", tmp_path / "whole", *choice))
+    assert code == 0, err
+
+    def interrupted(battery):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(run_module.ATTACKS, "sampling", interrupted)
+        code, _, err = gru(*arguments(world, "target", tmp_path / "halves", *choice))
+        assert code == 130, err
+    assert not (tmp_path / "halves" / "summary.json").exists()
+    code, out, err = gru(*arguments(world, "target", tmp_path / "halves", *choice, "--batch-size", 5))
+    assert code == 0, err
+    assert "relearning: done before" in out
+    assert "sampling: done before" not in out
+    whole, halves = (json.loads((tmp_path / name / "rows.json").read_text()) for name in ("whole", "halves"))
+    assert whole == halves
+    assert summary(tmp_path / "whole")["attacks"] == summary(tmp_path / "halves")["attacks"]
+    code, _, err = gru(*arguments(world, "target", tmp_path / "halves", *choice[:-1], 4))
+    assert code == 2
+    assert "settings.seed" in err
+
+
+def test_what_rows_or_models_do_not_allow_is_left_out_with_the_reason(gru, world, tmp_path):
+    flags = ["--model", world / "target", "--target", world / "target", "--forget", world / "texts.jsonl"]
+    code, out, err = gru("attack", *flags, "--relearning-steps", 1, "--max-rows", 4, "--out", tmp_path / "out")
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    reasons = {(line["attack"], line["variant"]): line["why"] for line in found["left_out"]}
+    assert set(reasons) == {
+        ("relearning", "related rows"),
+        ("sampling", "best of 8, T=1"),
+        ("prompts", "other questions"),
+        ("membership", ""),
+    }
+    assert "retain" in reasons["relearning", "related rows"]
+    assert "holdout" in reasons["membership", ""]
+    assert {line["attack"] for line in found["attacks"]} == {"relearning", "quantization"}
+    assert all(line["recovered"] is line["retain_model"] is None for line in found["attacks"])
+    assert "no zero line" in " ".join(out.split())
+
+
+def test_a_run_says_what_to_attack_and_is_not_attacked_with_other_rows(gru, world, tmp_path):
+    forget = shutil.copy(world / "forget.jsonl", tmp_path / "forget.jsonl")
+    flags = ["--model", world / "target", "--retain-model", world / "retain_model", "--forget", forget]
+    flags += ["--retain", world / "retain.jsonl", "--objective", "ga", "--rectification", "gru", "--max-steps", 2]
+    run = tmp_path / "run"
+    assert gru("unlearn", *flags, "--learning-rate", "2e-3", "--eval-strategy", "no", "--output-dir", run)[0] == 0
+    code, out, err = gru("attack", run, "--attacks", "quantization", "--max-rows", 5)
+    assert code == 0, err
+    found = summary(run / "attack")
+    assert found["settings"]["relearning_learning_rate"] == 2e-3
+    assert (found["rows"], found["data"]["forget"]["rows"], found["data"]["retain"]["rows"]) == (5, 12, 8)
+    assert found["target"]["sha256"] == summary(run)["model"]["sha256"] != found["model"]["sha256"]
+    assert found["retain_model"]["sha256"] == summary(run)["retain_model"]["sha256"]
+    assert f"{run}/attack/summary.json" in out.replace("\n", "")
+    write_rows(forget.__class__(forget), tiny.rows(5))
+    code, _, err = gru("attack", run, "--out", tmp_path / "other")
+    assert code == 2
+    assert "not those of the run any more" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--attacks", "relerning"], "relearning"),
+        (["--attacks", ""], "no attack given"),
+        (["--prefixes", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["--temperature", "0"], "--temperature must be above 0"),
+        (["--samples", "0"], "--samples must be at least 1"),
+        (["--retain-model", "nowhere/at/all"], "--retain-model nowhere/at/all: no such folder"),
+        (["--max-length", "4"], "no answer token is left"),
+    ],
+)
+def test_bad_input_is_found_before_anything_is_written(gru, world, tmp_path, more, message):
+    code, _, err = gru(*arguments(world, "target", tmp_path / "out", *more))
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_run_is_named(gru, tmp_path):
+    code, _, err = gru("attack", tmp_path)
+    assert code == 2
+    assert "is not a finished run" in err
+
+
+def test_the_table_has_one_line_an_attack_the_worst_first():
+    def line(variant, measure, recovered):
+        interval = dict.fromkeys(("low", "high"), recovered)
+        head = {
+            "attack": "prompts",
+            "variant": variant,
+            "measure": measure,
+            "rows": 4,
+            "note": "" if recovered else "why",
+        }
+        return head | {"unlearned": 0.5, "target": 1.0, "retain_model": 0.0, "recovered": recovered} | interval
+
+    lines = [line("a", "prob", 0.25), line("b", "prob", 0.1), line("b", "found", 0.5), line("c", "prob", None)]
+    found = {
+        "attacks": lines,
+        "before": [line("", "found", 0.125)],
+        "left_out": [],
+        "rows": 4,
+        "retain_model": {"source": "r"},
+    }
+    assert [(one["variant"], one["measure"]) for one in worst_measures(lines)] == [
+        ("b", "found"),
+        ("a", "prob"),
+        ("c", "prob"),
+    ]
+    table = attack_table(found)
+    assert list(table.columns[0].cells) == ["prompts: b", "prompts: a", "without any attack"]
+    assert list(table.columns[-1].cells) == ["50 (50 to 50)", "25 (25 to 25)", "12 (12 to 12)"]
+    assert table.caption == "prompts: c: why"
+    assert "prompts: b, brings back 50 % (50 to 50)" in verdict(found)
+    assert "without any attack: 12 %" in verdict(found)

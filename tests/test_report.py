@@ -1,0 +1,433 @@
+"""Reports: the verdict's thresholds, what stands on the page, and that nothing in the data can act."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tiny
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation import Entry, ScoreTable, Use
+from gru_unlearn.reporting import write_json
+from gru_unlearn.reporting.chart import Line, Point, axis, chart
+from gru_unlearn.reporting.commands import reproduce
+from gru_unlearn.reporting.examples import example_table, off_by, word_diff
+from gru_unlearn.reporting.page import as_json
+from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
+from gru_unlearn.workflows.examples import choose
+from gru_unlearn.workflows.report import gather, write_report
+from report_material import EVIL, attack, examples, summary, write_run
+
+# --- the verdict -----------------------------------------------------------------------------------------------------
+
+FORGOTTEN = Evidence(forget_before=0.9, forget_after=0.2, forget_retain_model=0.2)
+
+FORGETTING = {
+    "all the way": ({}, "yes"),
+    "95 % of the way": ({"forget_after": 0.9 - 0.951 * 0.7}, "yes"),
+    "94 % of the way": ({"forget_after": 0.9 - 0.94 * 0.7}, "partly"),
+    "49 % of the way": ({"forget_after": 0.9 - 0.49 * 0.7}, "no"),
+    "more probable than before": ({"forget_after": 0.95}, "no"),
+    "a test tells them apart": ({"forget_quality": 0.05}, "partly"),
+    "no test tells them apart": ({"forget_quality": 0.051}, "yes"),
+    "a test changes no no": ({"forget_after": 0.9, "forget_quality": 0.5}, "no"),
+    "recites more than the retain model": (
+        {"forget_recited": 2, "forget_recited_by_retain_model": 1, "forget_asked": 9},
+        "partly",
+    ),
+    "recites no more": ({"forget_recited": 1, "forget_recited_by_retain_model": 1, "forget_asked": 9}, "yes"),
+    "no retain model": ({"forget_retain_model": None}, "unknown"),
+    "nothing measured": ({"forget_after": None}, "unknown"),
+    "nothing to forget": ({"forget_before": 0.2}, "unknown"),
+    "before unknown, close": ({"forget_before": None, "forget_after": 0.209}, "yes"),
+    "before unknown, not close": ({"forget_before": None, "forget_after": 0.22}, "unknown"),
+}
+
+
+@pytest.mark.parametrize(("changes", "answer"), FORGETTING.values(), ids=FORGETTING)
+def test_forgotten(changes, answer):
+    assert judge_forgetting(replace(FORGOTTEN, **changes)).answer == answer
+
+
+def test_forgetting_says_numbers_and_thresholds():
+    finding = judge_forgetting(replace(FORGOTTEN, forget_quality=0.02))
+    assert "0.900 → 0.200" in finding.why
+    assert "100% of the way" in finding.why
+    assert "0.020: a test can tell" in finding.why
+    assert "95%" in finding.rule
+    assert "0.05" in finding.rule
+    too_far = judge_forgetting(Evidence(forget_before=0.9, forget_after=0.001, forget_retain_model=0.4))
+    assert "a trace, too" in too_far.why
+    assert "No retain model was given" in judge_forgetting(replace(FORGOTTEN, forget_retain_model=None)).why
+
+
+KEEPING = {
+    "both kept": ({"held-out": Kept(0.9, 0.9), "retain": Kept(0.9, 0.86)}, "yes"),
+    "the worse one counts": ({"held-out": Kept(0.9, 0.74), "retain": Kept(0.9, 0.9)}, "partly"),
+    "less than 80 %": ({"held-out": Kept(1.0, 0.79), "retain": Kept(1.0, 1.0)}, "no"),
+    "kept, but no held-out rows": ({"retain": Kept(0.9, 0.9)}, "unknown"),
+    "lost already on retain rows": ({"retain": Kept(1.0, 0.7)}, "no"),
+    "before unknown": ({"held-out": Kept(None, 0.9)}, "unknown"),
+    "nothing measured": ({}, "unknown"),
+}
+
+
+@pytest.mark.parametrize(("kept", "answer"), KEEPING.values(), ids=KEEPING)
+def test_kept(kept, answer):
+    finding = judge_keeping(Evidence(kept=kept))
+    assert finding.answer == answer
+    assert ("No held-out rows" in finding.why) == (kept.keys() == {"retain"})
+
+
+@pytest.mark.parametrize(
+    ("shares", "answer"),
+    [([0.1, -0.2], "yes"), ([0.5, 0.0], "partly"), ([0.1, 0.51], "no"), ([None], "unknown"), ([], "unknown")],
+)
+def test_stays_gone(shares, answer):
+    attacks = [{"attack": "a", "variant": str(share), "recovered": share} for share in shares]
+    finding = judge_staying(attacks)
+    assert finding.answer == answer
+    if answer == "no":
+        assert "0.51" in finding.why, "the strongest one is named"
+
+
+@given(
+    st.builds(
+        Evidence,
+        *[st.none() | st.floats(0, 1)] * 4,
+        kept=st.dictionaries(
+            st.sampled_from(["held-out", "retain"]), st.builds(Kept, *[st.none() | st.floats(0, 1)] * 3)
+        ),
+    )
+)
+def test_every_evidence_has_a_verdict_with_reason_and_rule(evidence):
+    findings = judge(evidence)
+    assert [finding.question for finding in findings] == [
+        "Is it forgotten?", "Is the rest kept?", "Does it stay gone?",
+    ]  # fmt: skip
+    assert all(finding.why and finding.rule for finding in findings)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_word_diff_by_hand():
+    assert word_diff("in the old town", "in the new  town hall") == [
+        ("same", "in the"), ("gone", "old"), ("new", "new"), ("same", "town"), ("new", "hall"),
+    ]  # fmt: skip
+    assert word_diff("as it  is", "as it is") == []
+    assert word_diff("a", "") == [("gone", "a")]
+
+
+@given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
+def test_a_diff_holds_both_texts(old, new):
+    parts = word_diff(" ".join(old), " ".join(new))
+    if old != new:
+        assert " ".join(words for kind, words in parts if kind != "new").split() == old
+        assert " ".join(words for kind, words in parts if kind != "gone").split() == new
+
+
+def test_off_by_asks_of_each_set_what_is_due():
+    assert off_by("forget", 0.9, 0.5, 0.2) == pytest.approx(0.3)
+    assert off_by("forget", 0.9, 0.5, None) == 0.5
+    assert off_by("retain", 0.9, 0.5, 0.7) == pytest.approx(0.4)
+    assert off_by("retain", None, 0.5, 0.7) == pytest.approx(0.2)
+    assert off_by("retain", None, 0.5, None) is None
+    assert off_by("retain", 0.9, None, 0.7) is None
+
+
+def test_rows_stand_worst_first_in_their_set():
+    table = example_table({"after": examples()})
+    assert [(row.set, row.number) for row in table.rows] == [
+        ("forget", 2), ("forget", 3), ("forget", 1), ("retain", 10), ("retain", 8), ("held_out", 1),
+    ]  # fmt: skip
+    assert table.columns == ["before", "after", "retain model"]
+    assert table.sets["retain"] == "retain (2 of 20)"
+    assert table.rows[0].values == [0.95, 0.7, 0.2]
+
+
+def test_chosen_rows_are_spread():
+    assert choose(5, 64) == [0, 1, 2, 3, 4]
+    assert choose(10, 4) == [0, 2, 5, 7]
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5), st.booleans())
+def test_axes_hold_their_values(values, downwards):
+    scale, ticks = axis(values, 0, 100, downwards=downwards)
+    assert all(-0.5 <= scale(value) <= 100.5 for value in values)
+    assert 2 <= len(ticks) <= 10
+    assert {round(scale(ticks[0])), round(scale(ticks[-1]))} == {0, 100}
+
+
+def test_a_chart_escapes_names_and_tells_each_mark():
+    svg = chart(EVIL, [Line(EVIL, [Point(0, 1, EVIL), Point(1, 2)], 0)], x_label="x", y_label="y")
+    assert "<script" not in svg
+    assert svg.count("<title>&lt;script") == 1
+    crowded = chart("t", [Line("n", [Point(x, x, str(x)) for x in range(1000)], 1)], x_label="x", y_label="y")
+    assert 30 <= crowded.count("<title>") <= 40
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the text by the innermost element around it."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.texts, self.open = [], {}, [None]
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        self.texts.setdefault(self.open[-1], []).append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("report") / "run")
+    (folder / "attack").mkdir()
+    write_json(folder / "attack" / "summary.json", attack())
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def test_nothing_in_the_data_can_act(page):
+    elements = Elements(page)
+    assert [attributes.get("type") for attributes in elements.of("script")] == ["application/json", None]
+    assert "alert(1)" not in elements.texts["script"][1], "our own script"
+    assert json.loads(elements.texts["script"][0])["settings"]["model"] == EVIL, "embedded whole"
+    assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+    policy = next(a["content"] for a in elements.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
+    assert page.count(EVIL.replace("<", "&lt;").replace(">", "&gt;")) > 5, "it is there to be read"
+
+
+def check_links(elements):
+    """All addresses are places on the page, and there."""
+    addresses = {a[name] for _, a in elements.found for name in ("src", "href", "action") if name in a}
+    ids = {f"#{attributes['id']}" for _, attributes in elements.found if "id" in attributes}
+    assert addresses
+    assert addresses <= ids
+
+
+def test_nothing_is_loaded(page):
+    elements = Elements(page)
+    assert not {"link", "img", "iframe", "object"} & {tag for tag, _ in elements.found}
+    check_links(elements)
+    assert set(re.findall(r"https?://[^\"\s<]+", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_the_page_says_it_all(page):
+    text = " ".join(" ".join(parts) for tag, parts in Elements(page).texts.items() if tag not in ("script", "style"))
+    text = " ".join(text.split())
+    for said in (
+        "Is it forgotten?", "0.900 → 0.233", "a model that never saw them: 0.250", "No such number proves",
+        "Of 3 of these questions it answers 1 word for word; the retain model 0.",
+        "Held-out rows: 0.940 → 0.873 (92.9% of before)", "brings back 62%", "Where it was rectified", "-5.0%",
+        "Retention at matched forgetting", "relearning", "a" * 64, "b" * 64, "retain (2 of 20)",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_json_in_a_page_cannot_end_its_element():
+    text = as_json({"a": "</script><!--&\u2028", "b": [1, None]})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!--&\u2028", "b": [1, None]}
+
+
+def test_a_run_that_knows_little_still_has_a_report(tmp_path):
+    little = {"results": {"objective": "ga", "rectification": "none", "forget_prob": 0.1, "conflict_rate": None}}
+    little |= {"trajectory": [{"step": 5, "forget_prob": 0.1}], "log": [], "removed_share_by_layer": None}
+    folder = write_run(tmp_path / "run", **little)
+    (folder / "examples.json").unlink()
+    text = write_report(folder, tmp_path / "elsewhere.html").read_text()
+    assert text.count("Cannot be said") == 3
+    assert 'id="examples"' not in text
+    assert not (folder / "report.html").exists()
+
+
+def test_the_kept_model_is_the_one_reported(tmp_path):
+    best = {"step": 10, "score": 1.0, "metrics": {"forget_prob": 0.26, "retain_prob": 0.94, "held_out_prob": 0.93}}
+    text = write_report(write_run(tmp_path / "run", best=best)).read_text()
+    assert "the best one, of step 10" in text
+    assert "0.900 → 0.260" in text
+
+
+def test_the_command_repeats_the_run():
+    given = {"model": "my model", "bf16": True, "use_peft": False, "lora_target_modules": ["q", "v"], "retain": None}
+    words = shlex.split(reproduce(summary(), given, "runs/x"))
+    assert words[:2] == ["gru", "unlearn"]
+    assert words[2:] == [
+        "--model", "my model", "--bf16", "--use-peft=false", "--lora-target-modules", "q,v",
+        "--output-dir", "runs/again",
+    ]  # fmt: skip
+    evaluation = {"command": "evaluate", "settings": {"model": "m", "data": None, "trust_remote_code": False}}
+    assert reproduce(evaluation, {}, "e") == "gru evaluate --model m --out runs/again"
+    assert shlex.split(reproduce(attack(), {}, "runs/x/attack")) == [
+        "gru", "attack", "runs/x", "--attacks", "relearning", "--out", "runs/again",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "has no summary.json"),
+        ("[]", "has no summary.json"),
+        ("{", "cannot be read"),
+        ('{"command": "tru"}', "is of tru: a report needs one of unlearn, demo"),
+        ('{"command": "unlearn"}', "lacks what a report needs"),
+    ],
+)
+def test_a_folder_without_a_report_is_one_line(gru, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    code, _, err = gru("report", tmp_path)
+    assert code == 2, err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_out_must_be_a_file(tmp_path):
+    folder = write_run(tmp_path / "run")
+    with pytest.raises(UserError, match="is a folder"):
+        write_report(folder, tmp_path)
+
+
+def test_an_attack_folder_has_a_report_of_its_own(tmp_path):
+    write_json(tmp_path / "summary.json", attack())
+    text = write_report(tmp_path).read_text()
+    assert "Does it stay gone?" in text
+    assert text.count("<figure>") == 1
+
+
+def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
+    results = []
+    for name, rectification, left in (("NPO", "none", 0.2), ("NPO+GRU", "gru", 0.25)):
+        folder = write_run(tmp_path / f"npo-{rectification}")
+        row = {"name": name, "objective": "npo", "rectification": rectification, "forget_quality": 0.5, "steps": 20}
+        results.append(row | {"forget_prob": left, "retain_prob": 0.9, "held_out_prob": 0.7, "rmf": 0.9})
+        assert folder.is_dir()
+    known = {"forget_prob": 0.9, "retain_prob": 0.95, "held_out_prob": 0.94, "forget_quality": 1e-6}
+    sample = {"question": "q", "truth": EVIL, "answers": {"NPO": "x"}}
+    content = {"command": "demo", "target": known, "retain_model": known | {"forget_prob": 0.22}, "results": results}
+    content |= {"sample": {"forget": sample, "held_out": sample}, "seed": 0, "seconds": 9.0, "versions": {}}
+    write_json(tmp_path / "summary.json", content)
+    text = write_report(tmp_path).read_text()
+    page = Elements(text)
+    assert text.count("Is it forgotten? ") == 2
+    assert [a["data-series"] for a in page.of("g") if "data-series" in a][:2] == ["NPO", "NPO+GRU"]
+    assert "74.5% of before" in text, "0.7 of 0.94"
+    assert len([a for a in page.of("tr") if "data-set" in a]) == 6, "the rows of both runs stand together"
+    assert "gru demo --seed 0" in text
+    check_links(page)
+
+
+# --- evaluations -----------------------------------------------------------------------------------------------------
+
+
+def entry(logp, row, said=None):
+    return Entry("q", "an answer", *np_scores(logp), closed=True, generation=said, uses=[Use("forget", row)])
+
+
+def np_scores(logp):
+    return np.full(3, logp, np.float32), np.ones(3, bool), np.zeros(3, np.float32), np.ones(3, np.float32)
+
+
+def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monkeypatch):
+    monkeypatch.setattr("gru_unlearn.workflows.report.MOST_ROWS", 2)
+    ScoreTable([entry(-row - 0.5, row, "an answer") for row in range(4)]).save(tmp_path / "scores.parquet")
+    ScoreTable([entry(-1.0, row) for row in range(4)]).save(tmp_path / "retain_scores.parquet")
+    write_json(
+        tmp_path / "summary.json",
+        {
+            "command": "evaluate", "suite": "own", "seconds": 1.0, "settings": {"model": "m"}, "versions": {},
+            "metrics": {"forget_Q_A_Prob": 0.3, "forget_quality": None}, "missing": {"forget_quality": "needs <more>"},
+            "notes": {}, "intervals": {"forget_Q_A_Prob": [0.2, 0.4]}, "data": {"forget": {"rows": 4, "sha256": "d"}},
+            "model": {"source": "m", "sha256": "e"},
+        },
+    )  # fmt: skip
+    material = gather(tmp_path)
+    assert material.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
+    assert [row["row"] for row in material.examples["sets"]["forget"]["rows"]] == [0, 1]
+    text = write_report(tmp_path).read_text()
+    assert "0.200–0.400" in text
+    assert "forget (2 of 4)" in text
+    assert "needs &lt;more&gt;" in text
+
+
+# --- a whole run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    tiny.save(folder / "model")
+    tiny.save(folder / "other", seed=3)
+    rows = {"forget": [*tiny.rows(5), {"question": f"who is {EVIL} ?", "answer": f"the {EVIL} one ."}]}
+    rows |= {"retain": tiny.rows(8, start=6), "held_out": [{"text": "Ada lives in the red one ."}]}
+    for name, content in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    return folder
+
+
+def command(world, output, *more):
+    sources = {"model": "model", "retain-model": "other"}
+    sources |= {"forget": "forget.jsonl", "retain": "retain.jsonl", "held-out": "held_out.jsonl"}
+    words = [word for name, file in sources.items() for word in (f"--{name}", world / file)]
+    words += ["--max-steps", 4, "--per-device-train-batch-size", 4, "--gradient-accumulation-steps", 1, "--use-cpu"]
+    return ["unlearn", *words, "--learning-rate", "5e-3", "--allow-overlap", "--output-dir", output, *more]
+
+
+def test_a_run_writes_examples_and_report_and_they_change_no_bit(gru, world):
+    code, out, err = gru(*command(world, world / "run", "--report-examples", 4))
+    assert code == 0, err
+    assert f"report: {world}/run/report.html" in out
+    found = json.loads((world / "run" / "examples.json").read_text())["sets"]
+    assert {name: (part["rows_in_set"], len(part["rows"])) for name, part in found.items()} == {
+        "forget": (6, 4), "retain": (8, 4), "held_out": (1, 1),
+    }  # fmt: skip
+    summed = json.loads((world / "run" / "summary.json").read_text())
+    for row in found["forget"]["rows"]:
+        for moment in ("before", "after", "retain_model"):
+            assert 0 < row[moment]["probability"] < 1
+            assert isinstance(row[moment]["says"], str)
+    text = found["held_out"]["rows"][0]
+    assert text["question"] == ""
+    assert text["before"].keys() == {"probability"}, "a plain text is not asked"
+    assert text["before"]["probability"] == pytest.approx(summed["trajectory"][0]["held_out_prob"], rel=1e-4)
+    assert text["after"]["probability"] == pytest.approx(summed["trajectory"][-1]["held_out_prob"], rel=1e-4)
+    assert set(summed["removed_share_by_layer"]) >= {"model.layers.0", "model.layers.1"}
+
+    code, _, err = gru(*command(world, world / "plain", "--report-examples", 0))
+    assert code == 0, err
+    assert not (world / "plain" / "examples.json").exists()
+    weights = [(world / run / "model" / "model.safetensors").read_bytes() for run in ("run", "plain")]
+    assert weights[0] == weights[1]
+
+
+def test_fewer_than_no_examples_are_refused(gru, world):
+    code, _, err = gru(*command(world, world / "none", "--report-examples", -1))
+    assert code == 2
+    assert "report_examples must be at least 0" in err

@@ -1,0 +1,206 @@
+"""A report in a real browser: everything works, from the keyboard too, and nothing is asked of any network."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gru_unlearn.reporting import write_json
+from gru_unlearn.workflows.report import write_report
+from report_material import EVIL, attack, write_run
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("browser") / "run")
+    (folder / "attack").mkdir()
+    write_json(folder / "attack" / "summary.json", attack())
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs chromium on the PATH")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, report):
+    """Open the report; afterwards, nothing may have been complained of, asked for or alerted."""
+    contexts, bad = [], []
+
+    def open_page(file: Path = report, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: bad.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: bad.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (bad.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: bad.append(request.url) if not is_local(request.url, file) else None)
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert bad == []
+
+
+def is_local(url, file):
+    return url.split("#")[0] == file.as_uri() or url.startswith("data:")
+
+
+def rows(page):
+    """The questions of the rows that can be seen, in order."""
+    return page.locator("#rows tbody tr:visible .question").all_inner_texts()
+
+
+FORGET = ["Where was Velquin born?", "What does Pluquin eat?", f"Who is {EVIL}?"]
+
+
+def test_rows_are_searched_filtered_and_sorted(opened):
+    page = opened()
+    assert rows(page) == [*FORGET, "Who sells bread?", "Who rules Brelustad?", "What is blue?"]
+    assert page.inner_text("#count") == "6 of 6 rows"
+    page.fill("#search", "CUSTEBY alert(1)")
+    assert rows(page) == [f"Who is {EVIL}?"]
+    assert page.inner_text("#count") == "1 of 6 rows"
+    page.fill("#search", "butcher")
+    assert rows(page) == ["Who sells bread?"], "what was said is found, too"
+    page.select_option("#set", "forget")
+    assert rows(page) == []
+    page.fill("#search", "")
+    assert rows(page) == FORGET
+    page.click("#rows th button:text('before')")
+    assert rows(page)[0] == "Where was Velquin born?"
+    assert page.get_attribute("#rows th:has(button:text('before'))", "aria-sort") == "descending"
+    page.click("#rows th button:text('after')")
+    page.click("#rows th button:text('after')")
+    assert rows(page) == [f"Who is {EVIL}?", "What does Pluquin eat?", "Where was Velquin born?"]
+    page.select_option("#set", "")
+    page.click("#rows th button:text('set, row')")
+    assert rows(page)[:2] == [f"Who is {EVIL}?", "Where was Velquin born?"]
+
+
+def test_legends_hide_series_and_marks_tell_their_numbers(opened):
+    page = opened()
+    section = page.locator("#trade-off")
+    assert section.locator("[data-series='retain rows']").count() == 2
+    button = section.locator("button:has-text('retain rows')")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert section.locator("[data-series='retain rows']:visible").count() == 0
+    assert section.locator("[data-series='held-out rows']:visible").count() == 2
+    button.click()
+    assert section.locator("[data-series='retain rows']:visible").count() == 2
+    assert page.locator("#tip").is_hidden()
+    section.locator("[data-tip*='step 10']").first.hover()
+    assert "step 10: forget 0.567" in page.inner_text("#tip")
+
+
+def test_the_theme_can_be_switched_and_is_remembered(opened):
+    page = opened(color_scheme="dark")
+
+    def paper():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def star():
+        return page.evaluate("getComputedStyle(document.querySelector('figure .star')).fill")
+
+    dark, drawn = paper(), star()
+    page.click("#theme")
+    assert page.inner_text("#theme") == "Theme: light"
+    assert paper() == "rgb(255, 255, 255)" != dark
+    assert star() != drawn, "drawings follow"
+    page.reload()
+    assert page.inner_text("#theme") == "Theme: light"
+    page.click("#theme")
+    assert (page.inner_text("#theme"), paper()) == ("Theme: dark", dark)
+
+
+def test_everything_can_be_reached_and_used_by_keyboard(opened):
+    page = opened()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('a, button, input, select, summary, [tabindex]')]"
+        ".filter((one) => one.checkVisibility()).length"
+    )
+    reached = page.evaluate_handle("new Set([document.activeElement])")
+    for _ in range(wanted + 5):
+        page.keyboard.press("Tab")
+        page.evaluate("(reached) => reached.add(document.activeElement)", reached)
+    assert page.evaluate("(reached) => reached.size - reached.has(document.body)", reached) == wanted
+    page.focus("#trade-off summary")
+    page.keyboard.press("Enter")
+    assert page.locator("#trade-off details table").first.is_visible()
+    page.focus("#trade-off .legend button")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#trade-off .legend button", "aria-pressed") == "false"
+
+
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_no_page_is_wider_than_its_window(opened, width):
+    page = opened(viewport={"width": width, "height": 800})
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    spilling = page.evaluate(
+        "[...document.querySelectorAll('main :not(.wide *)')].filter("
+        "(one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.tagName + '.' + one.className)"
+    )
+    assert spilling == []
+
+
+def test_print_is_light_opened_and_uncut(opened):
+    page = opened(color_scheme="dark", viewport={"width": 718, "height": 1000})  # A4 within its margins
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    assert page.locator("#trade-off details table").first.is_visible()
+    assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--paper')").strip() == "#ffffff"
+    assert page.locator("nav").is_hidden()
+    assert page.locator("#controls").is_hidden()
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.wide')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+        " || one.scrollHeight > one.clientHeight + 1).map((one) => one.innerText.slice(0, 80))"
+    )
+    assert cut == []
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() > 0
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_without_scripts_everything_can_still_be_read(opened):
+    page = opened(java_script_enabled=False)
+    assert page.locator("#controls").is_hidden()
+    assert page.locator("#rows tbody tr:visible").count() == 6
+    assert page.locator("#theme").is_hidden()
+    assert page.locator("figure svg title").count() > 10
+
+
+def test_what_slips_past_escaping_is_stopped_by_the_policy(browser, report, tmp_path):
+    """Markup put into the page by force does nothing: scripts run by their hash alone."""
+    file = tmp_path / "report.html"
+    forced = "<script>document.title = 'broken'</script><img src='https://example.invalid/x' onerror='alert(1)'>"
+    file.write_text(report.read_text().replace("<main>", f"<main>{forced}"))
+    context = browser.new_context()
+    page, asked, blocked = context.new_page(), [], []
+    page.on("requestfinished", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: blocked.append((request.url, request.failure)))
+    page.on("dialog", lambda dialog: asked.append(dialog.message))
+    page.goto(file.as_uri())
+    assert page.title() != "broken"
+    assert asked == [file.as_uri()]
+    assert blocked == [("https://example.invalid/x", "csp")]
+    context.close()
