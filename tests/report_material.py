@@ -96,6 +96,8 @@ def attack():
         "seed": 0,
         "seconds": 3.0,
         "settings": {"model": None, "attacks": ["relearning"]},
+        "run": "runs/x",
+        "prefixes": "mine.txt",
         "data": {},
         "model": {"source": "run/model", "sha256": "c" * 64},
         "versions": {"python": "3.11"},

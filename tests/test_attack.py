@@ -14,10 +14,11 @@ from gru_unlearn.data import Encoder, Record, Turn, to_record
 from gru_unlearn.evaluation.generation import continuations, generate
 from gru_unlearn.evaluation.quantization import quantize_weights, round_to_bits
 from gru_unlearn.reporting.attack import attack_table, verdict, worst_measures
-from gru_unlearn.workflows.attacking import ATTACKS
+from gru_unlearn.workflows.attacking import ATTACKS, AttackRequest
 from gru_unlearn.workflows.attacking import run as run_module
+from gru_unlearn.workflows.attacking.battery import Battery
 from gru_unlearn.workflows.attacking.look import contains, hear
-from gru_unlearn.workflows.attacking.prompts import _ids, given_away
+from gru_unlearn.workflows.attacking.prompts import _few_shot, _ids, given_away
 from gru_unlearn.workflows.attacking.recovery import recovery
 from gru_unlearn.workflows.attacking.relearning import fine_tune, nearest
 
@@ -120,6 +121,34 @@ def test_recovery_is_not_measured_where_the_ends_hardly_differ_or_one_is_missing
     assert "hardly differ" in found.note
     found = recovery({"unlearned": {"forget": [0.5]}, "target": {"forget": [1.0]}})
     assert (found.unlearned, found.target, found.retain_model, found.recovered) == (0.5, 1.0, None, None)
+
+
+def test_one_row_has_no_interval_and_so_no_share():
+    found = recovery(values([0.0], [1.0], [0.0]))
+    assert (found.recovered, found.low, found.note) == (None, None, "not measurable, one row has no interval")
+
+
+def test_weights_left_frozen_by_merged_adapters_are_trained_like_all_others():
+    model, encoder = tiny.model(), Encoder(tiny.tokenizer())
+
+    class Frozen:
+        pass
+
+    Frozen.encoder = encoder
+    model.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for _ in fine_tune(model, encoder.encode_all([to_record(tiny.rows(1)[0], "")], "forget"), Frozen, 1, 1e-2, 0):
+        pass
+    assert not [name for name, value in model.state_dict().items() if torch.equal(value, before[name])]
+
+
+def test_no_answer_to_forget_is_shown_as_an_example():
+    """Retain sets that hold forget rows, too, are usual where these are the training data."""
+    rows = [to_record(row, "") for row in tiny.rows(8)]
+    battery = Battery(AttackRequest(), {}, {"forget": rows[:5], "retain": rows}, [1, 2], [], 0.0, {})
+    (asked,) = _few_shot(battery).args[1]
+    assert [record.turns[-1] for record in asked] == [rows[0].turns[-1], rows[1].turns[-1]]
+    assert {turn for record in asked for turn in record.turns[:-2]} == {t for row in rows[5:] for t in row.turns}
 
 
 def test_resamples_in_which_the_ends_do_not_differ_count_for_nothing():
@@ -337,10 +366,14 @@ def test_a_run_says_what_to_attack_and_is_not_attacked_with_other_rows(gru, worl
     assert found["target"]["sha256"] == summary(run)["model"]["sha256"] != found["model"]["sha256"]
     assert found["retain_model"]["sha256"] == summary(run)["retain_model"]["sha256"]
     assert f"{run}/attack/summary.json" in out.replace("\n", "")
+    assert found["run"] == str(run)
+    assert "Attempts to bring it back" in (run / "report.html").read_text(), "the run's own report has the attack"
+    assert not (run / "attack" / "report.html").exists()
     write_rows(forget.__class__(forget), tiny.rows(5))
     code, _, err = gru("attack", run, "--out", tmp_path / "other")
     assert code == 2
     assert "not those of the run any more" in err
+    assert "pass --forget to take these" in err
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from gru_unlearn.reporting.compare import aggregate, cell_line, comparison_repor
 from gru_unlearn.reporting.material import Material
 from gru_unlearn.reporting.page import report_html
 from gru_unlearn.reporting.pareto import median_curve, pareto_svg
-from gru_unlearn.workflows.compare import Matrix, along_the_run, builtin_settings, peak_memory_mb, seconds_per_step
+from gru_unlearn.workflows.cell import peak_memory_mb, seconds_per_step
+from gru_unlearn.workflows.compare import Matrix, along_the_run, builtin_settings
 from gru_unlearn.workflows.recipe import make_recipe
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def test_seconds_per_step_leaves_evaluations_out():
 
 def test_peak_memory_is_that_of_the_process_itself():
     ballast = bytearray(300 * 2**20)
-    code = "from gru_unlearn.workflows.compare import peak_memory_mb; print(peak_memory_mb())"
+    code = "from gru_unlearn.workflows.cell import peak_memory_mb; print(peak_memory_mb())"
     child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert len(ballast) / 2**20 < peak_memory_mb()
     assert 50 < child < peak_memory_mb() - 200, "a child does not inherit what its parent held"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import pairwise
 
 import datasets
 import pyarrow
@@ -21,6 +22,7 @@ from gru_unlearn.data import (
     collate,
     collate_pairs,
     count_overlap,
+    evenly_spread,
     fingerprint,
     load_records,
     to_record,
@@ -202,6 +204,15 @@ def test_paired_batches_have_both_sides():
     batch = collate_pairs([data[0, [1]], data[1, [0, 1]]], pad_token_id=0)
     assert batch["forget"]["input_ids"][:, 1].tolist() == [5, 6]
     assert batch["retain"]["input_ids"][:, 1].tolist() == [8, 7, 8]
+
+
+@given(count=st.integers(0, 50), limit=st.integers(1, 20))
+def test_evenly_spread_items(count, limit):
+    chosen = evenly_spread(range(count), limit)
+    assert len(chosen) == min(count, limit)
+    gaps = [b - a for a, b in pairwise([*chosen, count])]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+    assert evenly_spread(range(count), None) == list(range(count))
 
 
 def test_overlap_and_fingerprint():

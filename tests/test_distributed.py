@@ -19,6 +19,7 @@ SCENARIOS = {
     "ddp": {"kind": "ddp"},
     "ddp_after": {"kind": "ddp", "objective": "ga", "retain_weight": 0.5, "retain_placement": "after"},
     "ddp_plain": {"kind": "ddp", "objective": "graddiff", "rectification": "none", "learning_rate": 5e-4},
+    "ddp_primal_dual": {"kind": "ddp", "objective": "ga", "rectification": "pdu", "learning_rate": 5e-4},
     "fsdp2": {"kind": "fsdp2"},
     "fsdp2_lora": {"kind": "fsdp2", "lora": True, "learning_rate": 2e-4},
     "fsdp2_lora_kl": {"kind": "fsdp2", "lora": True, "retain_loss": "kl", "retain_weight": 1.0, "learning_rate": 2e-4},

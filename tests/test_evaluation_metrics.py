@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gru_unlearn.evaluation import attacks, metrics
-from gru_unlearn.evaluation.measure import bootstrap, measure
+from gru_unlearn.evaluation.measure import Measured, bootstrap, measure
 from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable, Use, name_rows
 
 
@@ -229,6 +229,11 @@ def test_the_interval_holds_the_mean(values):
 def test_the_interval_narrows_with_more_rows():
     few, many = (np.subtract(*bootstrap(np.random.default_rng(0).random(n))) for n in (20, 2000))
     assert abs(many) < abs(few) / 5
+
+
+def test_one_row_has_a_mean_and_no_interval():
+    assert (Measured.mean("s", [0.3]).value, Measured.mean("s", [0.3]).interval) == (0.3, None)
+    assert Measured.mean("s", [0.3, 0.5]).interval == (0.3, 0.5)
 
 
 @given(st.permutations(range(4)))

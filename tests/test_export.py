@@ -340,6 +340,12 @@ def test_with_a_best_model_its_numbers_are_shown():
     ]
 
 
+def test_without_a_measurement_before_the_first_step_none_is_shown():
+    points = [{"step": step, "forget_prob": 1 / (1 + step)} for step in (1, 2)]
+    rows = published.run_metrics({"command": "unlearn", "results": {}, "trajectory": points})
+    assert rows == [{"metric": "forget_prob", "before": None, "after": 1 / 3, "retain_model": None}]
+
+
 # --- the hub ---------------------------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,19 @@ def test_equals_the_published_algorithm_over_24_steps(per_window, gamma, extra):
     assert moved.norm() > 0.01, "the run must move the weights far more than the tolerance"
 
 
+def test_a_window_without_a_retain_pass_takes_no_retain_step():
+    net = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    rectifier = GradientRectifier(net, optimizer, retain_step=0.5)
+    with rectifier.retain():
+        net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    net.weight.grad = torch.ones(1, 3)  # along r: the projection leaves it alone
+    rectifier.rectify()
+    assert torch.equal(net.weight.grad, torch.ones(1, 3))
+
+
 def test_one_window_of_eight_equals_eight_micro_batches():
     torch.manual_seed(0)
     net = Net()

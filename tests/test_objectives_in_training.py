@@ -179,6 +179,7 @@ def test_an_objective_of_your_own_as_the_page_shows_it(tmp_path):
         ("max a if b < 0.5", {"a": 2.0, "b": 0.5}, None),
         ("max a if b <= goal and a >= 1e-1", {"a": 2.0, "b": 0.5, "goal": 0.6}, 2.0),
         ("max a if b <= goal and a >= 3", {"a": 2.0, "b": 0.5, "goal": 0.6}, None),
+        ("max a", {"a": float("nan")}, None),
     ],
 )
 def test_rules_for_the_best_model(text, metrics, score):

@@ -14,19 +14,16 @@ from gru_unlearn import GradientRectifier, UnlearningConfig
 from gru_unlearn.cli.unlearn import parse_extra
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
-from gru_unlearn.workflows.memory import (
+from gru_unlearn.workflows.footprint import (
     EIGHT_BIT_STATE,
     LAYER_BYTES,
     PRECISIONS,
     Setup,
-    command_for,
-    fits,
     model_config,
-    parse_bytes,
     predict,
     shape_of,
-    smallest,
 )
+from gru_unlearn.workflows.memory import command_for, fits, parse_bytes, smallest
 from gru_unlearn.workflows.recipe import make_recipe
 
 GIB = 2**30

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 import tiny
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
-from gru_unlearn.reporting import write_json
+from gru_unlearn.reporting import run_table, write_json
 from gru_unlearn.reporting.chart import Line, Point, axis, chart
 from gru_unlearn.reporting.commands import reproduce
 from gru_unlearn.reporting.examples import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
+from gru_unlearn.reporting.pages import _method
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
 from gru_unlearn.workflows.examples import choose
 from gru_unlearn.workflows.report import gather, write_report
-from report_material import EVIL, attack, examples, summary, write_run
+from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
 
@@ -90,11 +91,12 @@ def test_kept(kept, answer):
     [([0.1, -0.2], "yes"), ([0.5, 0.0], "partly"), ([0.1, 0.51], "no"), ([None], "unknown"), ([], "unknown")],
 )
 def test_stays_gone(shares, answer):
-    attacks = [{"attack": "a", "variant": str(share), "recovered": share} for share in shares]
+    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30}
+    attacks = [measured | {"variant": str(share), "recovered": share} for share in shares]
     finding = judge_staying(attacks)
     assert finding.answer == answer
     if answer == "no":
-        assert "0.51" in finding.why, "the strongest one is named"
+        assert "a: 0.51, brings back 51% (95 % interval 0% to 60%, 30 rows)" in finding.why, "the strongest one"
 
 
 @given(
@@ -272,20 +274,42 @@ def test_the_kept_model_is_the_one_reported(tmp_path):
     text = write_report(write_run(tmp_path / "run", best=best)).read_text()
     assert "the best one, of step 10" in text
     assert "0.900 → 0.260" in text
+    table = run_table(summary(best=best))
+    assert str(table.title).endswith("20 steps, saved is step 10")
+    assert [next(iter(column.cells)) for column in table.columns] == ["forget probability", "0.900", "0.260", "0.250"]
+
+
+def test_only_an_evaluation_before_the_first_step_is_the_model_before(tmp_path):
+    text = write_report(write_run(tmp_path / "run", trajectory=trajectory()[1:])).read_text()
+    assert 'data-series="retain rows"' in text, "the way is drawn"
+    assert "<title>before" not in text
+
+
+def test_an_attack_on_another_model_is_none_on_the_run(tmp_path):
+    folder = write_run(tmp_path / "run")
+    for named, shown in ((None, True), (str(folder / "model"), True), (str(tmp_path / "other"), False)):
+        write_json(folder / "attack" / "summary.json", attack() | {"settings": {"model": named}})
+        assert (gather(folder).attack is not None) == shown, named
+
+
+def test_a_verdict_over_seeds_says_how_many_failed():
+    method = {"objective": "npo", "rectification": "gru", "runs": 5}
+    assert _method(method | {"failed": 0}) == "npo · gru"
+    assert _method(method | {"failed": 2}) == "npo · gru (2 of 5 runs failed)"
 
 
 def test_the_command_repeats_the_run():
     given = {"model": "my model", "bf16": True, "use_peft": False, "lora_target_modules": ["q", "v"], "retain": None}
-    words = shlex.split(reproduce(summary(), given, "runs/x"))
+    words = shlex.split(reproduce(summary(), given))
     assert words[:2] == ["gru", "unlearn"]
     assert words[2:] == [
         "--model", "my model", "--bf16", "--use-peft=false", "--lora-target-modules", "q,v",
         "--output-dir", "runs/again",
     ]  # fmt: skip
     evaluation = {"command": "evaluate", "settings": {"model": "m", "data": None, "trust_remote_code": False}}
-    assert reproduce(evaluation, {}, "e") == "gru evaluate --model m --out runs/again"
-    assert shlex.split(reproduce(attack(), {}, "runs/x/attack")) == [
-        "gru", "attack", "runs/x", "--attacks", "relearning", "--out", "runs/again",
+    assert reproduce(evaluation, {}) == "gru evaluate --model m --out runs/again"
+    assert shlex.split(reproduce(attack(), {})) == [
+        "gru", "attack", "runs/x", "--attacks", "relearning", "--prefixes", "mine.txt", "--out", "runs/again",
     ]  # fmt: skip
 
 
@@ -425,6 +449,14 @@ def test_a_run_writes_examples_and_report_and_they_change_no_bit(gru, world):
     assert not (world / "plain" / "examples.json").exists()
     weights = [(world / run / "model" / "model.safetensors").read_bytes() for run in ("run", "plain")]
     assert weights[0] == weights[1]
+
+
+def test_without_a_measurement_before_there_is_no_share_of_it(gru, world):
+    code, _, err = gru(*command(world, world / "late", "--report-examples", 0, "--eval-on-start", "false"))
+    assert code == 0, err
+    results = json.loads((world / "late" / "summary.json").read_text())["results"]
+    assert "forget_target" in results
+    assert not [name for name in results if name.startswith("rmf")]
 
 
 def test_fewer_than_no_examples_are_refused(gru, world):

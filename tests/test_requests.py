@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from statistics import fmean
 
 import pytest
 import torch
@@ -142,9 +143,9 @@ def test_the_numbers_are_those_of_the_saved_models(finished, world):
     rows = {"forget": load_records(told["source"]), "held_out": load_records(str(world / "held_out.jsonl"))}
     first = adoption.probabilities(recipe, world / "model", rows, QUIET, "")
     after = adoption.probabilities(recipe, finished / told["model"], rows, QUIET, "")
-    assert told["forget_prob_first_model"] == pytest.approx(adoption.mean(first["forget"]), abs=1e-6)
-    assert told["metrics"]["forget_prob"]["request-3"] == pytest.approx(adoption.mean(after["forget"]), abs=1e-6)
-    kept = adoption.mean(after["held_out"]) / adoption.mean(first["held_out"])
+    assert told["forget_prob_first_model"] == pytest.approx(fmean(first["forget"]), abs=1e-6)
+    assert told["metrics"]["forget_prob"]["request-3"] == pytest.approx(fmean(after["forget"]), abs=1e-6)
+    kept = fmean(after["held_out"]) / fmean(first["held_out"])
     assert told["metrics"]["utility"] == pytest.approx(kept, abs=1e-5)
     assert told["forget_prob_first_model"] > 0.7
     assert told["metrics"]["forget_prob"]["request-3"] < 0.6
@@ -343,9 +344,11 @@ def test_a_run_that_diverges_failed_and_later_requests_wait(world, tmp_path, gru
     assert (code, "not finite" in err) == (3, True)
     assert states(ledger) == ["failed", "pending"]
     assert events(ledger)[-1] == "failed"
-    assert gru("requests", "withdraw", ledger, "request-1", "--reason", "settled")[0] == 0
+    assert gru("requests", "withdraw", ledger, "request-1", "--reason", "settled [/by letter]")[0] == 0
     assert states(ledger) == ["withdrawn", "pending"]
     assert gru("requests", "verify", ledger)[0] == 0
+    code, out, err = gru("requests", "show", ledger)
+    assert (code, "request-1 withdrawn: settled [/by letter]" in out) == (0, True), err
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -376,7 +379,41 @@ def test_rows_of_all_requests_so_far_leave_the_sets_to_keep(world, tmp_path, mon
     assert not forget2 & seen[2]
     assert summary["requests"][2]["metrics"]["not_checked"] == {"request-1": "its data are gone"}
     assert summary["requests"][2]["metrics"]["retain_rows"] == 20 - 6
+    run = json.loads((ledger / "versions" / "0003-request-3" / "summary.json").read_text())
+    told = {name: run["data"]["retain"][name] for name in ("rows", "sha256")}
+    assert told == summary["requests"][2]["rows_used"]["retain"], "the hash is that of the rows that were used"
     assert "request-2" in summary["requests"][2]["metrics"]["forget_prob"]
+
+
+def test_a_request_tried_again_keeps_no_row_of_those_done_after_it(world, tmp_path, monkeypatch):
+    """Else it would hold on to rows that the model has just forgotten."""
+    retain = write_rows(tmp_path / "retain.jsonl", tiny.rows(20, start=3))  # holds forget2
+    ledger = make_ledger(tmp_path / "ledger", world, ask=(1, 2), retain=str(retain))
+    honest, seen = requests.judge, []
+
+    def refuse_the_first(ledger, request, *rest):
+        metrics, broken = honest(ledger, request, *rest)
+        seen.append((request.version, metrics["retain_rows"]))
+        return metrics, ["disliked"] if len(seen) == 1 else broken
+
+    monkeypatch.setattr(requests, "judge", refuse_the_first)
+    with pytest.raises(requests.RequestRefused, match="disliked"):
+        requests.run(ledger, QUIET)
+    requests.run(ledger, QUIET)
+    requests.retry(ledger, "request-1")
+    again = requests.run(ledger, QUIET)["requests"][0]
+    assert seen == [("0001-request-1", 20), ("0002-request-2", 17), ("0001-request-1-attempt-2", 17)]
+    assert again["rows_used"]["retain"]["rows"] == 17
+
+
+def test_a_large_ledger_opens_at_once(finished, copy):
+    with sqlite3.connect(copy / "ledger.sqlite") as connection:
+        for table, columns in (("forget_rows", "?, ?"), ("kept_rows", "?, ?, 0.5")):
+            connection.executemany(f"INSERT INTO {table} VALUES ({columns})", [(9, str(n)) for n in range(20_000)])
+    connection.close()
+    started = time.monotonic()
+    assert len(states(copy)) == 3
+    assert time.monotonic() - started < 5
 
 
 def test_changed_data_do_not_run(world, tmp_path, gru):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 import tiny
 from gru_unlearn import GradientRectifier, UnlearningConfig, UnlearningTrainer
@@ -20,7 +21,7 @@ from gru_unlearn.geometry.direction import Direction
 from gru_unlearn.objectives import supervised_positions
 from gru_unlearn.training import last_whole_checkpoint, packages
 from gru_unlearn.training.packages import uses_bitsandbytes
-from gru_unlearn.training.padding import needs_attention_mask
+from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.workflows import unlearn as workflow
 from gru_unlearn.workflows.models import load_model
 
@@ -164,15 +165,17 @@ def test_places_of_any_labels(kept):
         assert places[taken].tolist() == expected
 
 
-# --- attention masks -------------------------------------------------------------------------------------------------
+# --- shortcuts of a forward pass -------------------------------------------------------------------------------------
 
 
-def examples():
-    return Encoder(tiny.tokenizer()).encode_all([to_record(row, "") for row in FORGET], "")
+def probe(model):
+    rows = Encoder(tiny.tokenizer()).encode_all([to_record(row, "") for row in FORGET], "")
+    return shortest_and_longest(rows, model, 0)
 
 
 def test_a_causal_model_needs_no_mask_and_trains_alike_without(tmp_path, monkeypatch):
-    assert not needs_attention_mask(tiny.model(), examples(), 0, torch.device("cpu"))
+    model = tiny.model()
+    assert not needs_attention_mask(model, probe(model))
     bare = trained(tmp_path / "bare")
     monkeypatch.setattr("gru_unlearn.training.trainer.needs_attention_mask", lambda *_: True)
     masked = trained(tmp_path / "masked")
@@ -180,11 +183,41 @@ def test_a_causal_model_needs_no_mask_and_trains_alike_without(tmp_path, monkeyp
     assert (bare - weights(tiny.model())).norm() > 0.1
 
 
+def test_the_try_stays_within_the_positions_that_a_model_has():
+    longest = probe(tiny.model())["input_ids"].shape[1]
+    shape = {"vocab_size": 48, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 2, "eos_token_id": 1}
+    model = GPT2LMHeadModel(GPT2Config(n_positions=longest - 4, **shape))
+    assert not needs_attention_mask(model, probe(model))
+
+
 def test_a_model_that_looks_ahead_keeps_its_mask():
     model = tiny.model()
     model.model.embed_tokens.register_forward_hook(lambda _m, _a, out: out + 0.1 * out.mean(dim=1, keepdim=True))
-    assert needs_attention_mask(model.train(), examples(), 0, torch.device("cpu"))
+    assert needs_attention_mask(model.train(), probe(model))
     assert model.training
+
+
+def test_training_is_alike_where_the_last_mlp_skips_prompts(tmp_path, monkeypatch):
+    model = tiny.model()
+    assert last_mlp(model, probe(model)) is model.model.layers[-1].mlp
+    seen = []
+    whole = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: (seen.append(x.shape[:2]), whole(self, x))[1])
+    trimmed = trained(tmp_path / "trimmed")
+    assert any(rows == 1 for rows, _ in seen)
+    monkeypatch.setattr("gru_unlearn.training.trainer.last_mlp", lambda *_: None)
+    torch.testing.assert_close(trimmed, trained(tmp_path / "whole"), rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_mlp_is_left_alone_where_positions_matter_or_layers_run_twice():
+    model = tiny.model()
+    batch = probe(model)
+    looks_back = model.model.layers[-1].mlp.register_forward_hook(lambda _m, _a, out: out + out.cumsum(dim=1))
+    assert last_mlp(model, batch) is None
+    looks_back.remove()
+    assert last_mlp(model, batch) is not None
+    model.gradient_checkpointing_enable()
+    assert last_mlp(model, batch) is None
 
 
 # --- where and how r is stored ---------------------------------------------------------------------------------------

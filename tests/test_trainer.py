@@ -266,7 +266,7 @@ def test_resumes_to_the_same_bits(tmp_path, options, killed_at):
     with pytest.raises(KeyboardInterrupt):
         trainer(tmp_path / "cut", callbacks=[KillAt(killed_at)], **options).train()
     resumed = trainer(tmp_path / "cut", **options)
-    resumed.train(resume_from_checkpoint=str(last_whole_checkpoint(tmp_path / "cut")))
+    resumed.train(resume_from_checkpoint=True)
     assert torch.equal(weights(whole.model), weights(resumed.model))
     ours, theirs = (run.rectifier.state_dict()["retain_direction"] for run in (resumed, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -281,6 +281,8 @@ def test_a_cut_short_checkpoint_is_passed_over(tmp_path):
     state.unlink()
     assert last_whole_checkpoint(tmp_path).name == "checkpoint-2"
     assert last_whole_checkpoint(tmp_path / "nowhere") is None
+    with pytest.raises(UserError, match=r"no whole checkpoint in .*nowhere"):
+        trainer(tmp_path / "nowhere").train(resume_from_checkpoint=True)
 
 
 def test_nan_stops_before_the_step_and_is_never_saved(tmp_path):
@@ -330,6 +332,9 @@ def test_data_that_cannot_work(tmp_path):
         trainer(tmp_path, forget=[])
     with pytest.raises(UserError, match="needs a retain set"):
         trainer(tmp_path, retain=None)
+    unlabelled = {"input_ids": [2, 7, 1], "labels": [2, -100, -100]}
+    with pytest.raises(UserError, match="retain, row 2: no label after the first token"):
+        trainer(tmp_path, retain=[unlabelled | {"labels": [2, 7, 1]}, unlabelled])
     with pytest.raises(UserError, match="row 1 has the fields a"):
         trainer(tmp_path, forget=[{"a": 1}])
     assert trainer(tmp_path, retain=None, rectification="none").train().global_step == 4

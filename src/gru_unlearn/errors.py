@@ -44,6 +44,11 @@ def exit_code(error: BaseException) -> int:
     return getattr(error, "exit_code", StorageError.exit_code if is_no_room(error) else 1)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in at most 200 characters, to stand in a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'npo'?"``, or the choices where nothing comes close: the end of an 'unknown name' message."""
     choices = sorted(choices)

@@ -54,10 +54,10 @@ def attack(
     from gru_unlearn.workflows.attacking import AttackRequest, prepare_attack  # noqa: PLC0415
     from gru_unlearn.workflows.attacking import attack as run_attacks  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
-    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
+    from gru_unlearn.workflows.report import ATTACK_FOLDER, REPORT_FILE, report_beside  # noqa: PLC0415
 
     quiet()
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     request = AttackRequest(
         run=run,
         model=model,
@@ -81,10 +81,10 @@ def attack(
         trust_remote_code=trust_remote_code or None,
         seed=seed,
     )
-    out = out or (run / "attack" if run else Path("runs/attack"))
+    out = out or (run / ATTACK_FOLDER if run else Path("runs/attack"))
     summary = run_attacks(prepare_attack(request, out, overwrite=overwrite_output_dir), console)
     console.print(attack_table(summary))
     console.print(verdict(summary), highlight=False)
-    reported = run if run and out == run / "attack" else out  # the run's own report shows the attacks on it
-    report = report_beside(reported, console)
+    of_run = run and not model and out == run / ATTACK_FOLDER and (run / REPORT_FILE).is_file()
+    report = report_beside(run if run and of_run else out, console)  # a run's own report shows the attacks on it
     console.print(f"Results: {out}/summary.json · per row: {out}/rows.json{report}", soft_wrap=True)

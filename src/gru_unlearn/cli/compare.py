@@ -65,7 +65,7 @@ def compare(
     from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     built_in = not recipe and not any(name in flags for name in NEEDED)
     shared = builtin_settings() if built_in else read_recipe(recipe) if recipe else {}
     settings: dict[str, Any] = shared | flags
@@ -86,7 +86,7 @@ def compare(
         console.print(f"{len(matrix.cells)} runs, {to_do} of them still to do. Everything checked, nothing written.")
         return
     # Tables are made for 120 columns: squeezed into fewer, they would break names letter by letter.
-    wide = Console(width=max(console.width, 120))
+    wide = Console(width=max(console.width, 120), markup=False)
     for part in comparison_report(run(matrix, console, jobs=jobs, overwrite=overwrite_output_dir)):
         (console if isinstance(part, str) else wide).print(part, highlight=False)
     console.print(f"Results: {output_dir}/summary.json{report_beside(output_dir, console)}", soft_wrap=True)

@@ -19,7 +19,7 @@ def demo(
     from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     summary = run(out, console, seed=seed)
     for part in demo_report(summary):
         console.print(part)

@@ -40,7 +40,7 @@ def evaluate(
 
     from gru_unlearn.errors import UserError  # noqa: PLC0415
 
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     if curve:
         _curve(console, runs or [], out or Path("runs/curve"), overwrite_output_dir)
         return

@@ -39,7 +39,7 @@ def export(
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
 
     quiet()
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     request = ExportRequest(
         run=run,
         out=out,

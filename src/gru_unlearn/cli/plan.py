@@ -36,11 +36,11 @@ def plan(
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
     from gru_unlearn.reporting import make_table  # noqa: PLC0415
-    from gru_unlearn.workflows import memory  # noqa: PLC0415
+    from gru_unlearn.workflows import footprint, memory  # noqa: PLC0415
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
 
     quiet()
-    wanted = memory.Setup(
+    wanted = footprint.Setup(
         rectification=rectification,
         rows=batch_size,
         retain_rows=retain_batch_size,
@@ -53,7 +53,8 @@ def plan(
         retain_direction_device=retain_direction_device,
     )
     summary = memory.plan(model, wanted, gpus, memory.parse_bytes(gpu_memory), peft=peft)
-    console = Console(width=max(Console().width, 140))  # eleven columns; a narrower terminal wraps whole lines
+    # Eleven columns: a narrower terminal wraps whole lines. Paths may hold brackets.
+    console = Console(width=max(Console().width, 140), markup=False)
     title = (
         f"{model}, {summary['model']['parameters'] / 1e9:.3g} B parameters, {rectification}: GiB per device, calculated"
     )

@@ -15,4 +15,4 @@ def report(
 
     from gru_unlearn.workflows.report import write_report  # noqa: PLC0415
 
-    Console().print(f"Report: {write_report(folder, out)}", soft_wrap=True)
+    Console(markup=False).print(f"Report: {write_report(folder, out)}", soft_wrap=True)

@@ -126,7 +126,7 @@ def show(
 
     with Ledger.open(ledger) as opened:
         if id is None:
-            _tell(Console(), ledger, opened.summary())
+            _tell(Console(markup=False), ledger, opened.summary())
             return
         request = opened.request(id)
         told = next(told for told in opened.summary()["requests"] if told["id"] == id)
@@ -157,7 +157,7 @@ def log(
         for _, entry, _ in chain:
             typer.echo(entry.encode("utf-8", "surrogateescape"))  # the very bytes, broken ones too
         return
-    wide = Console(width=max(Console().width, 120))
+    wide = Console(width=max(Console().width, 120), markup=False)
     wide.print(chain_table([(number, loads(entry), digest) for number, entry, digest in chain]), highlight=False)
     typer.echo(f"Head of the chain (note it elsewhere): {chain[-1][2]}\nLedger: {ledger}/ledger.sqlite")
 
@@ -198,7 +198,7 @@ def _quiet_console() -> "Console":
     from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
 
     quiet()
-    return Console()
+    return Console(markup=False)  # paths and reasons may hold brackets
 
 
 def _tell(console: "Console", ledger: Path, summary: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ def _tell(console: "Console", ledger: Path, summary: dict[str, Any]) -> None:
     from gru_unlearn.reporting.requests import models_table, requests_table  # noqa: PLC0415
 
     if summary["requests"]:
-        wide = Console(width=max(console.width, 100))
+        wide = Console(width=max(console.width, 100), markup=False)
         wide.print(requests_table(summary), highlight=False)
         if any("metrics" in told for told in summary["requests"]):
             wide.print(models_table(summary), highlight=False)

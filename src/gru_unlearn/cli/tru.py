@@ -47,7 +47,7 @@ def tru(
     from gru_unlearn.workflows.tru import tru as run  # noqa: PLC0415
 
     quiet()
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     options = TruOptions(groups, ALPHAS if alphas is None else parse_alphas(alphas), alpha, granularity)
     flags = {name: value for name, value in context.params.items() if value is not None and name not in OWN}
     recipe, further_flags = parse_extra(context.args)

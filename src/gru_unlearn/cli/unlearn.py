@@ -42,7 +42,7 @@ def unlearn(
 
     from gru_unlearn.workflows.processes import is_first  # noqa: PLC0415
 
-    console = Console(quiet=not is_first())
+    console = Console(quiet=not is_first(), markup=False)  # paths may hold brackets
     if list_settings:
         _show_settings(console)
         return

@@ -9,7 +9,16 @@ from gru_unlearn.data.alternatives import attach_alternatives
 from gru_unlearn.data.collation import collate
 from gru_unlearn.data.encoding import Encoder, Example, TextFormat
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
-from gru_unlearn.data.records import Record, Turn, count_overlap, fingerprint, load_records, read_rows, to_record
+from gru_unlearn.data.records import (
+    Record,
+    Turn,
+    count_overlap,
+    evenly_spread,
+    fingerprint,
+    load_records,
+    read_rows,
+    to_record,
+)
 
 __all__ = [
     "Encoder",
@@ -23,6 +32,7 @@ __all__ = [
     "collate",
     "collate_pairs",
     "count_overlap",
+    "evenly_spread",
     "fingerprint",
     "load_records",
     "read_rows",

@@ -14,13 +14,14 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.errors import UserError, first_line, nearest
 
+T = TypeVar("T")
 Row = dict[str, Any]
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -186,7 +187,7 @@ def _read_folder(folder: Path) -> list[Row]:
         try:
             data = load_from_disk(str(folder))
         except Exception as error:  # many types; each becomes one line
-            raise UserError(f"{folder} cannot be read as a saved data set ({_first_line(error)})") from None
+            raise UserError(f"{folder} cannot be read as a saved data set ({first_line(error)})") from None
         if isinstance(data, DatasetDict):
             if len(data) != 1:
                 raise UserError(
@@ -218,11 +219,7 @@ def _read_file(path: Path) -> list[Row]:
     except RecursionError:
         raise UserError(f"{path} cannot be read: nested too deeply") from None
     except (OSError, csv.Error, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def _read_json(path: Path) -> list[Row]:
@@ -253,7 +250,14 @@ def _read_hub(name: str, config: str | None = None, split: str = "train") -> lis
     try:
         return list(load_dataset(name, config, split=split))
     except Exception as error:  # the hub client raises many types; each becomes one line
-        raise UserError(f"{name}: cannot be loaded from the hub ({_first_line(error)})") from None
+        raise UserError(f"{name}: cannot be loaded from the hub ({first_line(error)})") from None
+
+
+def evenly_spread(items: Sequence[T], limit: int | None) -> list[T]:
+    """At most ``limit`` of the items, evenly spread over the sequence, so that no author or topic is left out."""
+    if limit is None or len(items) <= limit:
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def count_overlap(forget: Iterable[Record], retain: Iterable[Record]) -> int:

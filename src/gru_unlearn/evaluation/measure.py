@@ -20,7 +20,7 @@ class Measured:
     rows: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """set name → one value per row"""
     interval: tuple[float, float] | None = None
-    """95 % bootstrap confidence interval, for means over rows"""
+    """95 % bootstrap confidence interval, for means over two rows or more"""
     note: str = ""
     """what a reader of the value should know, such as which component makes it 0"""
 
@@ -38,7 +38,7 @@ class Measured:
         """
         rows = finite(set_name, values)
         summands = summand(rows) if summand else rows
-        return cls(float(summands.mean()), {set_name: rows}, bootstrap(summands))
+        return cls(float(summands.mean()), {set_name: rows}, bootstrap(summands) if len(summands) > 1 else None)
 
 
 Compute = Callable[[ScoreTable, ScoreTable | None], Measured]

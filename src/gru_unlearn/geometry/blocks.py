@@ -92,7 +92,7 @@ def rectify_within_(
         columns.append(_rectify_tensor_(u, r, granularity, rule, place).to(device))
         groups.append(shard_groups(r if u is None else u))
     dot, forget_squared, retain_squared, after, conflicts, blocks = sum_shards(torch.stack(columns, dim=1), groups)
-    return Measures(dot, forget_squared, retain_squared, after, conflicts / blocks.clamp(min=1))
+    return Measures(dot, forget_squared, retain_squared, after.clamp(min=0), conflicts / blocks.clamp(min=1))
 
 
 def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:

@@ -58,8 +58,8 @@ class Direction:
     def copies(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Copies of all tensors that are not zero, where they are stored; sharded ones where their parameters are."""
         self.settle()
-        for device in self._streams:
-            torch.cuda.synchronize(device)
+        for device in {local(param).device for param in self._parts if self._is_away(param)}:
+            torch.cuda.synchronize(device)  # what is on its way to the host has arrived then
         for param, part in self._parts.items():
             sharded = hasattr(param, "device_mesh")
             yield param, self.get(param).clone() if sharded else part.clone()  # type: ignore[union-attr]

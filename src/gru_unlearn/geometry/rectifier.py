@@ -160,7 +160,6 @@ class GradientRectifier:
 
     def _begin_window(self) -> None:
         self._window_has_retain = True
-        self._fresh.clear()
         if self.rectification.holds_several:
             held = [direction for direction in self._memory if direction]
             self._memory = [*held[max(0, len(held) - self.rectification.memory + 1) :], self._new_direction()]
@@ -247,6 +246,7 @@ class GradientRectifier:
             self._retain_change = self._retain_position() - self._position_before
             self._position_before = None
         self._window_has_retain = self._window_rectified = False
+        self._fresh.clear()
 
     def _retain_position(self) -> Tensor:
         """⟨r, θ⟩ in float64, so that the difference across a step is exact enough without a copy of θ."""

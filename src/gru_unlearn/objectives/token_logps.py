@@ -121,3 +121,31 @@ def head_only_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def computed_only_at(module: nn.Module, positions: Tensor) -> Iterator[None]:
+    """Inside, a module from [B, L, H] to [B, L, H] that treats each position by itself is given N of them as [1, N, H];
+    elsewhere its output is zero.
+
+    Args:
+        module: such as the MLP of a layer.
+        positions: N positions that count through all of [B, L], on the module's device.
+    """
+
+    def narrow(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *rest = args
+        places.append(hidden.shape[:2])
+        return (hidden.flatten(0, 1).index_select(0, positions)[None], *rest)
+
+    def widen(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        place = places.pop()
+        return output.new_zeros(place.numel(), output.shape[-1]).index_copy(0, positions, output[0]).unflatten(0, place)
+
+    places: list[torch.Size] = []
+    hooks = module.register_forward_pre_hook(narrow), module.register_forward_hook(widen)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

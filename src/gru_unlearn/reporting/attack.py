@@ -1,11 +1,11 @@
 """The table of ``gru attack``, from its summary, and the one sentence that it comes to."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from gru_unlearn.reporting.tables import make_table, shown
+from gru_unlearn.reporting.tables import add_remarks, make_table, shown
 
 _HEADINGS = ("", "measure", "unlearned", "target", "retain", "% brought back")
 
@@ -18,14 +18,14 @@ def attack_table(summary: Mapping[str, Any]) -> Table:
     worst = worst_measures(summary["attacks"])
     unclear = [found for found in worst if found["recovered"] is None and summary.get("retain_model")]
     lines = [_line(found) for found in worst if found not in unclear]
-    table = make_table(f"Does it come back? {summary['rows']} forget rows", _HEADINGS, lines)
+    rows = f"{summary['rows']} forget row{'s' if summary['rows'] != 1 else ''}"
+    table = make_table(f"Does it come back? {rows}", _HEADINGS, lines)
     table.padding = (0, 1, 0, 0)
     table.add_section()
     for found in summary["before"]:
         table.add_row("without any attack", *map(shown, _line(found)[1:]))
-    reasons = [(found, found["note"]) for found in unclear] + [(found, found["why"]) for found in summary["left_out"]]
-    table.caption = _remarks(reasons)
-    table.min_width = 80 if table.caption else None
+    reasons = [(name_of(found), found["note"]) for found in unclear]
+    add_remarks(table, reasons + [(name_of(found), found["why"]) for found in summary["left_out"]])
     return table
 
 
@@ -43,7 +43,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
         return "Without a retain model there is no zero line: how much came back cannot be said. Pass --retain-model."
     worst = next(iter(worst_measures(summary["attacks"])), None)
     if worst is None or worst["recovered"] is None:
-        return "No attack tells the target from the retain model, so none of them measures what came back."
+        return "No attack could be read between retain model and target, so nothing says how much came back."
     if worst["recovered"] <= 0:
         return f"No attack brings anything back; the strongest, {name_of(worst)}, is at {_share(worst, ' %')}."
     before = [found for found in summary["before"] if found["measure"] == worst["measure"]]
@@ -58,13 +58,6 @@ def verdict(summary: Mapping[str, Any]) -> str:
 def name_of(found: Mapping[str, Any]) -> str:
     """An attack with its variant, as one name."""
     return ": ".join(filter(None, (found["attack"], found["variant"])))
-
-
-def _remarks(reasons: Iterable[tuple[Mapping[str, Any], str]]) -> str | None:
-    names: dict[str, list[str]] = {}
-    for found, why in reasons:
-        names.setdefault(why, []).append(name_of(found))
-    return "\n".join(f"{', '.join(of)}: {why}" for why, of in names.items()) or None
 
 
 def _line(found: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -34,7 +34,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series of points. ``look`` numbers colour, dash and marker; ``marks``: all points, the last one, or none."""
+    """A series of points. ``look`` numbers colour, dash and marker; ``marks``: all points, or the last one."""
 
     name: str
     points: Sequence[Point]
@@ -194,7 +194,7 @@ def _line(panel: Panel, line: Line) -> str:
         return f'<path class="thin" {path}'
     dash, marker = DASHES[line.look % len(DASHES)], MARKERS[line.look % len(MARKERS)]
     every = max(1, -(-len(places) // MOST_MARKS))
-    marked = {"all": range(0, len(places), every), "last": range(len(places))[-1:], "none": ()}[line.marks]
+    marked = {"all": range(0, len(places), every), "last": range(len(places))[-1:]}[line.marks]
     marks = [_mark(marker, places[number], line.points[number].tip) for number in marked]
     return f'<path class="line" stroke-dasharray="{dash}" {path}{"".join(marks)}'
 

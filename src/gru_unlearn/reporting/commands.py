@@ -3,17 +3,15 @@
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 
-def reproduce(summary: Mapping[str, Any], explicit: Mapping[str, Any], folder: str) -> str:
+def reproduce(summary: Mapping[str, Any], explicit: Mapping[str, Any]) -> str:
     """One shell command; results go to a new folder.
 
     Args:
         summary: of an unlearning run, a demonstration, a comparison, an evaluation or an attack.
         explicit: settings of an unlearning run that were not left to their defaults.
-        folder: where the summary was found.
     """
     command = summary["command"]
     flags: dict[str, Any] = {}
@@ -26,9 +24,8 @@ def reproduce(summary: Mapping[str, Any], explicit: Mapping[str, Any], folder: s
     elif command == "compare":
         flags = _comparison(summary)
     else:
-        flags = {name: value for name, value in summary["settings"].items() if name != "prefixes"}  # they are a file
-        flags["out"] = "runs/again"
-    of_run = [str(Path(folder).parent)] if command == "attack" and not flags.get("model") else []
+        flags = {**summary["settings"], "prefixes": summary.get("prefixes"), "out": "runs/again"}
+    of_run = [summary["run"]] if summary.get("run") else []
     switches = command in ("evaluate", "attack")  # theirs are off unless they are there
     given = {name: value for name, value in flags.items() if value is not None and not (switches and value is False)}
     words = [word for name, value in given.items() for word in _flag(name, value)]

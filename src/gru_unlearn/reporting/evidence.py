@@ -5,6 +5,7 @@ from statistics import fmean, median
 
 from gru_unlearn.reporting.examples import word_diff
 from gru_unlearn.reporting.material import Material, Row
+from gru_unlearn.reporting.tables import at_end, at_start
 from gru_unlearn.reporting.verdict import Evidence, Kept
 
 KEPT = {"held-out": "held_out_prob", "retain": "retain_prob"}
@@ -31,18 +32,6 @@ def run_evidence(material: Material) -> Evidence:
         *recited(material.examples),
         kept=kept,
     )
-
-
-def at_end(summary: Row) -> Row:
-    """The measurements of the model that was saved."""
-    best = summary.get("best")
-    return best["metrics"] if best else summary["results"]
-
-
-def at_start(summary: Row) -> Row:
-    """The measurements of the model before the first step; empty where there were none."""
-    points = summary["trajectory"]
-    return points[0] if points and points[0]["step"] == 0 else {}
 
 
 def recited(examples: Row | None) -> tuple[int | None, int | None, int | None]:

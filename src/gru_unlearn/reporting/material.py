@@ -42,7 +42,6 @@ class TableData:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
-    note: str = ""
     keys: int = 1
 
 

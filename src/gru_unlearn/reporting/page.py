@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from gru_unlearn.reporting import chart
 from gru_unlearn.reporting.commands import reproduce
-from gru_unlearn.reporting.material import Material
+from gru_unlearn.reporting.material import FOLDED, Material
 from gru_unlearn.reporting.pages import make_page
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.reporting.verdict import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
@@ -46,7 +46,8 @@ def report_html(material: Material) -> str:
     return environment.get_template("report.html").render(
         page=make_page(material),
         material=material,
-        command=reproduce(material.summary, material.explicit, material.folder),
+        command=reproduce(material.summary, material.explicit),
+        folded=FOLDED,
         answers=ANSWERS,
         rules={"Is it forgotten?": FORGOTTEN_RULE, "Is the rest kept?": KEPT_RULE},
         no_proof=NO_PROOF,

@@ -22,7 +22,7 @@ from gru_unlearn.reporting.sections import (
     run_metrics,
     tradeoff,
 )
-from gru_unlearn.reporting.tables import demo_report, shown
+from gru_unlearn.reporting.tables import by_reason, demo_report, shown
 from gru_unlearn.reporting.verdict import judge, judge_staying
 
 
@@ -111,9 +111,7 @@ def compare_page(material: Material) -> Page:
             "seeds": str(len({cell["seed"] for cell in summary["cells"]})),
             "time": f"{summary['seconds']:.0f} s" if "seconds" in summary else "",
         },
-        judged={
-            f"{row['objective']} · {row['rectification']}": judge(compare_evidence(summary, row))[:2] for row in chosen
-        },
+        judged={_method(row): judge(compare_evidence(summary, row))[:2] for row in chosen},
         sections=[
             Section("trade-off", "Forgetting against keeping", pareto.READING, figures, methods),
             Section(
@@ -129,8 +127,33 @@ def compare_page(material: Material) -> Page:
     )
 
 
+def _method(row: Row) -> str:
+    """What is judged by the seeds that ended well; the others must not go unsaid."""
+    failed = f" ({row['failed']} of {row['runs']} runs failed)" if row["failed"] else ""
+    return f"{row['objective']} · {row['rectification']}{failed}"
+
+
 def evaluation_page(material: Material) -> Page:
     """One model on a suite."""
+    summary, evidence = material.summary, evaluation_evidence(material)
+    gone = by_reason({**summary["missing"], **summary["notes"]}.items())
+    table = TableData(["metric", "why"], [[keys, reason] for reason, keys in gone.items()], keys=2)
+    intro = "Numbers without a value, or with a remark, and why."
+    return Page(
+        title=f"Evaluation on {summary['suite']}",
+        facts={"model": summary["model"]["source"], "suite": summary["suite"], "time": f"{summary['seconds']:.0f} s"},
+        findings=judge(evidence)[:2] if evidence.forget_after is not None else [],
+        sections=[
+            Section("metrics", "Every number, and what it means", tables=[_evaluated(material)]),
+            *([Section("missing", "What is missing", intro, tables=[table])] if gone else []),
+        ],
+        examples=example_table({"this model": material.examples} if material.examples else {}),
+        record=record(material),
+    )
+
+
+def _evaluated(material: Material) -> TableData:
+    """Every metric that has a value."""
     summary = material.summary
     rows = [
         [
@@ -142,26 +165,7 @@ def evaluation_page(material: Material) -> Page:
         for key, value in summary["metrics"].items()
         if value is not None
     ]
-    gone: dict[str, list[str]] = {}
-    for key, reason in {**summary["missing"], **summary["notes"]}.items():
-        gone.setdefault(reason, []).append(key)
-    table = TableData(["metric", "value", "95 % interval", "better"], rows)
-    sections = [Section("metrics", "Every number, and what it means", tables=[table])]
-    if gone:
-        lines = [[", ".join(keys), reason] for reason, keys in gone.items()]
-        intro = "Numbers without a value, or with a remark, and why."
-        sections.append(
-            Section("missing", "What is missing", intro, tables=[TableData(["metric", "why"], lines, keys=2)])
-        )
-    evidence = evaluation_evidence(material)
-    return Page(
-        title=f"Evaluation on {summary['suite']}",
-        facts={"model": summary["model"]["source"], "suite": summary["suite"], "time": f"{summary['seconds']:.0f} s"},
-        findings=judge(evidence)[:2] if evidence.forget_after is not None else [],
-        sections=sections,
-        examples=example_table({"this model": material.examples} if material.examples else {}),
-        record=record(material),
-    )
+    return TableData(["metric", "value", "95 % interval", "better"], rows)
 
 
 PAGES: dict[str, Callable[[Material], Page]] = {

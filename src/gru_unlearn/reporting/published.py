@@ -14,6 +14,8 @@ from typing import Any, Literal
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
+from gru_unlearn.reporting.tables import at_start
+
 SOURCES = {
     "model": "MODEL",
     "forget": "FORGET",
@@ -99,23 +101,25 @@ def run_metrics(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return shown
 
 
-def _ends(summary: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float], Mapping[str, Any]]:
-    """The first point of a run's trajectory, that of its saved model, and its results."""
+def _ends(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, float], Mapping[str, Any]]:
+    """What was measured before a run, if it was, and of the model that it saved; and its results."""
     points, results = summary["trajectory"], summary["results"]
     if summary["command"] == "tru":
         points, results = points["tru"], results["tru"]
-        last = next(point for point in points if point["alpha"] == results["alpha"])
-    elif best := summary.get("best"):
-        last = next(point for point in points if point["step"] == best["step"])
-    else:
-        last = points[-1]
-    return points[0], {key: value for key, value in last.items() if _is_metric(key, value)}, results
+        first, last = points[0], next(point for point in points if point["alpha"] == results["alpha"])
+        return first, _metrics(last), results
+    step = best["step"] if (best := summary.get("best")) else points[-1]["step"]
+    return at_start(summary), _metrics(next(point for point in points if point["step"] == step)), results
 
 
-def _is_metric(key: str, value: Any) -> bool:
+def _metrics(point: Mapping[str, Any]) -> dict[str, float]:
     """Evaluations also note their place in the run and what they cost."""
     costs = ("runtime", "samples_per_second", "steps_per_second")
-    return key not in ("step", "alpha", "epoch") and not key.endswith(costs) and isinstance(value, int | float)
+    return {
+        key: value
+        for key, value in point.items()
+        if key not in ("step", "alpha", "epoch") and not key.endswith(costs) and isinstance(value, int | float)
+    }
 
 
 def evaluation_metrics(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

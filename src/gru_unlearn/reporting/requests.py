@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gru_unlearn.reporting.tables import make_table
+from gru_unlearn.reporting.tables import add_remarks, make_table
 
 
 def requests_table(summary: Mapping[str, Any]) -> Table:
@@ -18,9 +18,7 @@ def requests_table(summary: Mapping[str, Any]) -> Table:
         numbers = (told.get("forget_prob_before"), after, metrics.get("utility"))
         rows.append((told["id"], told["date"], told["rows"], told["state"], *numbers))
     table = make_table("Requests", headings, rows)
-    why = [f"{told['id']} {told['state']}: {told['why']}" for told in summary["requests"] if told.get("why")]
-    table.caption = "\n".join(why) or None
-    table.min_width = 80 if why else None
+    add_remarks(table, ((f"{t['id']} {t['state']}", t["why"]) for t in summary["requests"] if t.get("why")))
     return table
 
 

@@ -7,9 +7,9 @@ from gru_unlearn.reporting.attack import attack_table, name_of
 from gru_unlearn.reporting.attack import verdict as attack_verdict
 from gru_unlearn.reporting.chart import Line, Point, Rule, Star, bars, chart
 from gru_unlearn.reporting.compare import short
-from gru_unlearn.reporting.evidence import KEPT, SETS, at_end, at_start, by_retain_model
+from gru_unlearn.reporting.evidence import KEPT, SETS, by_retain_model
 from gru_unlearn.reporting.material import FOLDED, Figure, Material, Row, Section, TableData, from_rich
-from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.tables import at_end, at_start, shown
 
 _KINDS = {"forget rows": 2, "retain rows": 3, "held-out rows": 1}
 
@@ -40,8 +40,8 @@ def tradeoff(runs: Mapping[str, Material]) -> Section | None:
     return Section(
         "trade-off",
         "Forgetting against keeping",
-        "Each mark is an evaluation along the way, from the model before at the upper left. Further right is more "
-        "forgotten, further up more kept. Ideal is a walk straight to the right, as far as the dashed line: f*, the "
+        "Each mark is an evaluation along the way, beginning at the upper left. Further right is more forgotten, "
+        "further up more kept. Ideal is a walk straight to the right, as far as the dashed line: f*, the "
         "probability that a model which never saw the data (the retain model) gives to the forgotten answers.",
         charts,
         legend,
@@ -72,8 +72,8 @@ def _tradeoff_chart(kind: str, runs: Mapping[str, Material], legend: Mapping[str
     any_run = next(iter(runs.values()))
     target = any_run.summary["results"].get("forget_target")
     kept_by_retain, _ = by_retain_model(any_run.examples, SETS[kind])
-    start = any_run.summary["trajectory"][0]
-    stars = [Star("before", start["forget_prob"], start[key])]
+    start = at_start(any_run.summary)
+    stars = [Star("before", start["forget_prob"], start[key])] if start else []
     if target is not None and kept_by_retain is not None:
         stars.append(Star("retain model", target, kept_by_retain, left=True))
     svg = chart(
@@ -86,15 +86,17 @@ def _tradeoff_chart(kind: str, runs: Mapping[str, Material], legend: Mapping[str
         x_downwards=True,
         height=330,
     )
-    data = TableData(
-        ["run", "step", "forget", kind] if len(runs) > 1 else ["step", "forget", kind],
-        [
-            [*([name] if len(runs) > 1 else []), str(p["step"]), shown(p["forget_prob"]), shown(p[key])]
-            for name, run in runs.items()
-            for p in run.summary["trajectory"]
-        ],
-    )
-    return Figure(svg, data=data)
+    return Figure(svg, data=_tradeoff_table(kind, runs))
+
+
+def _tradeoff_table(kind: str, runs: Mapping[str, Material]) -> TableData:
+    several = len(runs) > 1
+    rows = [
+        [*([name] if several else []), str(p["step"]), shown(p["forget_prob"]), shown(p[KEPT[kind]])]
+        for name, run in runs.items()
+        for p in run.summary["trajectory"]
+    ]
+    return TableData([*(["run"] if several else []), "step", "forget", kind], rows)
 
 
 def _probabilities(run: Material) -> Figure:

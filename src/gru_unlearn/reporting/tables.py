@@ -1,6 +1,6 @@
 """Tables for the terminal, from summaries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -29,17 +29,44 @@ def make_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]
     return table
 
 
+def by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """(Name, reason) pairs → reason → all its names in one text."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        names.setdefault(reason, []).append(name)
+    return {reason: ", ".join(of) for reason, of in names.items()}
+
+
+def add_remarks(table: Table, reasons: Iterable[tuple[str, str]]) -> None:
+    """Say below a table what its numbers cannot: (name, reason) pairs."""
+    table.caption = "\n".join(f"{names}: {reason}" for reason, names in by_reason(reasons).items()) or None
+    table.min_width = 80 if table.caption else None
+
+
+def at_start(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The measurements of a run's model before the first step; empty where there were none."""
+    points = summary["trajectory"]
+    return points[0] if points and points[0]["step"] == 0 else {}
+
+
+def at_end(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The measurements of the model that a run saved."""
+    best = summary.get("best")
+    return best["metrics"] if best else summary["results"]
+
+
 def run_table(summary: Mapping[str, Any]) -> Table:
     """One run: each set's mean answer probability before and after, and what stands in the summary beside it."""
-    results = summary["results"]
+    results, start, end = summary["results"], at_start(summary), at_end(summary)
     title = f"{results['objective']} · {results['rectification']} · {summary['steps']} steps"
+    if best := summary.get("best"):
+        title += f", saved is step {best['step']}"
     rows: list[tuple[Any, ...]] = []
-    if points := summary["trajectory"]:
-        labels = {"forget_prob": "forget", "retain_prob": "retain", "held_out_prob": "held-out"}
-        for key, label in labels.items():
-            if key in points[0]:
-                mark = results.get("forget_target") if key == "forget_prob" else None
-                rows.append((f"{label} probability", points[0][key], points[-1][key], mark))
+    labels = {"forget_prob": "forget", "retain_prob": "retain", "held_out_prob": "held-out"}
+    for key, label in labels.items():
+        if key in end:
+            mark = results.get("forget_target") if key == "forget_prob" else None
+            rows.append((f"{label} probability", start.get(key), end[key], mark))
     for key, label in (("rmf", "retention at matched forgetting"), ("rmf_held_out", "the same on held-out rows")):
         if key in results:
             rows.append((label, "", "not reached" if results[key] is None else results[key], ""))
@@ -100,11 +127,7 @@ def evaluation_table(summary: Mapping[str, Any]) -> Table:
             low, high = summary["intervals"].get(key, (None, None))
             rows.append((key, value, "" if low is None else f"{shown(low)} – {shown(high)}"))
     table = make_table(f"{summary['suite']}: {summary['model']['source']}", ("metric", "value", "95 % interval"), rows)
-    keys_by_remark: dict[str, list[str]] = {}
-    for key, remark in {**summary["missing"], **summary["notes"]}.items():
-        keys_by_remark.setdefault(remark, []).append(key)
-    table.caption = "\n".join(f"{', '.join(keys)}: {remark}" for remark, keys in keys_by_remark.items()) or None
-    table.min_width = 80 if table.caption else None
+    add_remarks(table, {**summary["missing"], **summary["notes"]}.items())
     return table
 
 

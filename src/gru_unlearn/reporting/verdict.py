@@ -182,12 +182,14 @@ def judge_staying(attacks: Sequence[Mapping[str, Any]] | None) -> Finding:
     known = [attack for attack in attacks if attack.get("recovered") is not None]
     if not known:
         why = (
-            "Attacks were tried, but none has a scale to read: that takes a retain model which differs from the target."
+            "Attacks were tried, but none has a scale to read: that takes two rows or more, and a retain model which "
+            "differs from the target."
         )
         return Finding(question, "unknown", why, STAYS_RULE)
     worst = max(known, key=lambda attack: attack["recovered"])
     share = worst["recovered"]
     answer: Answer = "yes" if share <= BACK_LITTLE else "partly" if share <= BACK_MUCH else "no"
     tried = f"{len(known)} measurement{'s' if len(known) > 1 else ''} under attack"
-    why = f"{tried}; the strongest attack, {name_of(worst)}, brings back {max(share, 0.0):.0%}."
+    interval = f"95 % interval {worst['low']:.0%} to {worst['high']:.0%}, {worst['rows']} rows"
+    why = f"{tried}; the strongest attack, {name_of(worst)}, brings back {max(share, 0.0):.0%} ({interval})."
     return Finding(question, answer, why, STAYS_RULE)

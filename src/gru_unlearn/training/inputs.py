@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import gather_logps, supervised_logits, supervised_positions
-from gru_unlearn.objectives.token_logps import supervised_targets
+from gru_unlearn.objectives.token_logps import computed_only_at, supervised_targets
 
 Batch = dict[str, Any]
 Reference = Callable[[], AbstractContextManager[nn.Module]]
@@ -31,12 +31,14 @@ class Inputs:
         direction: unit vector [H], for objectives that ask for it.
 
     Attributes:
-        hide_padding: pass the attention mask on. Off where nothing would change, see :mod:`padding`.
+        hide_padding: pass the attention mask on. Off where nothing would change, see :mod:`shortcuts`.
+        last_mlp: a module to compute only where a supervised token is predicted, likewise.
     """
 
     def __init__(self, reference: Reference, module: str | None = None, direction: Tensor | None = None) -> None:
         self.reference, self.module, self.direction = reference, module, direction
         self.hide_padding = True
+        self.last_mlp: nn.Module | None = None
 
     def __call__(self, names: Set[str], model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The named inputs for one batch, with gradients where they depend on the model."""
@@ -58,12 +60,14 @@ class Inputs:
         """One forward pass: what it gives of logps, mask, logits, targets and hidden."""
         labels, where = batch["labels"], batch.get("supervised") or supervised_positions(batch["labels"])
         attention_mask = batch["attention_mask"] if self.hide_padding else None
-        with _output_of(model, self.module if "hidden" in names else None) as seen:
+        hidden = "hidden" in names  # may be read anywhere, so everything is computed then
+        trimmed = nullcontext() if hidden or not self.last_mlp else computed_only_at(self.last_mlp, where["predicting"])
+        with trimmed, _output_of(model, self.module if hidden else None) as seen:
             logits = supervised_logits(model, batch["input_ids"], attention_mask, labels, where)
         found = {"logits": logits, "targets": supervised_targets(labels, where)}
         if names & {"logps", "mask"}:
             found["logps"], found["mask"] = gather_logps(logits, labels, where)
-        if "hidden" in names:
+        if hidden:
             found["hidden"] = seen[0].flatten(0, 1).index_select(0, where["tokens"])
         return {name: found[name] for name in names & found.keys()}
 

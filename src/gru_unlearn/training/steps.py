@@ -76,7 +76,8 @@ class StepCallback(TrainerCallback):
         """The weights have moved."""
         trainer, rectifier = self.trainer, self.trainer.rectifier
         if rectifier is not None and hasattr(rectifier.rule, "observe"):
-            rectifier.rule.observe(float(trainer._window_losses["retain_loss"]))
+            loss = {"retain_loss": trainer._window_losses["retain_loss"].item()}  # of this process's rows
+            rectifier.rule.observe(trainer._mean_over_processes(loss)["retain_loss"])
         if args.telemetry:
             trainer._step_log.add(trainer._window_losses, rectifier.measured() if rectifier else None)
 

@@ -14,29 +14,19 @@ from typing import Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 
-from gru_unlearn.data import (
-    Encoder,
-    Example,
-    ForgetRetainDataset,
-    PairSampler,
-    Record,
-    TextFormat,
-    attach_alternatives,
-    collate_pairs,
-    to_record,
-)
+from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs, evenly_spread
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local
-from gru_unlearn.objectives import IGNORE_INDEX, OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
-from gru_unlearn.training.checkpoints import load_rectifier, save_rectifier
+from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
+from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
+from gru_unlearn.training.examples import Rows, encoder_for, to_examples
 from gru_unlearn.training.inputs import (
     FROM_ALTERNATIVES,
     FROM_REFERENCE_MODEL,
@@ -48,14 +38,13 @@ from gru_unlearn.training.inputs import (
     train_only,
 )
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
-from gru_unlearn.training.padding import needs_attention_mask
+from gru_unlearn.training.reference import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
+from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.training.steps import StepCallback, StepLog
 
-Rows = Sequence[Record | Mapping[str, Any]]
 Evaluator = Callable[[nn.Module, Encoder], Mapping[str, float]]
 """Further metrics of the model as it stands, by name."""
-REFERENCE_FILE = "reference_logps.safetensors"
 
 
 class _WindowSize(NamedTuple):
@@ -64,15 +53,6 @@ class _WindowSize(NamedTuple):
 
     examples: int | Tensor
     tokens: int | Tensor
-
-
-def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
-    """The encoder that a configuration describes."""
-    kwargs: Any = {} if args.chat_template_kwargs is None else {"chat_template_kwargs": args.chat_template_kwargs}
-    text_format = TextFormat(args.question_tag, args.answer_tag, **kwargs)
-    return Encoder(
-        tokenizer, max_length=args.max_length, text_format=text_format, allow_truncation=args.allow_truncation
-    )
 
 
 class UnlearningTrainer(Trainer):
@@ -116,9 +96,14 @@ class UnlearningTrainer(Trainer):
         self.encoder = encoder_for(processing_class, args)
         self.objective: Objective = objective or OBJECTIVES[args.objective]
         self.evaluator = evaluator
-        self._needs = {"forget": _needs(self.objective), "retain": _needs(RETAIN_LOSSES[args.resolved_retain_loss])}
-        self.forget_examples = self._examples(forget_dataset, "forget", args)
-        self.retain_examples = self._examples(retain_dataset or [], "retain")
+        self._needs = {"forget": _needs(self.objective), "retain": frozenset[str]()}
+        if args.needs_retain_set:
+            self._needs["retain"] = _needs(RETAIN_LOSSES[args.resolved_retain_loss])
+        alternatives = args if self._needs["forget"] & FROM_ALTERNATIVES else None
+        self.forget_examples = to_examples(forget_dataset, "forget", self.encoder, alternatives)
+        self.retain_examples = to_examples(retain_dataset or [], "retain", self.encoder)
+        if not self.forget_examples:
+            raise UserError("the forget set is empty: there is nothing to forget")
         if args.needs_retain_set and not self.retain_examples:
             raise UserError(
                 f"rectification {args.rectification!r} with objective {args.objective!r} needs a retain set"
@@ -127,7 +112,7 @@ class UnlearningTrainer(Trainer):
         if self.retain_examples:
             self.eval_examples["retain"] = self.retain_examples
         for name, rows in (eval_dataset or {}).items():
-            self.eval_examples[name] = self._examples(rows, name)
+            self.eval_examples[name] = to_examples(rows, name, self.encoder)
         if args.trainable_params is not None:
             train_only(model, args.trainable_params)
         self.rectifier: GradientRectifier | None = None
@@ -155,24 +140,9 @@ class UnlearningTrainer(Trainer):
         if args.fsdp and not self.accelerator.is_fsdp2:
             raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
 
-    def _examples(self, rows: Rows, name: str, args: UnlearningConfig | None = None) -> list[Example]:
-        items: list[Any] = list(rows)
-        if not items and name == "forget":
-            raise UserError("the forget set is empty: there is nothing to forget")
-        if items and isinstance(items[0], Mapping) and "input_ids" in items[0]:
-            return [dict(row) for row in items]
-        records = [
-            row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}")
-            for number, row in enumerate(items, start=1)
-        ]
-        examples = self.encoder.encode_all(records, name)
-        if args is not None and name == "forget" and self._needs["forget"] & FROM_ALTERNATIVES:
-            attach_alternatives(examples, records, self.encoder, args.alternative_field, args.fallback_alternatives)
-        return examples
-
     def _make_inputs(self, model: Any, args: UnlearningConfig) -> Inputs:
         """What the losses ask for beside log-probabilities, checked against this model."""
-        needs = self._needs["forget"] | (self._needs["retain"] if args.needs_retain_set else frozenset())
+        needs = self._needs["forget"] | self._needs["retain"]
         module, direction = None, None
         if needs & {"hidden", "reference_hidden"}:
             module = args.hidden_module or default_module(model.config.num_hidden_layers)
@@ -184,12 +154,19 @@ class UnlearningTrainer(Trainer):
     # --- before the first step -----------------------------------------------------------------------------------
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As ``Trainer.train``. What the method needs of the model before unlearning is taken first."""
+        """As ``Trainer.train``. What the method needs of the model before unlearning is taken first.
+
+        ``resume_from_checkpoint``: a folder, or True for the last whole one in the run's folder.
+        """
+        if resume_from_checkpoint is True:
+            folder = self.args.output_dir or "."
+            if (last := last_whole_checkpoint(folder)) is None:
+                raise UserError(f"no whole checkpoint in {folder} to resume from")
+            resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
             self._attach_reference_scores()
-        used = self._needs["forget"] | (self._needs["retain"] if self.args.needs_retain_set else frozenset())
-        if used & FROM_REFERENCE_MODEL and not _has_adapters(self.model):
+        if (self._needs["forget"] | self._needs["retain"]) & FROM_REFERENCE_MODEL and not _has_adapters(self.model):
             if self.is_fsdp_enabled and self.args.device.type != "cpu":
                 raise UserError(
                     "this objective or retain loss needs a copy of the model before unlearning, which is not sharded: "
@@ -199,40 +176,23 @@ class UnlearningTrainer(Trainer):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _attach_reference_scores(self) -> None:
-        """A number per token of each forget answer, from the model as it stands before the first step: no second model
-        is kept. A resumed run reads the file that its first start wrote, because its own weights may have moved since.
-        """
-        if not self._needs["forget"] & {"reference", "token_reference", "alternative_reference"}:
+        if not self._needs["forget"] & FROM_REFERENCE_SCORES:
             return
-        file = Path(self.args.output_dir or ".") / REFERENCE_FILE
-        lengths = [sum(label != IGNORE_INDEX for label in example["labels"][1:]) for example in self.forget_examples]
-        if self._checkpoint_to_resume and file.is_file():
-            scores = load_file(str(file))
-            if len(scores["by_token"]) != sum(lengths):
-                raise UserError(f"{file} belongs to another forget set: start in a fresh --output-dir")
-        else:
-            scores = {"by_token": torch.cat(self._answer_logps(self.forget_examples).by_token)}
-            if "alternative" in self.forget_examples[0]:
-                alternatives = [example["alternative"] for example in self.forget_examples]
-                scores["alternative"] = self._answer_logps(alternatives).total
-            if self.args.should_save:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                save_file(scores, str(file))
-        for number, (example, by_token) in enumerate(
-            zip(self.forget_examples, scores["by_token"].split(lengths), strict=True)
-        ):
-            example["token_reference"], example["reference"] = by_token, by_token.sum().item()
-            if "alternative" in scores:
-                example["alternative_reference"] = scores["alternative"][number].item()
+        folder, resumed = Path(self.args.output_dir or "."), self._checkpoint_to_resume is not None
+        if resumed and self.is_fsdp_enabled and not (folder / REFERENCE_FILE).is_file():  # the weights have moved
+            raise UserError(f"{folder / REFERENCE_FILE}, which the run's first start wrote, is gone: start anew")
+        attach_reference_scores(
+            self.forget_examples, self._answer_logps, folder, resumed=resumed, writes=self.args.should_save
+        )
 
     def _before_first_step(self) -> None:
         """Called when model and optimizer are where they will work, sharded or not, and restored if resuming."""
         self._attach_rectifier()  # before any forward pass: FSDP2 leaves whole parameters behind, not the optimizer's
         if self.is_fsdp_enabled:  # only now every process has its weights: until here one may have held them all
             self._attach_reference_scores()
-        self._inputs.hide_padding = needs_attention_mask(
-            self.model, self.forget_examples, self.encoder.tokenizer.pad_token_id, self.args.device
-        )
+        probe = shortest_and_longest(self.forget_examples, self.model, self.encoder.tokenizer.pad_token_id)
+        self._inputs.hide_padding = needs_attention_mask(self.model, probe)
+        self._inputs.last_mlp = last_mlp(self.model, probe)
 
     def _attach_rectifier(self) -> None:
         rectification = self.args.resolved_rectification
@@ -257,14 +217,16 @@ class UnlearningTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
         sets = (self.forget_examples, self.train_dataset.retain)
-        lengths: Any = tuple([len(example["input_ids"]) for example in examples] for examples in sets)
+        lengths: Any = None
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = tuple([len(example["input_ids"]) for example in examples] for examples in sets)
         return PairSampler(
             len(sets[0]),
             len(sets[1]),
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
             batch_size=self.args.per_device_train_batch_size,
             retain_batch_size=self.args.resolved_retain_batch_size,
-            lengths=lengths if self.args.train_sampling_strategy == "group_by_length" else None,
+            lengths=lengths,
         )
 
     # --- one step ------------------------------------------------------------------------------------------------
@@ -409,7 +371,7 @@ class UnlearningTrainer(Trainer):
             sets = {"set": sets}
         metrics = {
             f"{metric_key_prefix}_{name}_prob": self._answer_logps(
-                _spread(self._examples(rows, name), self.args.eval_max_rows)
+                evenly_spread(to_examples(rows, name, self.encoder), self.args.eval_max_rows)
             ).mean_probability
             for name, rows in sets.items()
         }
@@ -468,13 +430,6 @@ class UnlearningTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:  # a pickle that nothing here reads, and that would hold a hub token
             (Path(output_dir or self.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-
-
-def _spread(examples: list[Example], limit: int | None) -> list[Example]:
-    """At most ``limit`` examples, evenly spread over the list, so that no author or topic is left out."""
-    if limit is None or len(examples) <= limit:
-        return examples
-    return [examples[i * len(examples) // limit] for i in range(limit)]
 
 
 def _needs(objective: Objective) -> frozenset[str]:

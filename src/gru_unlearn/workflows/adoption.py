@@ -7,6 +7,7 @@ So utility stays one measure over all requests, although rows leave the sets to 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.training import encoder_for
 from gru_unlearn.workflows.examples import choose, look
-from gru_unlearn.workflows.ledger import Kept, Ledger, Request, mark
+from gru_unlearn.workflows.ledger import Kept, Ledger, Request, mark, newest
 from gru_unlearn.workflows.models import free_memory, load_model, load_tokenizer
 from gru_unlearn.workflows.progress import stages
 from gru_unlearn.workflows.recipe import Recipe
@@ -79,12 +80,12 @@ def judge(
     sets: dict[str, list[Record]] = {f"forget {id}": rows for id, rows in forget.items()}
     sets |= {name: list(rows.values()) for name, rows in kept.items()}
     found = probabilities(recipe, model, sets, console, "after")
-    metrics: dict[str, Any] = {"forget_prob": {id: mean(found[f"forget {id}"]) for id in forget}}
+    metrics: dict[str, Any] = {"forget_prob": {id: fmean(found[f"forget {id}"]) for id in forget}}
     for name, rows in kept.items():
         first = ledger.kept(name)
-        metrics[f"{name}_prob"] = mean(found[name])
+        metrics[f"{name}_prob"] = fmean(found[name])
         metrics[f"{name}_rows"] = len(rows)
-        metrics[f"{name}_kept"] = metrics[f"{name}_prob"] / mean([first[mark] for mark in rows])
+        metrics[f"{name}_kept"] = metrics[f"{name}_prob"] / fmean(first[mark] for mark in rows)
     metrics["utility"] = next(metrics[f"{name}_kept"] for name in KEPT if name in kept)
     return metrics | {"not_checked": not_checked}, _broken(ledger, metrics, limits)
 
@@ -110,7 +111,7 @@ def _forget_sets(ledger: Ledger, request: Request) -> tuple[dict[str, list[Recor
 
 
 def _kept_rows(ledger: Ledger, request: Request, recipe: Recipe, name: str) -> dict[str, Record]:
-    """Mark → row, of the rows that the first model was scored on and that no request so far names."""
+    """Mark → row, of the rows that the first model was scored on and that no request so far, nor a done one, names."""
     source = getattr(recipe, name)
     first, gone, key = ledger.kept(name), ledger.marks(request.number), ledger.key
     rows = {mark_of(key, record): record for record in load_records(source)} if source else {}
@@ -121,8 +122,9 @@ def _broken(ledger: Ledger, metrics: Mapping[str, Any], limits: Limits) -> list[
     broken = []
     if metrics["utility"] < limits.utility_floor:
         broken.append(f"utility {metrics['utility']:.3f} is below the floor {limits.utility_floor:g}")
+    entries = ledger.entries()
     for one in ledger.requests():
-        started = ledger.last("started", request=one)
+        started = newest(entries, "started", request=one)
         if started is not None and one.id in metrics["forget_prob"]:
             first = started["forget_prob_first_model"]
             most = limits.forget_ceiling * (started["forget_prob_before"] if first is None else first)
@@ -159,8 +161,3 @@ def probabilities(
     if any(p is None for rows in found.values() for p in rows):
         raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
     return found
-
-
-def mean(values: Sequence[float]) -> float:
-    """Of at least one value."""
-    return sum(values) / len(values)

@@ -7,6 +7,7 @@ A rule reads the metrics of an evaluation by their names along the trajectory; `
 forget probability.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -55,7 +56,8 @@ class Rule:
             bound = float(right) if _is_number(right) else metrics[right]
             if not _COMPARISONS[comparison](metrics[left], bound):
                 return None
-        return metrics[self.metric] if self.highest else -metrics[self.metric]
+        value = metrics[self.metric]
+        return None if math.isnan(value) else value if self.highest else -value
 
 
 def parse_rule(text: str) -> Rule:

@@ -1,58 +1,39 @@
-"""A fair comparison: objectives × rectifications × learning rates × seeds on one target, each run in its own process.
+"""A fair comparison: objectives × rectifications × learning rates × seeds on one target, each run in its own
+process (:mod:`cell`)."""
 
-``python -m gru_unlearn.workflows.compare`` is that process: it reads one job, a line of JSON, from standard input, and
-stops as on Ctrl-C when its standard input is closed, so that no job outlives the comparison that started it.
-"""
-
-import _thread
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
-import threading
 import time
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import IO, Any
 
 import torch
 from rich.console import Console
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gru_unlearn.data import fingerprint
-from gru_unlearn.errors import NonFiniteError, StorageError, UserError, exit_code, nearest
-from gru_unlearn.evaluation import ScoreTable, evaluate, score
+from gru_unlearn.errors import NonFiniteError, StorageError, UserError, nearest
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.reporting import read_json, versions, write_json, write_text
 from gru_unlearn.reporting.compare import LEVELS, RULE, aggregate, cell_line
 from gru_unlearn.reporting.pareto import pareto_svg
-from gru_unlearn.training import UnlearningTrainer
 from gru_unlearn.training.interrupt import Interrupted
+from gru_unlearn.workflows.cell import CELL_FILE, Job, suite_row
 from gru_unlearn.workflows.demo import builtin_run
-from gru_unlearn.workflows.evaluate import EvaluationRequest, load_for_scoring, make_suite
-from gru_unlearn.workflows.models import load_model, quiet
+from gru_unlearn.workflows.evaluate import EvaluationRequest, make_suite
 from gru_unlearn.workflows.progress import progress_bar
 from gru_unlearn.workflows.recipe import Recipe, make_recipe
 from gru_unlearn.workflows.rundir import RUN_FILE, SUMMARY_FILE, check_output, owned, started_with, wait_until_free
-from gru_unlearn.workflows.unlearn import MODEL_FOLDER, prepare, unlearn
-
-Job = dict[str, Any]
+from gru_unlearn.workflows.unlearn import prepare
 
 IDENTITY = {"command": "compare"}
 """Marks the folder of a comparison. Its runs are identified one by one, so that seeds and methods can be added."""
-
-CELL_FILE = "cell.json"
-"""In a run's folder: what the run cost, and its evaluation."""
-
-RETAIN_TABLE = "retain_scores.parquet"
 
 DEFAULTS = {"eval_strategy": "steps", "save_strategy": "no", "stop_when_forgotten": True, "report_examples": 0}
 """Settings of every run unless the recipe or a flag says otherwise."""
@@ -63,7 +44,6 @@ OF_A_METHOD = (
 """Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 
 SUITES = ("none", "builtin", "tofu", "own")
-SUITE_METRICS = ("forget_quality", "model_utility", "extraction_strength")
 KEPT = {"rmf": "retain_prob", "rmf_held_out": "held_out_prob"}
 CURVE_POINTS = 33
 
@@ -321,7 +301,7 @@ def cell_row(cell: Cell, failure: str | None) -> dict[str, Any]:
         return row | {"status": "failed", "reason": failure}
     row |= {"status": "done"} | ({"evaluation_failed": failure} if failure else {})
     points, results = summary["trajectory"], summary["results"]
-    row |= {"steps": summary["steps"], **more.get("cost", {}), **_suite_row(more)}
+    row |= {"steps": summary["steps"], **more.get("cost", {}), **suite_row(more)}
     row |= {key: value for key, value in results.items() if key not in row}
     evaluated = {"metrics": more.get("metrics"), "missing": more.get("missing")}
     return row | along_the_run(points, results["forget_target"]) | evaluated | {"trajectory": points}
@@ -351,14 +331,6 @@ def along_the_run(points: Sequence[Mapping[str, float]], forget_target: float) -
     return row
 
 
-def _suite_row(evaluated: Mapping[str, Any]) -> dict[str, float | None]:
-    metrics = evaluated.get("metrics") or {}
-    return {name: metrics.get(name) for name in SUITE_METRICS}
-
-
-# --- jobs in processes of their own ----------------------------------------------------------------------------------
-
-
 def run_jobs(jobs: Sequence[Job], at_once: int, logs: Path, console: Console) -> dict[str, str]:
     """Run jobs, ``at_once`` at a time; returns name → reason of those that failed.
 
@@ -381,7 +353,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, logs: Path, console: Console) ->
                 for name in [name for name, (_, process) in running.items() if process.poll() is not None]:
                     job, process = running.pop(name)
                     ended += 1
-                    _input_of(process).close()
+                    _close_input(process)
                     if process.returncode == StorageError.exit_code:
                         raise StorageError(_reason(process.returncode, logs / f"{name}.txt"))
                     if process.returncode:
@@ -409,7 +381,7 @@ def _start(job: Job, logs: Path, threads: int) -> "subprocess.Popen[bytes]":
     """In a session of its own, so that Ctrl-C reaches it once, through us."""
     with (logs / f"{job['name']}.txt").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gru_unlearn.workflows.compare"],
+            [sys.executable, "-m", "gru_unlearn.workflows.cell"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -427,10 +399,15 @@ def _input_of(process: "subprocess.Popen[bytes]") -> IO[bytes]:
     return process.stdin
 
 
+def _close_input(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(BrokenPipeError):  # it never read its job
+        _input_of(process).close()
+
+
 def _stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
     """Close their standard input, which they take as Ctrl-C, and wait."""
     for process in processes:
-        _input_of(process).close()
+        _close_input(process)
     for process in processes:
         process.wait()
 
@@ -441,141 +418,3 @@ def _reason(code: int, log: Path) -> str:
         return f"ended by signal {-code}" + (" (out of memory?)" if code == -9 else "")
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else f"exit code {code}"
-
-
-# --- one job, in its own process -------------------------------------------------------------------------------------
-
-
-def do_reference(job: Job) -> None:
-    """Measure the target and the retain model on the very rows that are evaluated along the runs, and on the suite."""
-    folder = Path(job["folder"])
-    prepared = prepare(make_recipe(job["settings"]))
-    prepared.recipe.config.output_dir, prepared.recipe.config.disable_tqdm = str(folder), True
-    folder.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {"identity": job["identity"]}
-    retain_table = None
-    if job["suite"] and prepared.retain_model:
-        retain_table = score_retain_model(job["suite"], prepared.retain_model)
-        retain_table.save(folder / RETAIN_TABLE)
-    for name in ("target", "retain_model"):
-        model = prepared.model if name == "target" else prepared.retain_model
-        assert model is not None
-        trainer = UnlearningTrainer(
-            load_model(model, dtype=prepared.recipe.dtype, trust_remote_code=prepared.recipe.trust_remote_code),
-            prepared.recipe.config,
-            forget_dataset=prepared.examples["forget"],
-            retain_dataset=prepared.examples["retain"],
-            eval_dataset={name: rows for name, rows in prepared.examples.items() if name == "held_out"},
-            processing_class=prepared.tokenizer,
-        )
-        content[name] = {key.removeprefix("eval_"): value for key, value in trainer.evaluate().items()}
-        del trainer
-        if retain_table is not None:
-            content[name] |= _suite_row(evaluate_on_suite(job["suite"], model, retain_table))
-    write_json(folder / SUMMARY_FILE, content)
-
-
-def do_cell(job: Job) -> None:
-    """Train unless that is done, note what it cost, and evaluate the saved model."""
-    folder = Path(job["folder"])
-    cell = {} if job["train"] else read_json(folder / CELL_FILE) or {}
-    if job["train"]:
-        cell["cost"] = train(job["settings"])
-        write_json(folder / CELL_FILE, cell)
-    if job["suite"] and job["evaluate"]:
-        retain_table = ScoreTable.load(folder.parents[1] / "reference" / RETAIN_TABLE)
-        found = evaluate_on_suite(job["suite"], folder / MODEL_FOLDER, retain_table)
-        write_json(folder / CELL_FILE, cell | {"suite": job["suite_identity"], **found})
-
-
-def train(settings: Mapping[str, Any]) -> dict[str, float | None]:
-    """Do one unlearning run, and return seconds per step and peak memory of this process so far."""
-    with step_ends() as ends:
-        summary = unlearn(prepare(make_recipe(settings)), Console(width=200))
-    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
-    evaluated = {point["step"] for point in summary["trajectory"]}
-    cost = {"seconds_per_step": seconds_per_step(ends, summary["steps"], evaluated)}
-    return cost | {"peak_memory_mb": peak_memory_mb(), "peak_gpu_memory_mb": gpu}
-
-
-@contextmanager
-def step_ends() -> Iterator[list[float]]:
-    """The times at which optimizer steps end, while inside."""
-    ends: list[float] = []
-    handle = register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
-    try:
-        yield ends
-    finally:
-        handle.remove()
-
-
-def seconds_per_step(ends: Sequence[float], last_step: int, evaluated: set[int]) -> float | None:
-    """Median time from one step's end to the next's, without the steps that an evaluation stands before.
-
-    Args:
-        ends: times, the last of which belongs to step ``last_step``.
-        last_step: counted from 1; a resumed run has more steps than ``ends``.
-        evaluated: steps after which an evaluation came.
-
-    Returns:
-        Seconds, or None where no two steps follow each other directly.
-    """
-    first = last_step - len(ends) + 1
-    times = [ends[i] - ends[i - 1] for i in range(1, len(ends)) if first + i - 1 not in evaluated]
-    return median(times) if times else None
-
-
-def peak_memory_mb() -> float:
-    """Most memory this process has held at once (resident set), in MiB.
-
-    On Linux from /proc: ``getrusage`` there counts what the starting process held before it, too.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file() and (found := re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)):
-        return int(found[1]) / 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**20 if sys.platform == "darwin" else 1024)
-
-
-def evaluate_on_suite(request: Mapping[str, Any], model: Path, retain_table: ScoreTable) -> dict[str, Any]:
-    """Metrics of a saved model, and why some are missing."""
-    asked = replace(EvaluationRequest(**request), model=str(model))
-    loaded, encoder = load_for_scoring(asked, model)
-    evaluation = evaluate(loaded, encoder, make_suite(asked), retain_table=retain_table, batch_size=asked.batch_size)
-    return {"metrics": evaluation.metrics, "missing": evaluation.missing}
-
-
-def score_retain_model(request: Mapping[str, Any], folder: Path) -> ScoreTable:
-    """The scores that a suite's metrics compare with."""
-    asked = EvaluationRequest(**request)
-    model, encoder = load_for_scoring(asked, folder)
-    return score(model, encoder, make_suite(asked), batch_size=asked.batch_size, retain_model=True)
-
-
-def _stop_with_parent() -> None:
-    """Wait for standard input to close, then do as Ctrl-C does."""
-    while os.read(0, 4096):
-        pass
-    _thread.interrupt_main()
-
-
-def main() -> None:
-    """Do the job that stands on standard input. Exit codes as of ``gru``; the last line printed is the reason."""
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-    warnings.filterwarnings("ignore")
-    quiet()
-    try:
-        {"reference": do_reference, "cell": do_cell}[job["kind"]](job)
-    except (KeyboardInterrupt, Interrupted):
-        print("interrupted")
-        sys.exit(130)
-    except Exception as error:
-        traceback.print_exc(file=sys.stdout)
-        first = (str(error).strip().splitlines() or [""])[0]
-        print(first if hasattr(error, "exit_code") else f"{type(error).__name__}: {first}")
-        sys.exit(exit_code(error))
-
-
-if __name__ == "__main__":
-    main()

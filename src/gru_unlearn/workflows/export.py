@@ -29,9 +29,10 @@ from gru_unlearn.reporting.published import (
 from gru_unlearn.workflows.hub import check_push, check_repository, push
 from gru_unlearn.workflows.model_files import DTYPES, ModelFiles, write_model_files
 from gru_unlearn.workflows.models import locate
+from gru_unlearn.workflows.report import ATTACK_FOLDER
 from gru_unlearn.workflows.rundir import RUN_FILE, SUMMARY_FILE, finish, unfinished
 
-MODEL_FOLDER, ATTACK_FOLDER, CARD_FILE = "model", "attack", "README.md"
+MODEL_FOLDER, CARD_FILE = "model", "README.md"
 COMMANDS = ("unlearn", "tru")
 SHOWN_SETTINGS = (
     "learning_rate", "lr_scheduler_type", "optim", "per_device_train_batch_size", "gradient_accumulation_steps", "seed",

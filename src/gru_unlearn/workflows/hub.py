@@ -6,7 +6,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, first_line
 
 
 class UploadError(Exception):
@@ -64,8 +64,3 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
             f"`hf upload {repository} {folder}` tries again"
         ) from None
     return str(address)
-
-
-def first_line(error: Exception) -> str:
-    """Of an error's message, at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

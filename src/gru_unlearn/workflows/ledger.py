@@ -149,7 +149,7 @@ class Ledger:
             raise UserError(f"{folder} holds no ledger: gru requests init {folder} ... makes one")
         ledger = cls(folder)
         try:
-            ledger.connection.execute("SELECT count(*) FROM chain, requests, settings, forget_rows, kept_rows, key")
+            ledger.connection.execute("SELECT 1 FROM chain, requests, settings, forget_rows, kept_rows, key LIMIT 0")
         except sqlite3.Error as error:
             raise BrokenLedger(f"{folder / LEDGER_FILE} cannot be read as a ledger ({error})") from None
         return ledger
@@ -201,8 +201,7 @@ class Ledger:
 
     def last(self, *events: str, request: Request | None = None) -> Entry | None:
         """The newest entry of one of these events, about one request or any."""
-        found = (e for e in reversed(self.entries()) if e["event"] in events)
-        return next((e for e in found if request is None or e.get("request") == request.number), None)
+        return newest(self.entries(), *events, request=request)
 
     def settings(self, sha: str | None = None) -> dict[str, Any]:
         """The settings in force, or those with this hash."""
@@ -219,9 +218,13 @@ class Ledger:
         return str(entry["settings_sha256"])
 
     def marks(self, up_to: int | None = None) -> set[str]:
-        """Marks of all rows that requests name; of those with at most this number. Withdrawn requests do not count."""
+        """Marks of all rows that requests name; of those done or with at most this number. Withdrawn ones do not count.
+
+        Done ones always do: where an earlier request is tried again after them, their rows must not be kept by it.
+        """
         rows = self.connection.execute(
-            "SELECT mark FROM forget_rows JOIN requests ON request = number WHERE state != 'withdrawn' AND number <= ?",
+            "SELECT mark FROM forget_rows JOIN requests ON request = number "
+            "WHERE state = 'done' OR (state != 'withdrawn' AND number <= ?)",
             (2**62 if up_to is None else up_to,),
         )
         return {mark for (mark,) in rows}
@@ -241,23 +244,17 @@ class Ledger:
     def summary(self) -> dict[str, Any]:
         """How the ledger stands: settings, every request with its newest numbers, newest model, head of the chain."""
         source, weights = self.newest_model()
+        entries = self.entries()
         return {
             "command": "requests",
-            "requests": [self._told(request) for request in self.requests()],
+            "requests": [_told(request, entries) for request in self.requests()],
             "newest_model": {"source": source, "sha256": weights},
-            "entries": len(self.chain()),
+            "entries": len(entries),
             "head": self.head,
             "settings": self.settings(),
             "settings_sha256": self._settings_sha256,
             "versions": versions(),
         }
-
-    def _told(self, request: Request) -> dict[str, Any]:
-        """A request, without its reason, and what the newest entries about it measured."""
-        told = {name: value for name, value in vars(request).items() if name != "reason"}
-        entries = (self.last("started", request=request), self.last(*TRANSITIONS, request=request))
-        known = {name: value for entry in entries for name, value in (entry or {}).items()}
-        return told | {name: known[name] for name in _SHOWN if name in known}
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -409,6 +406,20 @@ class Ledger:
         assert entry is not None
         same = self._kept_sha256() == entry["kept_rows_sha256"]
         return None if same else f"the first model's probabilities differ from entry {entry['entry']}"
+
+
+def newest(entries: Sequence[Entry], *events: str, request: Request | None = None) -> Entry | None:
+    """The last entry of one of these events, about one request or any."""
+    found = (entry for entry in reversed(entries) if entry["event"] in events)
+    return next((entry for entry in found if request is None or entry.get("request") == request.number), None)
+
+
+def _told(request: Request, entries: Sequence[Entry]) -> dict[str, Any]:
+    """A request, without its reason, and what the newest entries about it measured."""
+    told = {name: value for name, value in vars(request).items() if name != "reason"}
+    about = (newest(entries, "started", request=request), newest(entries, *TRANSITIONS, request=request))
+    known = {name: value for entry in about for name, value in (entry or {}).items()}
+    return told | {name: known[name] for name in _SHOWN if name in known}
 
 
 def _described(request: Request, marks: Iterable[str]) -> dict[str, Any]:

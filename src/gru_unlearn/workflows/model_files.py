@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from gru_unlearn.data import Record
-from gru_unlearn.errors import NonFiniteError, UserError
+from gru_unlearn.errors import NonFiniteError, UserError, first_line
 from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.plan import Task
 from gru_unlearn.reporting import write_json
-from gru_unlearn.workflows.hub import first_line
 from gru_unlearn.workflows.models import load_model, load_tokenizer
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}

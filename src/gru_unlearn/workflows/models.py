@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -205,7 +205,7 @@ def _reason(error: Exception) -> str:
     """The first line of a loader's error."""
     if "trust_remote_code" in str(error):
         return "it brings code of its own: pass --trust-remote-code if you trust it"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return first_line(error)
 
 
 def _require_known_library(folder: Path, trust_remote_code: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.errors import UserError, first_line, nearest
 from gru_unlearn.training import UnlearningConfig
 
 
@@ -165,22 +165,28 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
     except UserError:
         raise
     except Exception as error:  # TrainingArguments raises many types; each becomes one line
-        raise UserError((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
+        raise UserError(first_line(error)) from None
     return Recipe(config=config, settings=checked, **own)
 
 
-_LEAST = {
-    "lora_r": 1, "lora_alpha": 1, "lora_dropout": 0, "per_device_eval_batch_size": 1, "warmup_steps": 0, "seed": 0,
-    "adam_beta1": 0, "adam_beta2": 0, "adam_epsilon": 0,
-}  # fmt: skip
-_BELOW = {"lora_dropout": 1, "adam_beta1": 1, "adam_beta2": 1, "seed": 2**32}
-"""Bounds of settings that their libraries would refuse only after minutes of loading."""
+_RANGES: dict[str, tuple[int, int | None]] = {
+    "lora_r": (1, None),
+    "lora_alpha": (1, None),
+    "lora_dropout": (0, 1),
+    "per_device_eval_batch_size": (1, None),
+    "warmup_steps": (0, None),
+    "seed": (0, 2**32),
+    "adam_beta1": (0, 1),
+    "adam_beta2": (0, 1),
+    "adam_epsilon": (0, None),
+}
+"""At least, and below: of settings that their libraries would refuse only after minutes of loading."""
 
 
 def _check_ranges(settings: Mapping[str, Any]) -> None:
-    for name in _LEAST.keys() & settings.keys():
-        value, least, below = settings[name], _LEAST[name], _BELOW.get(name)
-        if value is not None and not (value >= least and value < (below or math.inf)):
+    for name, (least, below) in _RANGES.items():
+        value = settings.get(name)
+        if value is not None and not least <= value < (below or math.inf):
             raise UserError(f"{name} must be at least {least}{f' and below {below}' if below else ''}, got {value}")
     for name in ("trainable_params", "hidden_module"):
         try:

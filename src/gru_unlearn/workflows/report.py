@@ -89,7 +89,7 @@ def gather(folder: Path) -> Material:
         summary=summary,
         explicit=started["settings"] if command == "unlearn" and isinstance(started, dict) else {},
         examples=_evaluated_rows(summary, tables) if command == "evaluate" else _json(folder / EXAMPLES_FILE),
-        attack=_json(folder / ATTACK_FOLDER / SUMMARY_FILE) if command == "unlearn" else None,
+        attack=_attack_on(folder, summary) if command == "unlearn" else None,
         runs=_runs_of_demo(folder, summary) if command == "demo" else {},
         metrics=explanations(),
         forget_retain_model=_forget_probability(tables.get("retain_model")),
@@ -102,6 +102,14 @@ def _json(file: Path) -> Any:
         return read_json(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _attack_on(folder: Path, summary: Mapping[str, Any]) -> Any:
+    """The attack in a run's folder, unless it was on another model (``gru attack RUN --model OTHER``)."""
+    attack = _json(folder / ATTACK_FOLDER / SUMMARY_FILE)
+    named = ((attack or {}).get("settings") or {}).get("model")
+    own = folder / str(summary.get("output_model"))
+    return attack if named is None or Path(named).resolve() == own.resolve() else None
 
 
 def explanations() -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -24,11 +25,11 @@ from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.reporting import read_json, write_json
 from gru_unlearn.training import encoder_for
-from gru_unlearn.workflows.adoption import KEPT, Limits, judge, mark_of, mean, probabilities, score_kept
+from gru_unlearn.workflows.adoption import KEPT, Limits, judge, mark_of, probabilities, score_kept
 from gru_unlearn.workflows.ledger import CREATED, BrokenLedger, Kept, Ledger, Request, new_key
 from gru_unlearn.workflows.models import load_model, load_tokenizer, locate
 from gru_unlearn.workflows.recipe import Recipe, make_recipe
-from gru_unlearn.workflows.rundir import LOCK_FILE, SUMMARY_FILE
+from gru_unlearn.workflows.rundir import LOCK_FILE, SUMMARY_FILE, finish, unfinished
 from gru_unlearn.workflows.unlearn import MODEL_FOLDER, Prepared, prepare, unlearn
 
 VERSIONS_FOLDER = "versions"
@@ -290,17 +291,18 @@ def _process(ledger: Ledger, request: Request, console: Console) -> None:
     except NonFiniteError as error:
         ledger.move("failed", request, weights_before=weights, why=str(error))
         raise
-    outcome = {
-        "weights_before": weights,
-        "weights_after": hash_weights(adopted),
-        "model": adopted.relative_to(ledger.folder).as_posix(),
-        "metrics": metrics,
-        "why": "; ".join(broken),
-    }
-    ledger.move("refused" if broken else "done", request, **outcome)
+    ledger.move(
+        "refused" if broken else "done",
+        request,
+        weights_before=weights,
+        weights_after=hash_weights(adopted),
+        model=adopted.relative_to(ledger.folder).as_posix(),
+        metrics=metrics,
+        why="; ".join(broken),
+    )
     if broken:
         raise RequestRefused(
-            f"request {request.id} refused: {outcome['why']}. The model before it stays the newest; set limits or "
+            f"request {request.id} refused: {'; '.join(broken)}. The model before it stays the newest; set limits or "
             f"settings with gru requests change {ledger.folder}, then gru requests retry {ledger.folder} {request.id}"
         )
 
@@ -311,7 +313,7 @@ def _recipe(settings: Mapping[str, Any], model: str, forget: str, output: Path) 
 
 
 def _prepared(ledger: Ledger, request: Request, recipe: Recipe, weights: str) -> Prepared:
-    """Everything checked again before a run, and rows that any request so far names taken out of the other sets.
+    """Everything checked again before a run, and rows of requests so far, or done, taken out of the other sets.
 
     Raises:
         UserError: the forget rows or the model are not those of the ledger.
@@ -385,7 +387,7 @@ def _known_before(ledger: Ledger, prepared: Prepared, console: Console) -> dict[
 
     def probability(model: Path, title: str) -> float:
         sets = {"forget": prepared.sets["forget"]}
-        return mean(probabilities(prepared.recipe, model, sets, console, title)["forget"])
+        return fmean(probabilities(prepared.recipe, model, sets, console, title)["forget"])
 
     before = probability(prepared.model, "before")
     created = ledger.last(CREATED)
@@ -412,11 +414,11 @@ def _whole(output: Path, recipe: Recipe) -> Path:
         return output / MODEL_FOLDER
     whole = output / WHOLE_FOLDER
     if not whole.is_dir():
-        unfinished = output / f"{WHOLE_FOLDER}.part"
+        part = unfinished(whole)
         model = load_model(output / MODEL_FOLDER, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
-        model.save_pretrained(unfinished)
-        load_tokenizer(output / MODEL_FOLDER, trust_remote_code=recipe.trust_remote_code).save_pretrained(unfinished)
-        unfinished.replace(whole)
+        model.save_pretrained(part)
+        load_tokenizer(output / MODEL_FOLDER, trust_remote_code=recipe.trust_remote_code).save_pretrained(part)
+        finish(whole)
     return whole
 
 

@@ -12,18 +12,18 @@ from typing import Any
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
-from gru_unlearn.data import Example
+from gru_unlearn.data import Example, evenly_spread
 from gru_unlearn.errors import NonFiniteError, UserError, nearest
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.objectives.retain import nll
-from gru_unlearn.reporting import read_json, versions, write_json
+from gru_unlearn.reporting import read_json, write_json
 from gru_unlearn.task_vectors import GRANULARITIES, measure_conflicts, negate_task_vector, save_task_vector
 from gru_unlearn.training import UnlearningTrainer, answer_logps
 from gru_unlearn.workflows.models import free_memory
 from gru_unlearn.workflows.progress import progress_bar
 from gru_unlearn.workflows.recipe import make_recipe
-from gru_unlearn.workflows.rundir import SUMMARY_FILE, owned
-from gru_unlearn.workflows.unlearn import MODEL_FOLDER, Prepared, load_as_set, prepare, trainable_model
+from gru_unlearn.workflows.rundir import SUMMARY_FILE, finish, owned, unfinished
+from gru_unlearn.workflows.unlearn import MODEL_FOLDER, Prepared, load_as_set, prepare, provenance, trainable_model
 
 TASKS, VECTORS = "tasks", "vectors"
 CONFLICTS_FILE = "conflicts.json"
@@ -298,12 +298,11 @@ class _Steps(TrainerCallback):
 
 
 def _save_whole(model: Any, run: Prepared, folder: Path) -> None:
-    """Save to a sibling and move it into place: the folder is whole or absent."""
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished, max_shard_size=SHARD_SIZE)
-    run.tokenizer.save_pretrained(unfinished)
-    unfinished.replace(folder)
+    """The folder is whole or absent."""
+    part = unfinished(folder)
+    model.save_pretrained(part, max_shard_size=SHARD_SIZE)
+    run.tokenizer.save_pretrained(part)
+    finish(folder)
 
 
 # --- the search for α ------------------------------------------------------------------------------------------------
@@ -372,14 +371,11 @@ def _probabilities(run: Prepared, folder: Path, names: Iterable[str]) -> dict[st
     )
     # All forget rows, because the mark is over all of them; of the others an even selection.
     limits = {"forget": None, "retain": config.eval_max_rows, "held_out": config.eval_max_rows}
-    values = {f"{name}_prob": score(_evenly(run.examples[name], limits[name])).mean_probability for name in names}
+    chosen = {name: evenly_spread(run.examples[name], limits[name]) for name in names}
+    values = {f"{name}_prob": score(examples).mean_probability for name, examples in chosen.items()}
     del model, score
     free_memory()
     return values
-
-
-def _evenly(examples: Sequence[Example], limit: int | None) -> Sequence[Example]:
-    return examples if limit is None else examples[:: math.ceil(len(examples) / limit)]
 
 
 def _choose(points: Sequence[dict[str, float]], mark: float | None, fixed: float | None) -> dict[str, float]:
@@ -406,7 +402,7 @@ def _summary(
     mark: float | None,
     seconds: float,
 ) -> dict[str, Any]:
-    run, recipe = prepared.run, prepared.run.recipe
+    run = prepared.run
     return {
         "command": "tru",
         "results": {
@@ -416,15 +412,7 @@ def _summary(
         "trajectory": trajectories,
         "groups": read_json(run.output / VECTORS / CONFLICTS_FILE),
         "seconds": round(seconds, 2),
-        "seed": recipe.config.seed,
+        "seed": run.recipe.config.seed,
         "options": _plain(prepared.options),
-        "settings": recipe.in_force,
-        "data": {
-            name: {"source": getattr(recipe, name), "rows": len(rows), "sha256": run.identity[name]}
-            for name, rows in run.sets.items()
-        },
-        "model": {"source": recipe.model, "sha256": run.identity["model"]},
-        "retain_model": {"source": recipe.retain_model, "sha256": run.identity["retain_model"]},
-        "output_model": MODEL_FOLDER,
-        "versions": versions(),
+        **provenance(run),
     }

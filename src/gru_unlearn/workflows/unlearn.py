@@ -16,7 +16,7 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
 
-from gru_unlearn.data import Encoder, Example, Record, attach_alternatives, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.evaluation.cache import hash_weights
@@ -25,7 +25,7 @@ from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.reporting import versions, write_json
-from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint
+from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
 from gru_unlearn.training.packages import INSTALL, require_packages
@@ -86,15 +86,11 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     )
     _check_adapters(recipe, model)
     encoder = encoder_for(tokenizer, recipe.config)
-    examples = {name: encoder.encode_all(records, name) for name, records in sets.items()}
-    if inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES:
-        attach_alternatives(
-            examples["forget"],
-            sets["forget"],
-            encoder,
-            recipe.config.alternative_field,
-            recipe.config.fallback_alternatives,
-        )
+    wants_alternatives = bool(inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES)
+    examples = {
+        name: to_examples(records, name, encoder, recipe.config if wants_alternatives and name == "forget" else None)
+        for name, records in sets.items()
+    }
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
         "model": hash_weights(model),
@@ -207,17 +203,10 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
         best = _keep_best(prepared, trainer, forget_target)
         if examples is not None:
             trainer.add_callback(examples)
-        checkpoint = last_whole_checkpoint(prepared.output)
-        if prepared.resume:
-            at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
-            console.print(f"Continuing the interrupted run in {prepared.output}, {at}.", soft_wrap=True)
         try:
-            with interrupt.listening():
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            _train(prepared, trainer, interrupt, console)
         finally:
             progress.close()
-        if interrupt.requested:
-            raise Interrupted(f"stopped at step {trainer.state.global_step}; the same command continues from there")
         points = trajectory(trainer.state.log_history)
         if not points or points[-1]["step"] != trainer.state.global_step:
             trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
@@ -232,12 +221,29 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
             if best.best is None:
                 console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
         if is_first():
-            if best is not None and best.best is not None:
-                shutil.copytree(prepared.output / BEST_FOLDER, unfinished(prepared.output / MODEL_FOLDER))
-            finish(prepared.output / MODEL_FOLDER)
-            write_json(prepared.output / SUMMARY_FILE, summary)
-            shutil.rmtree(prepared.output / BEST_FOLDER, ignore_errors=True)
+            _put_in_place(prepared.output, summary)
         return summary
+
+
+def _train(prepared: Prepared, trainer: UnlearningTrainer, interrupt: InterruptCallback, console: Console) -> None:
+    """From the last whole checkpoint, if there is one."""
+    checkpoint = last_whole_checkpoint(prepared.output)
+    if prepared.resume:
+        at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
+        console.print(f"Continuing the interrupted run in {prepared.output}, {at}.", soft_wrap=True)
+    with interrupt.listening():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interrupt.requested:
+        raise Interrupted(f"stopped at step {trainer.state.global_step}; the same command continues from there")
+
+
+def _put_in_place(output: Path, summary: dict[str, Any]) -> None:
+    """The model, then the summary, which marks the run as finished."""
+    if summary.get("best"):
+        shutil.copytree(output / BEST_FOLDER, unfinished(output / MODEL_FOLDER))
+    finish(output / MODEL_FOLDER)
+    write_json(output / SUMMARY_FILE, summary)
+    shutil.rmtree(output / BEST_FOLDER, ignore_errors=True)
 
 
 def _require_packages(recipe: Recipe) -> None:
@@ -398,7 +404,7 @@ def trajectory(log_history: Sequence[dict[str, float]]) -> list[dict[str, float]
 def _summary(
     prepared: Prepared, trainer: UnlearningTrainer, forget_target: float | None, seconds: float
 ) -> dict[str, Any]:
-    recipe, config = prepared.recipe, prepared.recipe.config
+    config = prepared.recipe.config
     history = trainer.state.log_history
     points = trajectory(history)
     conflicts = [row["conflict_rate"] for row in history if "conflict_rate" in row]
@@ -408,7 +414,7 @@ def _summary(
     if forget_target is not None and points:
         results[FORGET_TARGET] = forget_target
         for name, kept in (("rmf", "retain_prob"), ("rmf_held_out", "held_out_prob")):
-            if kept in points[0]:
+            if kept in points[0] and points[0]["step"] == 0:  # it is a share of what the target kept
                 results[name] = retention_at_matched_forgetting(points, forget_target, kept)
     return {
         "command": "unlearn",
@@ -419,9 +425,17 @@ def _summary(
         "trajectory": points,
         "removed_share_by_layer": _removed_share_by_layer(trainer),
         "log": [row for row in history if "loss" in row],
+        **provenance(prepared),
+    }
+
+
+def provenance(prepared: Prepared) -> dict[str, Any]:
+    """What a run's result came from: settings, data and models with their hashes, versions."""
+    recipe = prepared.recipe
+    return {
         "settings": recipe.in_force,
         "data": {
-            name: {"source": getattr(recipe, name), "rows": len(rows), "sha256": prepared.identity[name]}
+            name: {"source": getattr(recipe, name), "rows": len(rows), "sha256": fingerprint(rows)}
             for name, rows in prepared.sets.items()
         },
         "model": {"source": recipe.model, "sha256": prepared.identity["model"]},

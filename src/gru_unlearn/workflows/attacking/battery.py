@@ -134,9 +134,14 @@ class Battery:
         """Whether the forget rows under attack are questions with answers, and not plain texts."""
         return all(record.turns for record in self.forget)
 
-    def sample(self, name: str, count: int) -> list[Record]:
-        """So many rows of a set, or all where it is smaller; the same ones at every call."""
-        return [self.sets[name][number - 1] for number in _choose(len(self.sets[name]), count, self.request.seed)]
+    def kept(self, *names: str) -> list[Record]:
+        """What the model should still know: the rows of these sets, as far as given, that are no forget rows."""
+        forget = set(self.sets["forget"])
+        return [record for name in names for record in self.sets.get(name, []) if record not in forget]
+
+    def sample(self, rows: Sequence[Record], count: int) -> list[Record]:
+        """So many rows, or all where there are fewer; the same ones at every call."""
+        return [rows[number - 1] for number in _choose(len(rows), count, self.request.seed)]
 
 
 def make_battery(request: AttackRequest) -> Battery:
@@ -199,7 +204,8 @@ def _check_unchanged(
     for name, about in run.get("data", {}).items():
         if name in sets and getattr(request, name, None) is None and fingerprint(sets[name]) != about["sha256"]:
             raise UserError(
-                f"{about['source']}: the rows are not those of the run any more; pass --{name} to attack others"
+                f"{about['source']}: the rows are not those of the run any more, or a ledger of requests left some of "
+                f"them out: pass --{name.replace('_', '-')} to take these, or others"
             )
     for name, key in ((TARGET, "model"), (RETAIN_MODEL, "retain_model")):
         about = run.get(key) or {}

@@ -48,7 +48,7 @@ def _paraphrased(battery: Battery) -> Attempt | str:
 
 
 def _few_shot(battery: Battery) -> Attempt | str:
-    shots = [record for record in battery.sample("retain", SHOTS) if record.turns] if "retain" in battery.sets else []
+    shots = [record for record in battery.sample(battery.kept("retain"), SHOTS) if record.turns]
     if not shots:
         return "needs retain rows with a question"
     shown = [turn for shot in shots for turn in shot.turns[-2:]]

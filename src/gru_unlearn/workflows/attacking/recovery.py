@@ -32,7 +32,7 @@ class Recovery(NamedTuple):
     note: str = ""
 
 
-def recovery(values: Mapping[str, Values], before: Values | None = None, seed: int = 0) -> Recovery:
+def recovery(values: Mapping[str, Values], before: Values | None = None) -> Recovery:
     """(unlearned - retain model) / (target - retain model): 0 as if never learnt, 1 as if never unlearned.
 
     All three are attacked alike. Where the target as it was gives away more than under the attack, it counts as it was:
@@ -44,9 +44,8 @@ def recovery(values: Mapping[str, Values], before: Values | None = None, seed: i
     Args:
         values: model → set → one value per row; the same rows for all.
         before: the target's values in this measure without an attack, on these rows; None: there are none.
-        seed: of the resampling.
     """
-    weights = _weights({name: len(rows) for name, rows in values[UNLEARNED].items()}, seed)
+    weights = _weights({name: len(rows) for name, rows in values[UNLEARNED].items()})
     unlearned, target = (_statistic(values[name], weights) for name in (UNLEARNED, TARGET))  # [1 + R]
     if before is not None:
         target = max(target, _statistic(before, weights), key=lambda drawn: float(drawn[0]))
@@ -54,6 +53,8 @@ def recovery(values: Mapping[str, Values], before: Values | None = None, seed: i
         return Recovery(float(unlearned[0]), float(target[0]), None, note="no retain model")
     zero = _statistic(values[RETAIN_MODEL], weights)
     points = float(unlearned[0]), float(target[0]), float(zero[0])
+    if min(map(len, values[UNLEARNED].values())) < 2:
+        return Recovery(*points, note="not measurable, one row has no interval")
     if np.quantile((target - zero)[1:], (1 - LEVEL) / 2) < LEAST_ROOM:
         return Recovery(*points, note="not measurable, target and retain model hardly differ")
     room = target - zero
@@ -62,9 +63,9 @@ def recovery(values: Mapping[str, Values], before: Values | None = None, seed: i
     return Recovery(*points, float(share[0]), float(low), float(high))
 
 
-def _weights(sizes: Mapping[str, int], seed: int) -> dict[str, Floats]:
+def _weights(sizes: Mapping[str, int]) -> dict[str, Floats]:
     """Set → [1 + R, n], how often each row is drawn: once each, then at random."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return {
         name: np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
         for name, n in sizes.items()

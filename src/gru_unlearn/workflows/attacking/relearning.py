@@ -37,23 +37,16 @@ def relearning(battery: Battery) -> Variants:
         return {"forget rows": "needs at least two forget rows"}
     few = sorted(Random(battery.request.seed).sample(range(count), max(1, count // RELEARNED)))
     others = [place for place in range(count) if place not in few]
-    related = nearest([battery.forget[place] for place in others], _kept(battery), count)
+    related = nearest([battery.forget[place] for place in others], battery.kept("retain", "held_out"), count)
     training: dict[str, Sequence[Record]] = {
         "forget rows": [battery.forget[place] for place in few],
         "related rows": related,
-        "unrelated rows": battery.sample("unrelated", count),
+        "unrelated rows": battery.sample(battery.sets["unrelated"], count),
     }
     return {
         name: partial(_relearn, battery, rows, others) if rows else "needs retain or held-out rows"
         for name, rows in training.items()
     }
-
-
-def _kept(battery: Battery) -> list[Record]:
-    """Rows that the unlearned model should still know, none of them a forget row."""
-    forget = {(record.turns, record.text) for record in battery.sets["forget"]}
-    rows = [record for name in ("retain", "held_out") for record in battery.sets.get(name, [])]
-    return [record for record in rows if (record.turns, record.text) not in forget]
 
 
 def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[Record]:
@@ -104,6 +97,7 @@ def fine_tune(
         Missing: the loss became NaN or infinite.
     """
     torch.manual_seed(seed)  # for dropout
+    model.requires_grad_(True)  # merged adapters leave the weights under them frozen
     device, pad = input_embeddings(model).device, subject.encoder.tokenizer.pad_token_id
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
     yield 0

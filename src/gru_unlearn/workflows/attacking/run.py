@@ -186,6 +186,8 @@ def _summary(battery: Battery, parts: Mapping[str, Mapping[str, Any]], seconds: 
         "seconds": round(seconds, 2),
         "seconds_by_attack": {name: part["seconds"] for name, part in parts.items()},
         "seed": battery.request.seed,
+        "run": None if battery.request.run is None else str(battery.request.run),
+        "prefixes": None if battery.request.prefixes is None else str(battery.request.prefixes),
         "settings": battery.identity["settings"],
         "data": {name: {"rows": len(rows), "sha256": sha256[name]} for name, rows in battery.sets.items()},
         **{

@@ -1,0 +1,107 @@
+"""What a forward pass may leave out because nobody reads it. Nothing is taken on trust: each is tried on two rows.
+
+*The attention mask.* Rows are padded at their end, and a causal model does not look ahead: no real token sees the
+padding, mask or no mask. Without one, attention takes its fastest kernel and keeps no [L, L] matrix for each row, and
+keys and values that heads share need not be repeated.
+
+*The last layer's MLP* at prompts and padding. Behind the last attention no position reads another, and logits are
+wanted only where a supervised token is predicted.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gru_unlearn.data import Example
+from gru_unlearn.data.collation import collate
+from gru_unlearn.objectives import IGNORE_INDEX, supervised_positions, token_logps
+from gru_unlearn.objectives.token_logps import computed_only_at
+
+_ROOM = 8  # columns of padding behind the longer row
+
+
+def shortest_and_longest(examples: list[Example], model: Any, pad_token_id: int) -> dict[str, Tensor]:
+    """A batch to try things on, where the model is: ``input_ids``, ``attention_mask``, ``labels`` [2, L]. Padding
+    stands behind both rows: one as long as the model has positions is cut."""
+    ends = [pick(examples, key=lambda example: len(example["input_ids"])) for pick in (min, max)]
+    batch = collate(ends, pad_token_id)
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    length = batch["input_ids"].shape[1] if most is None else min(batch["input_ids"].shape[1], most - _ROOM)
+    fillers = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORE_INDEX}
+    padded = {key: F.pad(batch[key][:, :length], (0, _ROOM), value=filler) for key, filler in fillers.items()}
+    device = next(model.parameters()).device
+    return {key: value.to(device) for key, value in padded.items()}
+
+
+@torch.no_grad()
+def needs_attention_mask(model: nn.Module, batch: dict[str, Tensor]) -> bool:
+    """Whether what stands behind a row's end changes what the model says.
+
+    Compared are log-probabilities without a mask behind which one filling, then another, must be the same, and those
+    with a mask, which may differ by rounding, because another kernel is at work. The model's mode is restored.
+    """
+    ids, mask, labels = batch["input_ids"], batch["attention_mask"], batch["labels"]
+    if _shows_nothing(batch):
+        return True
+    other = torch.where(mask.bool(), ids, ids.roll(ids.shape[1] // 2, dims=1))
+    with _evaluating(model):
+        masked, bare, filled = (
+            token_logps(model, x, m, labels)[0] for x, m in ((ids, mask), (ids, None), (other, None))
+        )
+    return not (_same(model, bare, filled) and torch.allclose(masked, bare, rtol=0.05, atol=0.05))
+
+
+@torch.no_grad()
+def last_mlp(model: Any, batch: dict[str, Tensor]) -> nn.Module | None:
+    """The MLP of the last layer if it changes nothing to compute it only where a supervised token is predicted.
+
+    None under gradient checkpointing, which computes layers again after the positions are forgotten, for compiled
+    models, which would be compiled anew for each number of positions, and for layers of another make.
+    """
+    depth = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    layers = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
+    mlp = getattr(layers[0][-1], "mlp", None) if len(layers) == 1 else None
+    if mlp is None or not type(mlp).__name__.endswith("MLP") or _runs_otherwise(model) or _shows_nothing(batch):
+        return None
+    where = supervised_positions(batch["labels"])
+    asked = model, batch["input_ids"], batch["attention_mask"], batch["labels"], where
+    with _evaluating(model):
+        whole, _ = token_logps(*asked)
+        with computed_only_at(mlp, where["predicting"]):
+            trimmed, _ = token_logps(*asked)
+    return mlp if _same(model, whole, trimmed) else None
+
+
+def _runs_otherwise(model: Any) -> bool:
+    """Whether layers are computed a second time or compiled."""
+    return any(
+        getattr(m, "gradient_checkpointing", False)
+        or hasattr(m, "_checkpoint_wrapped_module")
+        or hasattr(m, "_orig_mod")
+        for m in model.modules()
+    )
+
+
+def _shows_nothing(batch: dict[str, Tensor]) -> bool:
+    """Whether no supervised token is left to compare, because rows as long as the model's positions were cut."""
+    return not (batch["labels"][:, 1:] != IGNORE_INDEX).any()
+
+
+def _same(model: nn.Module, one: Tensor, other: Tensor) -> bool:
+    """Equal up to the order of sums."""
+    close = 100 * torch.finfo(next(p.dtype for p in model.parameters() if p.is_floating_point())).eps
+    return torch.allclose(one, other, rtol=close, atol=close)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
