@@ -16,13 +16,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gru_unlearn.common.files import write_json
+from gru_unlearn.common.versions import versions
+from gru_unlearn.comparison.demo_job import builtin_run
 from gru_unlearn.data import count_overlap, load_records
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
-from gru_unlearn.reporting import make_table, versions, write_json
-from gru_unlearn.workflows.demo import builtin_run
-from gru_unlearn.workflows.models import quiet
-from gru_unlearn.workflows.recipe import make_recipe
-from gru_unlearn.workflows.unlearn import prepare, unlearn
+from gru_unlearn.models.loading import quiet
+from gru_unlearn.reporting import make_table
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.unlearn_job import prepare, unlearn
 
 TOFU_LEARNING_RATES = {"npo": 2e-4, "ga": 5e-5}
 KEPT = {"rmf": "retain_prob", "rmf_held_out": "held_out_prob"}

@@ -14,11 +14,13 @@ from pathlib import Path
 import matplotlib
 from rich.console import Console
 
-from gru_unlearn.reporting import make_table, versions, write_json
-from gru_unlearn.workflows.demo import builtin_run
-from gru_unlearn.workflows.models import quiet
-from gru_unlearn.workflows.recipe import make_recipe
-from gru_unlearn.workflows.unlearn import prepare, unlearn
+from gru_unlearn.common.files import write_json
+from gru_unlearn.common.versions import versions
+from gru_unlearn.comparison.demo_job import builtin_run
+from gru_unlearn.models.loading import quiet
+from gru_unlearn.reporting import make_table
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.unlearn_job import prepare, unlearn
 
 matplotlib.use("svg")
 from matplotlib import pyplot

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import step_cost
 
-from gru_unlearn.reporting import versions, write_json
-from gru_unlearn.workflows.footprint import Setup, predict, shape_of
+from gru_unlearn.common.files import write_json
+from gru_unlearn.common.versions import versions
+from gru_unlearn.planning.footprint import Setup, predict, shape_of
 
 POINTS = [
     *(("4M", "ga_gru", rows, tokens, 1, False) for rows, tokens in ((4, 128), (8, 128), (16, 128), (8, 256))),

@@ -20,8 +20,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gru_unlearn import GradientRectifier
+from gru_unlearn.common.files import write_json
+from gru_unlearn.common.versions import versions
 from gru_unlearn.geometry import GRANULARITIES
-from gru_unlearn.reporting import versions, write_json
 
 MEMBERS = [f"gru/{granularity}/{space}" for space in ("gradient", "update") for granularity in GRANULARITIES]
 MEMORY = 8

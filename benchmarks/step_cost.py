@@ -33,8 +33,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from transformers.utils import logging
 
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
+from gru_unlearn.common.files import write_json
+from gru_unlearn.common.versions import versions
 from gru_unlearn.data import ForgetRetainDataset, PairSampler, collate_pairs
-from gru_unlearn.reporting import versions, write_json
 
 WARMUP = 3
 PAD, EOS, FIRST_WORD = 0, 1, 3

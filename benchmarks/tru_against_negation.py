@@ -23,11 +23,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gru_unlearn.common.files import write_json
+from gru_unlearn.common.versions import versions
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
-from gru_unlearn.reporting import make_table, versions, write_json
-from gru_unlearn.task_vectors import Checkpoint, measure_conflicts, save_task_vector
-from gru_unlearn.workflows.models import quiet
-from gru_unlearn.workflows.tru import (
+from gru_unlearn.models.loading import quiet
+from gru_unlearn.reporting import make_table
+from gru_unlearn.runs.tru_job import (
     VECTORS,
     TruOptions,
     forget_mark,
@@ -36,6 +37,7 @@ from gru_unlearn.workflows.tru import (
     task_folders,
     tune_task_models,
 )
+from gru_unlearn.task_vectors import Checkpoint, measure_conflicts, save_task_vector
 
 METHODS = {
     "negated": {"rectified": False},

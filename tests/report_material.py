@@ -2,7 +2,7 @@
 
 import json
 
-from gru_unlearn.reporting import write_json
+from gru_unlearn.common.files import write_json
 
 EVIL = "<script>alert(1)</script>"
 STEPS = (0, 5, 10, 15, 20)

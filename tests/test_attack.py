@@ -10,17 +10,17 @@ from scipy.stats import mannwhitneyu
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import tiny
+from gru_unlearn.attacks import ATTACKS, AttackRequest
+from gru_unlearn.attacks import attack_job as run_module
+from gru_unlearn.attacks.attack_tables import attack_table, verdict, worst_measures
+from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.attacks.look import contains, hear
+from gru_unlearn.attacks.prompts import _few_shot, _ids, given_away
+from gru_unlearn.attacks.recovery import recovery
+from gru_unlearn.attacks.relearning import fine_tune, nearest
 from gru_unlearn.data import Encoder, Record, Turn, to_record
 from gru_unlearn.evaluation.generation import continuations, generate
 from gru_unlearn.evaluation.quantization import quantize_weights, round_to_bits
-from gru_unlearn.reporting.attack import attack_table, verdict, worst_measures
-from gru_unlearn.workflows.attacking import ATTACKS, AttackRequest
-from gru_unlearn.workflows.attacking import run as run_module
-from gru_unlearn.workflows.attacking.battery import Battery
-from gru_unlearn.workflows.attacking.look import contains, hear
-from gru_unlearn.workflows.attacking.prompts import _few_shot, _ids, given_away
-from gru_unlearn.workflows.attacking.recovery import recovery
-from gru_unlearn.workflows.attacking.relearning import fine_tune, nearest
 
 STOP, PAD = {1}, 0
 

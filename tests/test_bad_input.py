@@ -9,8 +9,8 @@ import yaml
 from rich.console import Console
 
 import tiny
-from gru_unlearn.workflows.recipe import make_recipe
-from gru_unlearn.workflows.unlearn import prepare, unlearn
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.unlearn_job import prepare, unlearn
 
 # --- the world: what a user may have on disk --------------------------------------------------------------------------
 

@@ -20,13 +20,19 @@ from scipy import stats
 
 import tiny
 from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
-from gru_unlearn.reporting.compare import aggregate, cell_line, comparison_report, mean_interval, paired_difference
-from gru_unlearn.reporting.material import Material
-from gru_unlearn.reporting.page import report_html
-from gru_unlearn.reporting.pareto import median_curve, pareto_svg
-from gru_unlearn.workflows.cell import peak_memory_mb, seconds_per_step
-from gru_unlearn.workflows.compare import Matrix, along_the_run, builtin_settings
-from gru_unlearn.workflows.recipe import make_recipe
+from gru_unlearn.comparison.cell import peak_memory_mb, seconds_per_step
+from gru_unlearn.comparison.compare_job import Matrix, along_the_run, builtin_settings
+from gru_unlearn.comparison.comparison_tables import (
+    aggregate,
+    cell_line,
+    comparison_report,
+    mean_interval,
+    paired_difference,
+)
+from gru_unlearn.comparison.pareto import median_curve, pareto_svg
+from gru_unlearn.publishing.material import Material
+from gru_unlearn.publishing.reports import report_html
+from gru_unlearn.runs.recipe import make_recipe
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 
@@ -180,7 +186,7 @@ def test_seconds_per_step_leaves_evaluations_out():
 
 def test_peak_memory_is_that_of_the_process_itself():
     ballast = bytearray(300 * 2**20)
-    code = "from gru_unlearn.workflows.cell import peak_memory_mb; print(peak_memory_mb())"
+    code = "from gru_unlearn.comparison.cell import peak_memory_mb; print(peak_memory_mb())"
     child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert len(ballast) / 2**20 < peak_memory_mb()
     assert 50 < child < peak_memory_mb() - 200, "a child does not inherit what its parent held"

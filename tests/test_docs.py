@@ -12,7 +12,7 @@ import yaml
 
 from gru_unlearn.cli.main import app
 from gru_unlearn.cli.unlearn import parse_extra
-from gru_unlearn.workflows.recipe import setting_names
+from gru_unlearn.runs.recipe import setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]

@@ -54,7 +54,7 @@ def summary(folder):
 
 def test_importing_the_evaluation_brings_no_training():
     """One second or more of start-up each, and none is needed to evaluate."""
-    code = "import sys, gru_unlearn.workflows.evaluate; print(*sys.modules)"
+    code = "import sys, gru_unlearn.benchmark.evaluate_job; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "gru_unlearn.evaluation.scoring" in loaded
     unwanted = {"transformers.trainer", "accelerate", "datasets", "pandas", "peft", "lm_eval", "scipy.stats"}
@@ -244,7 +244,7 @@ def stub_harness(asked):
 def test_the_harness_is_asked_for_the_tasks_of_a_suite(gru, monkeypatch, tmp_path, suite):
     asked = {}
     monkeypatch.setattr("gru_unlearn.evaluation.harness.require_harness", lambda: stub_harness(asked))
-    monkeypatch.setattr("gru_unlearn.workflows.evaluate.version", lambda _: "stub")
+    monkeypatch.setattr("gru_unlearn.benchmark.evaluate_job.version", lambda _: "stub")
     arguments = ["--suite", suite, "--model", tiny.save(tmp_path / "model"), "--limit", "7", "--batch-size", "3"]
     code, printed, err = gru("evaluate", *arguments, "--out", tmp_path / "out")
     assert code == 0, err

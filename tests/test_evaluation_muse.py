@@ -14,7 +14,7 @@ from gru_unlearn.evaluation.curves import curves
 from gru_unlearn.evaluation.harness import multiple_choice
 from gru_unlearn.evaluation.muse import muse
 from gru_unlearn.evaluation.muse_example import PER_SET, write_muse_example
-from gru_unlearn.evaluation.plan import plan
+from gru_unlearn.evaluation.tasks import plan
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import tiny
+from gru_unlearn.benchmark.evaluate_job import SUITES, metrics_by_key
 from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.evaluation.cache import MOST_BYTES
-from gru_unlearn.workflows.evaluate import SUITES, metrics_by_key
 from test_evaluation_command import write_rows
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")

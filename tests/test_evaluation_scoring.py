@@ -28,8 +28,8 @@ from gru_unlearn.evaluation.answers import token_scores
 from gru_unlearn.evaluation.generation import generate
 from gru_unlearn.evaluation.gradnorm import gradient_norm, gradient_norms
 from gru_unlearn.evaluation.metrics import exact_answers, probability, truth_ratio
-from gru_unlearn.evaluation.plan import plan
 from gru_unlearn.evaluation.suites import own
+from gru_unlearn.evaluation.tasks import plan
 from gru_unlearn.evaluation.tree import token_tree, tree_inputs
 
 

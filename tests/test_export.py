@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from gru_unlearn.evaluation.cache import hash_weights
-from gru_unlearn.reporting import published
-from gru_unlearn.workflows import export as export_module
-from gru_unlearn.workflows import hub as hub_module
-from gru_unlearn.workflows import model_files
-from gru_unlearn.workflows.recipe import make_recipe
-from gru_unlearn.workflows.unlearn import prepare, unlearn
+from gru_unlearn.publishing import export_job as export_module
+from gru_unlearn.publishing import hub as hub_module
+from gru_unlearn.publishing import model_files
+from gru_unlearn.publishing import privacy as published
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.unlearn_job import prepare, unlearn
 
 FORGET = tiny.rows(6)
 

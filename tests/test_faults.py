@@ -24,7 +24,7 @@ import tiny
 from gru_unlearn.errors import StorageError
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.evaluation.cache import keep_scores
-from gru_unlearn.workflows.ledger import Ledger
+from gru_unlearn.ledger.database import Ledger
 
 KILLS = 20
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -384,7 +384,7 @@ def test_without_room_for_the_summary_a_run_is_not_finished(gru, short, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gru_unlearn.workflows.unlearn.write_json", no_room)
+        patch.setattr("gru_unlearn.runs.unlearn_job.write_json", no_room)
         assert gru(*short(tmp_path / "out"))[0] == StorageError.exit_code
     written = weights(tmp_path / "out")
     code, out, err = gru(*short(tmp_path / "out"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gru_unlearn.cli.unlearn import parse_extra
 from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.workflows.recipe import make_recipe, read_recipe, setting_names
+from gru_unlearn.runs.recipe import make_recipe, read_recipe, setting_names
 
 bounded = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

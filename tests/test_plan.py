@@ -14,7 +14,7 @@ from gru_unlearn import GradientRectifier, UnlearningConfig
 from gru_unlearn.cli.unlearn import parse_extra
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
-from gru_unlearn.workflows.footprint import (
+from gru_unlearn.planning.footprint import (
     EIGHT_BIT_STATE,
     LAYER_BYTES,
     PRECISIONS,
@@ -23,8 +23,8 @@ from gru_unlearn.workflows.footprint import (
     predict,
     shape_of,
 )
-from gru_unlearn.workflows.memory import command_for, fits, parse_bytes, smallest
-from gru_unlearn.workflows.recipe import make_recipe
+from gru_unlearn.planning.plan_job import command_for, fits, parse_bytes, smallest
+from gru_unlearn.runs.recipe import make_recipe
 
 GIB = 2**30
 

@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from gru_unlearn.common.files import write_json
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
-from gru_unlearn.reporting import run_table, write_json
+from gru_unlearn.publishing.command_line import reproduce
+from gru_unlearn.publishing.pages import _method
+from gru_unlearn.publishing.reports import gather, write_report
+from gru_unlearn.reporting import run_table
 from gru_unlearn.reporting.chart import Line, Point, axis, chart
-from gru_unlearn.reporting.commands import reproduce
-from gru_unlearn.reporting.examples import example_table, off_by, word_diff
+from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
-from gru_unlearn.reporting.pages import _method
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
-from gru_unlearn.workflows.examples import choose
-from gru_unlearn.workflows.report import gather, write_report
+from gru_unlearn.runs.example_log import choose
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
@@ -380,7 +381,7 @@ def np_scores(logp):
 
 
 def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("gru_unlearn.workflows.report.MOST_ROWS", 2)
+    monkeypatch.setattr("gru_unlearn.publishing.reports.MOST_ROWS", 2)
     ScoreTable([entry(-row - 0.5, row, "an answer") for row in range(4)]).save(tmp_path / "scores.parquet")
     ScoreTable([entry(-1.0, row) for row in range(4)]).save(tmp_path / "retain_scores.parquet")
     write_json(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gru_unlearn.reporting import write_json
-from gru_unlearn.workflows.report import write_report
+from gru_unlearn.common.files import write_json
+from gru_unlearn.publishing.reports import write_report
 from report_material import EVIL, attack, write_run
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)

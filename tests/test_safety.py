@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
+from gru_unlearn.common.files import finish, unfinished, write_json, write_text
 from gru_unlearn.errors import UserError, is_no_room
-from gru_unlearn.reporting import write_json, write_text
+from gru_unlearn.models import loading as models
+from gru_unlearn.results.run_folder import DISCARDED, check_output, owned
+from gru_unlearn.runs import recipe
+from gru_unlearn.runs.keep_best import BEST_FILE, KeepBest, parse_rule
 from gru_unlearn.task_vectors.checkpoint import Checkpoint
 from gru_unlearn.training import last_whole_checkpoint
-from gru_unlearn.workflows import models, recipe
-from gru_unlearn.workflows.best import BEST_FILE, KeepBest, parse_rule
-from gru_unlearn.workflows.rundir import DISCARDED, check_output, finish, owned, unfinished
 
 SOURCE = Path(__file__).parents[1] / "src" / "gru_unlearn"
 FAST = [
@@ -346,7 +347,7 @@ def test_what_a_run_reads_is_not_overwritten_by_it(gru, world, name):
 
 def test_a_kill_while_a_folder_is_emptied_leaves_an_empty_one(tmp_path, monkeypatch):
     begin(tmp_path / "run", {"settings": {"old": 1}})
-    monkeypatch.setattr("gru_unlearn.workflows.rundir.write_json", killed_after(1))
+    monkeypatch.setattr("gru_unlearn.results.run_folder.write_json", killed_after(1))
     with pytest.raises(KeyboardInterrupt), owned(tmp_path / "run", {"settings": {}}, resume=False):
         pytest.fail("it is not ours yet")
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == DISCARDED
@@ -466,11 +467,11 @@ NO_ROOM = {
 
 @pytest.mark.parametrize("error", NO_ROOM.values(), ids=NO_ROOM.keys())
 def test_a_full_disk_is_one_line_and_exit_4(gru, tmp_path, monkeypatch, error):
-    monkeypatch.setattr("gru_unlearn.workflows.memory.write_json", fail_with(error))
+    monkeypatch.setattr("gru_unlearn.planning.plan_job.write_json", fail_with(error))
     code, _, err = gru("plan", "--out", tmp_path / "out")
     assert (code, err.count("\n")) == (4, 1)
     assert f"no room left to write in {tmp_path / 'out'} (" in err
-    monkeypatch.setattr("gru_unlearn.workflows.memory.owned", fail_with(error))
+    monkeypatch.setattr("gru_unlearn.planning.plan_job.owned", fail_with(error))
     code, _, err = gru("plan", "--out", tmp_path / "other")
     assert (code, "no room left to write (" in err) == (4, True)
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from gru_unlearn.errors import NonFiniteError, UserError
+from gru_unlearn.runs.tru_job import contiguous_groups, tune_task_models
 from gru_unlearn.task_vectors import (
     Checkpoint,
     checkpoint,
@@ -23,7 +24,6 @@ from gru_unlearn.task_vectors import (
     rectify_task_vectors,
     save_task_vector,
 )
-from gru_unlearn.workflows.tru import contiguous_groups, tune_task_models
 
 
 def write_model(folder, tensors, shards=1):
@@ -348,12 +348,12 @@ def test_an_interrupted_run_continues_and_ends_alike(gru, job, tmp_path, monkeyp
         original(run, rows, folder, *rest)
 
     original = tune_task_models.__globals__["_fine_tune"]
-    monkeypatch.setattr("gru_unlearn.workflows.tru._fine_tune", stop_after_four)
+    monkeypatch.setattr("gru_unlearn.runs.tru_job._fine_tune", stop_after_four)
     assert gru("tru", *line(arguments))[0] == 130
     assert not (out / "summary.json").exists()
     again = []
     monkeypatch.setattr(
-        "gru_unlearn.workflows.tru._fine_tune",
+        "gru_unlearn.runs.tru_job._fine_tune",
         lambda run, rows, folder, *rest: (again.append(folder.name), original(run, rows, folder, *rest)),
     )
     code, printed, err = gru("tru", *line(arguments))

@@ -9,8 +9,8 @@ import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import tiny
+from gru_unlearn.common.files import write_json
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
-from gru_unlearn.reporting import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 

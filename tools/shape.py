@@ -125,7 +125,7 @@ def reads_summary(node: ast.AST) -> bool:
 
 def imported(module: Module, known: set[str]) -> set[str]:
     """The modules of the tree that a file imports, wherever the import stands."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)

@@ -17,9 +17,9 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from transformers import TrainingArguments
 
+from gru_unlearn.benchmark.evaluate_job import metrics_by_key
 from gru_unlearn.cli.main import app as command_line
-from gru_unlearn.workflows.evaluate import metrics_by_key
-from gru_unlearn.workflows.recipe import describe_setting, setting_names
+from gru_unlearn.runs.recipe import describe_setting, setting_names
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

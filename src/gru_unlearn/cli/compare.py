@@ -56,13 +56,13 @@ def compare(
         if name in flags:
             raise UserError(f"--{name} is for one run: gru compare takes {plural}")
 
-    from gru_unlearn.reporting.compare import comparison_report  # noqa: PLC0415
+    from gru_unlearn.comparison.compare_job import Matrix, builtin_settings, plan, suite_request  # noqa: PLC0415
+    from gru_unlearn.comparison.compare_job import compare as run  # noqa: PLC0415
+    from gru_unlearn.comparison.comparison_tables import comparison_report  # noqa: PLC0415
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+    from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
+    from gru_unlearn.runs.recipe import read_recipe  # noqa: PLC0415
     from gru_unlearn.training import UnlearningConfig  # noqa: PLC0415
-    from gru_unlearn.workflows.compare import Matrix, builtin_settings, plan, suite_request  # noqa: PLC0415
-    from gru_unlearn.workflows.compare import compare as run  # noqa: PLC0415
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
-    from gru_unlearn.workflows.recipe import read_recipe  # noqa: PLC0415
-    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets

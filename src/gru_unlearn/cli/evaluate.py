@@ -51,10 +51,10 @@ def evaluate(
         return
     if not model:
         raise UserError("no model given: pass --model")
+    from gru_unlearn.benchmark.evaluate_job import SCORES, EvaluationRequest, evaluate_model  # noqa: PLC0415
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+    from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
     from gru_unlearn.reporting import evaluation_table  # noqa: PLC0415
-    from gru_unlearn.workflows.evaluate import SCORES, EvaluationRequest, evaluate_model  # noqa: PLC0415
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
-    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
 
     quiet()
     request = EvaluationRequest(
@@ -82,15 +82,15 @@ def evaluate(
 
 
 def _explain(console: "Console", key: str) -> None:
+    from gru_unlearn.benchmark.evaluate_job import metrics_by_key  # noqa: PLC0415
     from gru_unlearn.reporting import explanation  # noqa: PLC0415
-    from gru_unlearn.workflows.evaluate import metrics_by_key  # noqa: PLC0415
 
     console.print(explanation(metrics_by_key(), key), markup=False, highlight=False)
 
 
 def _curve(console: "Console", runs: list[Path], out: Path, overwrite: bool) -> None:
+    from gru_unlearn.benchmark.curve_job import evaluation_curve  # noqa: PLC0415
     from gru_unlearn.reporting.tables import curve_table  # noqa: PLC0415
-    from gru_unlearn.workflows.curve import evaluation_curve  # noqa: PLC0415
 
     console.print(curve_table(evaluation_curve(runs, out, overwrite=overwrite)))
     console.print(f"Results: {out}/summary.json", soft_wrap=True)

@@ -34,9 +34,9 @@ def export(
     """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.workflows.export import ExportRequest, prepare_export  # noqa: PLC0415
-    from gru_unlearn.workflows.export import export as write  # noqa: PLC0415
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+    from gru_unlearn.publishing.export_job import ExportRequest, prepare_export  # noqa: PLC0415
+    from gru_unlearn.publishing.export_job import export as write  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets

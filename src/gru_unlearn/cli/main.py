@@ -20,8 +20,8 @@ from gru_unlearn.cli.report import report
 from gru_unlearn.cli.requests import requests
 from gru_unlearn.cli.tru import tru
 from gru_unlearn.cli.unlearn import unlearn
+from gru_unlearn.common.processes import is_first
 from gru_unlearn.errors import exit_code, is_no_room
-from gru_unlearn.workflows.processes import is_first
 
 app = typer.Typer(
     name="gru",

@@ -35,9 +35,10 @@ def plan(
     """Calculate the memory of a run from the model's shape: by part, by way of running it, before renting anything."""
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+    from gru_unlearn.planning import footprint  # noqa: PLC0415
+    from gru_unlearn.planning import plan_job as memory  # noqa: PLC0415
     from gru_unlearn.reporting import make_table  # noqa: PLC0415
-    from gru_unlearn.workflows import footprint, memory  # noqa: PLC0415
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
 
     quiet()
     wanted = footprint.Setup(

@@ -13,6 +13,6 @@ def report(
     """Write one HTML file that anybody can open: verdict, plots, rows before and after, and what was done with what."""
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.workflows.report import write_report  # noqa: PLC0415
+    from gru_unlearn.publishing.reports import write_report  # noqa: PLC0415
 
     Console(markup=False).print(f"Report: {write_report(folder, out)}", soft_wrap=True)

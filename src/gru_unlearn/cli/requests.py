@@ -40,8 +40,8 @@ def init(
     """
     settings, limits, console = _start(context, ledger, utility_floor, forget_ceiling)
 
-    from gru_unlearn.workflows.adoption import Limits  # noqa: PLC0415
-    from gru_unlearn.workflows.requests import init as make  # noqa: PLC0415
+    from gru_unlearn.ledger.adoption import Limits  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import init as make  # noqa: PLC0415
 
     summary = make(ledger, settings, Limits(**limits), console)
     _tell(console, ledger, summary)
@@ -54,7 +54,7 @@ def change(
     """Change settings or limits for requests to come: gru requests change LEDGER [RECIPE.yaml] [FLAGS]."""
     settings, limits, console = _start(context, ledger, utility_floor, forget_ceiling)
 
-    from gru_unlearn.workflows.requests import change as alter  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import change as alter  # noqa: PLC0415
 
     summary = alter(ledger, settings, limits, console)
     _tell(console, ledger, summary)
@@ -69,7 +69,7 @@ def add(
     date: Annotated[str | None, typer.Option(help="Day on which it came, 2025-03-31; default: today.")] = None,
 ) -> None:
     """Add a request. The ledger keeps where its rows are and their hash, never the rows."""
-    from gru_unlearn.workflows.requests import add as append  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import add as append  # noqa: PLC0415
 
     console = _quiet_console()
     request, remarks = append(ledger, forget, id=id, reason=reason, received=date)
@@ -89,7 +89,7 @@ def run(ledger: LedgerFolder) -> None:
     Stops where a result breaks a limit: it is not adopted, and later requests stay pending (exit code 5). The same
     command goes on after an interruption.
     """
-    from gru_unlearn.workflows.requests import run as process  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import run as process  # noqa: PLC0415
 
     console = _quiet_console()
     _tell(console, ledger, process(ledger, console))
@@ -98,7 +98,7 @@ def run(ledger: LedgerFolder) -> None:
 @requests.command()
 def retry(ledger: LedgerFolder, id: Id) -> None:
     """Set a request that was refused, failed or died back to pending."""
-    from gru_unlearn.workflows.requests import retry as again  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import retry as again  # noqa: PLC0415
 
     request = again(ledger, id)
     typer.echo(f"Request {request.id} is pending, attempt {request.attempt}. Next: gru requests run {ledger}")
@@ -109,7 +109,7 @@ def withdraw(
     ledger: LedgerFolder, id: Id, reason: Annotated[str, typer.Option(help="Kept in the chain as it is.")] = ""
 ) -> None:
     """Take back a request that is not done; its rows count as ordinary rows again."""
-    from gru_unlearn.workflows.requests import withdraw as take_back  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import withdraw as take_back  # noqa: PLC0415
 
     request = take_back(ledger, id, reason)
     typer.echo(f"Request {request.id} is withdrawn. Ledger: {ledger}/ledger.sqlite")
@@ -122,7 +122,7 @@ def show(
     """Show how all requests stand, or everything about one."""
     from rich.console import Console  # noqa: PLC0415
 
-    from gru_unlearn.workflows.ledger import Ledger  # noqa: PLC0415
+    from gru_unlearn.ledger.database import Ledger  # noqa: PLC0415
 
     with Ledger.open(ledger) as opened:
         if id is None:
@@ -146,8 +146,8 @@ def log(
 
     from rich.console import Console  # noqa: PLC0415
 
-    from gru_unlearn.reporting.requests import chain_table  # noqa: PLC0415
-    from gru_unlearn.workflows.ledger import Ledger  # noqa: PLC0415
+    from gru_unlearn.ledger.database import Ledger  # noqa: PLC0415
+    from gru_unlearn.ledger.ledger_tables import chain_table  # noqa: PLC0415
 
     with Ledger.open(ledger) as opened:
         if not json:
@@ -168,7 +168,7 @@ def verify(
     head: Annotated[str | None, typer.Option(help="Hash of an entry, noted elsewhere, that must be there.")] = None,
 ) -> None:
     """Recompute the chain and compare tables and models on disk with it; exit code 1 if anything does not hold."""
-    from gru_unlearn.workflows.requests import verify as check  # noqa: PLC0415
+    from gru_unlearn.ledger.requests_job import verify as check  # noqa: PLC0415
 
     for note in check(ledger, head):
         typer.echo(note)
@@ -185,7 +185,7 @@ def _start(
         raise UserError(f"the folder of the ledger comes first: gru requests {context.info_name} LEDGER [FLAGS]")
     recipe, flags = parse_extra(context.args)
 
-    from gru_unlearn.workflows.recipe import read_recipe  # noqa: PLC0415
+    from gru_unlearn.runs.recipe import read_recipe  # noqa: PLC0415
 
     given = {"utility_floor": utility_floor, "forget_ceiling": forget_ceiling}
     limits = {name: value for name, value in given.items() if value is not None}
@@ -195,7 +195,7 @@ def _start(
 def _quiet_console() -> "Console":
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
 
     quiet()
     return Console(markup=False)  # paths and reasons may hold brackets
@@ -205,7 +205,7 @@ def _tell(console: "Console", ledger: Path, summary: dict[str, Any]) -> None:
     """How everything stands, and where it is."""
     from rich.console import Console  # noqa: PLC0415
 
-    from gru_unlearn.reporting.requests import models_table, requests_table  # noqa: PLC0415
+    from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
 
     if summary["requests"]:
         wide = Console(width=max(console.width, 100), markup=False)

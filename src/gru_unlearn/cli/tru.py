@@ -41,10 +41,10 @@ def tru(
     """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
-    from gru_unlearn.workflows.recipe import read_recipe  # noqa: PLC0415
-    from gru_unlearn.workflows.tru import ALPHAS, TruOptions, prepare_tru  # noqa: PLC0415
-    from gru_unlearn.workflows.tru import tru as run  # noqa: PLC0415
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+    from gru_unlearn.runs.recipe import read_recipe  # noqa: PLC0415
+    from gru_unlearn.runs.tru_job import ALPHAS, TruOptions, prepare_tru  # noqa: PLC0415
+    from gru_unlearn.runs.tru_job import tru as run  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets

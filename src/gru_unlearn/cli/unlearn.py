@@ -40,7 +40,7 @@ def unlearn(
     """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.workflows.processes import is_first  # noqa: PLC0415
+    from gru_unlearn.common.processes import is_first  # noqa: PLC0415
 
     console = Console(quiet=not is_first(), markup=False)  # paths may hold brackets
     if list_settings:
@@ -54,12 +54,12 @@ def unlearn(
     recipe, further_flags = parse_extra(context.args)
     flags |= further_flags
 
+    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+    from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
     from gru_unlearn.reporting import run_table  # noqa: PLC0415
-    from gru_unlearn.workflows.models import quiet  # noqa: PLC0415
-    from gru_unlearn.workflows.recipe import make_recipe, read_recipe  # noqa: PLC0415
-    from gru_unlearn.workflows.report import report_beside  # noqa: PLC0415
-    from gru_unlearn.workflows.unlearn import plan, prepare  # noqa: PLC0415
-    from gru_unlearn.workflows.unlearn import unlearn as run  # noqa: PLC0415
+    from gru_unlearn.runs.recipe import make_recipe, read_recipe  # noqa: PLC0415
+    from gru_unlearn.runs.unlearn_job import plan, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
     quiet()
     settings = (read_recipe(recipe) if recipe else {}) | flags
@@ -111,7 +111,7 @@ def _is_recipe(word: str) -> bool:
 
 
 def _show_settings(console: "Console") -> None:
-    from gru_unlearn.workflows.recipe import describe_setting, setting_names  # noqa: PLC0415
+    from gru_unlearn.runs.recipe import describe_setting, setting_names  # noqa: PLC0415
 
     for name in setting_names():
         default, help_text = describe_setting(name)

@@ -5,15 +5,15 @@ Reading order: :mod:`records` (rows → records), :mod:`encoding` (records → t
 and its retain partners), :mod:`people` (the invented people of the benchmark).
 """
 
-from gru_unlearn.data.alternatives import attach_alternatives
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data.collation import collate
 from gru_unlearn.data.encoding import Encoder, Example, TextFormat
+from gru_unlearn.data.other_answers import attach_alternatives
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.data.records import (
     Record,
     Turn,
     count_overlap,
-    evenly_spread,
     fingerprint,
     load_records,
     read_rows,

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data.records import Record, Turn
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
@@ -106,8 +107,10 @@ class Encoder:
         labels = [IGNORE_INDEX] * len(ids)
         for number, turn in enumerate(turns):
             if turn.role == "assistant":
-                start = _common_prefix(self._prompt_ids(turns[:number]), ids)
-                end = len(ids) if number == len(turns) - 1 else _common_prefix(self._ids(turns[: number + 1]), ids)
+                start = common_prefix_length(self._prompt_ids(turns[:number]), ids)
+                end = len(ids)
+                if number < len(turns) - 1:
+                    end = common_prefix_length(self._ids(turns[: number + 1]), ids)
                 labels[start:end] = ids[start:end]
         return ids, labels
 
@@ -131,8 +134,3 @@ class Encoder:
 
 def _with_eos(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return list(ids) if ids and ids[-1] == tokenizer.eos_token_id else [*ids, tokenizer.eos_token_id]
-
-
-def _common_prefix(prompt: Sequence[int], ids: Sequence[int]) -> int:
-    """Length of the common prefix: templates and merges at the boundary may make a prompt's end differ."""
-    return next((i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), min(len(prompt), len(ids)))

@@ -14,14 +14,13 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gru_unlearn.errors import UserError, first_line, nearest
 
-T = TypeVar("T")
 Row = dict[str, Any]
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -251,13 +250,6 @@ def _read_hub(name: str, config: str | None = None, split: str = "train") -> lis
         return list(load_dataset(name, config, split=split))
     except Exception as error:  # the hub client raises many types; each becomes one line
         raise UserError(f"{name}: cannot be loaded from the hub ({first_line(error)})") from None
-
-
-def evenly_spread(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most ``limit`` of the items, evenly spread over the sequence, so that no author or topic is left out."""
-    if limit is None or len(items) <= limit:
-        return list(items)
-    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def count_overlap(forget: Iterable[Record], retain: Iterable[Record]) -> int:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.evaluation.generation import input_embeddings
-from gru_unlearn.evaluation.plan import Task
+from gru_unlearn.common.modules import input_embeddings
+from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.evaluation.tree import TokenTree, token_tree, tree_inputs
 from gru_unlearn.objectives.token_logps import head_only_at
 

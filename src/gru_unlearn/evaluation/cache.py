@@ -1,6 +1,5 @@
 """When a score table may be used again: for the same weights, rows, tokenizer, settings and code."""
 
-import hashlib
 import json
 import os
 import time
@@ -12,6 +11,7 @@ import torch
 import transformers
 
 import gru_unlearn
+from gru_unlearn.common.files import hash_file, hash_json
 from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import Item, Suite
@@ -49,13 +49,13 @@ def cache_key(
     needs = suite.needs(retain_model)
     parts = {
         "weights": weights,
-        "rows": _hash(_rows(suite, {need.rpartition(".")[0] for need in needs})),
+        "rows": hash_json(_rows(suite, {need.rpartition(".")[0] for need in needs})),
         "needs": sorted(needs),
-        "encoder": _hash(_encoding(encoder)),
+        "encoder": hash_json(_encoding(encoder)),
         "settings": dict(settings or {}),
         "code": [_code_hash(), gru_unlearn.__version__, torch.__version__, transformers.__version__],
     }
-    return _hash(parts)
+    return hash_json(parts)
 
 
 def find_scores(folder: Path, key: str) -> ScoreTable | None:
@@ -110,22 +110,13 @@ def hash_weights(folder: Path) -> str:
     )
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder}: no *.safetensors weights")
-    parts = [(file.name, _hash_file(file)) for file in files]
+    parts = [(file.name, hash_file(file)) for file in files]
     adapter = folder / "adapter_config.json"
     base = Path(json.loads(adapter.read_text())["base_model_name_or_path"] or ".") if adapter.is_file() else folder
-    return _hash([*parts, hash_weights(base)] if base != folder and base.is_dir() else parts)
+    return hash_json([*parts, hash_weights(base)] if base != folder and base.is_dir() else parts)
 
 
 _CONFIGURATION = ("config.json", "generation_config.json", "adapter_config.json")
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _rows(suite: Suite, scored: Collection[str]) -> object:
@@ -159,4 +150,4 @@ def _encoding(encoder: Encoder) -> object:
 def _code_hash() -> str:
     root = Path(gru_unlearn.__file__).parent
     files = sorted(file for package in CODE for file in (root / package).glob("*.py"))
-    return _hash([[str(file.relative_to(root)), _hash_file(file)] for file in files])
+    return hash_json([[str(file.relative_to(root)), hash_file(file)] for file in files])

@@ -1,14 +1,14 @@
 """Continuation of prompts, greedy or sampled, with a key-value cache and without rows that are already done."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import input_embeddings
 from gru_unlearn.data import Encoder
-from gru_unlearn.evaluation.plan import Task
 from gru_unlearn.evaluation.table import Entry
+from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives.token_logps import head_only_at
 
 
@@ -177,14 +177,6 @@ def _drawn(logits: Tensor, draws: Sequence[float]) -> Tensor:
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
     points = torch.tensor(draws, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, points, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-
-
-def input_embeddings(model: nn.Module) -> Tensor:
-    """The weight that token ids meet first: its device is where inputs belong, its type that of the hidden states."""
-    inner: Any = model
-    while not hasattr(inner, "get_input_embeddings"):
-        inner = inner.module
-    return inner.get_input_embeddings().weight
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import output_head
 from gru_unlearn.data import collate
-from gru_unlearn.evaluation.plan import Task
 from gru_unlearn.evaluation.table import Entry
+from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives import IGNORE_INDEX, token_logps
 from gru_unlearn.objectives.token_logps import head_only_at
 
@@ -88,7 +89,7 @@ def _batched(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[f
     calls: dict[nn.Parameter, list[tuple[Use, Tensor]]] = {}
     for use, gradient in zip(uses, gradients, strict=True):
         call = (use, gradient)
-        if use.module is _head(model):
+        if use.module is output_head(model):
             call = use._replace(input=_in_rows(use.input, lengths)), _in_rows(gradient, lengths)
         elif not _keeps_rows_apart(use, len(rows)):
             return None
@@ -98,13 +99,6 @@ def _batched(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[f
         return None  # parameters that no recorded module owns
     norms = [_row_norms(parameter, its_calls) for parameter, its_calls in calls.items()]
     return torch.stack(norms).mean(dim=0).tolist()
-
-
-def _head(model: nn.Module) -> nn.Module:
-    inner: Any = model
-    while not hasattr(inner, "get_output_embeddings"):
-        inner = inner.module
-    return inner.get_output_embeddings()
 
 
 def _in_rows(values: Tensor, lengths: Sequence[int]) -> Tensor:

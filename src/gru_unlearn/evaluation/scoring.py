@@ -1,19 +1,19 @@
 """From a model and a suite to the score table: every distinct answer is scored once, every prompt continued once."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.distributed as dist
 from torch import nn
 
+from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation.answers import Scores, score_answers
 from gru_unlearn.evaluation.generation import continue_prompts
 from gru_unlearn.evaluation.gradnorm import task_gradient_norms
-from gru_unlearn.evaluation.plan import Task, plan
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.table import Entry, ScoreTable
+from gru_unlearn.evaluation.tasks import Task, plan
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (score, generate, gradnorm), how much of it is done, and how much there is."""
@@ -49,7 +49,7 @@ def score(
     """
     tasks = plan(suite, suite.needs(retain_model), encoder)
     mine = _share_of_process(model, tasks) if across_processes else range(len(tasks))
-    with _evaluating(model):
+    with evaluating(model):
         scored = _score_tasks(
             model,
             encoder,
@@ -111,17 +111,6 @@ def _gathered(entries: dict[int, Entry]) -> dict[int, Entry]:
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, entries)
     return {number: entry for part in parts for number, entry in part.items()}
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, dropout is off."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _entry(task: Task, scores: Scores, encoder: Encoder) -> Entry:

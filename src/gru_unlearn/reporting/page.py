@@ -9,9 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gru_unlearn.reporting import chart
-from gru_unlearn.reporting.commands import reproduce
-from gru_unlearn.reporting.material import FOLDED, Material
-from gru_unlearn.reporting.pages import make_page
+from gru_unlearn.reporting.parts import FOLDED, Page
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.reporting.verdict import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
 
@@ -25,14 +23,17 @@ SCHEMES = (
 """Colours of the drawings: the reader's scheme unless the page's switch says otherwise; print is always light."""
 
 
-def report_html(material: Material) -> str:
-    """The report of one folder as HTML text.
+def page_html(page: Page, *, folder: str, when: str, command: str, summary: Any) -> str:
+    """A page as HTML text.
 
     Everything that comes from data is escaped. Scripts and styles are allowed by their hashes alone, so that markup
     which came through all the same would do nothing, and nothing can be loaded or sent.
 
-    Raises:
-        KeyError: the summary is of no kind that has a report, or lacks what its kind needs.
+    Args:
+        page: what it shows.
+        folder, when: what it is about, and of which time.
+        command: repeats what it tells of.
+        summary: embedded as JSON.
     """
     environment = Environment(
         loader=PackageLoader("gru_unlearn.reporting"),
@@ -44,9 +45,10 @@ def report_html(material: Material) -> str:
     environment.filters |= {"shown": shown, "svg": Markup}
     styles, script = SCHEMES + _source(environment, "report.css"), _source(environment, "report.js")
     return environment.get_template("report.html").render(
-        page=make_page(material),
-        material=material,
-        command=reproduce(material.summary, material.explicit),
+        page=page,
+        folder=folder,
+        when=when,
+        command=command,
         folded=FOLDED,
         answers=ANSWERS,
         rules={"Is it forgotten?": FORGOTTEN_RULE, "Is the rest kept?": KEPT_RULE},
@@ -56,7 +58,7 @@ def report_html(material: Material) -> str:
         "base-uri 'none'; form-action 'none'",
         styles=Markup(styles),
         script=Markup(script),
-        embedded=as_json(material.summary),
+        embedded=as_json(summary),
     )
 
 

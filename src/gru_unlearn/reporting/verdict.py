@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gru_unlearn.reporting.attack import name_of
 from gru_unlearn.reporting.tables import shown
 
 Answer = Literal["yes", "partly", "no", "unknown"]
@@ -193,3 +192,8 @@ def judge_staying(attacks: Sequence[Mapping[str, Any]] | None) -> Finding:
     interval = f"95 % interval {worst['low']:.0%} to {worst['high']:.0%}, {worst['rows']} rows"
     why = f"{tried}; the strongest attack, {name_of(worst)}, brings back {max(share, 0.0):.0%} ({interval})."
     return Finding(question, answer, why, STAYS_RULE)
+
+
+def name_of(found: Mapping[str, Any]) -> str:
+    """An attack with its variant, as one name."""
+    return ": ".join(filter(None, (found["attack"], found["variant"])))

@@ -8,14 +8,13 @@ keys and values that heads share need not be repeated.
 wanted only where a supervised token is predicted.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Example
 from gru_unlearn.data.collation import collate
 from gru_unlearn.objectives import IGNORE_INDEX, supervised_positions, token_logps
@@ -48,7 +47,7 @@ def needs_attention_mask(model: nn.Module, batch: dict[str, Tensor]) -> bool:
     if _shows_nothing(batch):
         return True
     other = torch.where(mask.bool(), ids, ids.roll(ids.shape[1] // 2, dims=1))
-    with _evaluating(model):
+    with evaluating(model):
         masked, bare, filled = (
             token_logps(model, x, m, labels)[0] for x, m in ((ids, mask), (ids, None), (other, None))
         )
@@ -69,7 +68,7 @@ def last_mlp(model: Any, batch: dict[str, Tensor]) -> nn.Module | None:
         return None
     where = supervised_positions(batch["labels"])
     asked = model, batch["input_ids"], batch["attention_mask"], batch["labels"], where
-    with _evaluating(model):
+    with evaluating(model):
         whole, _ = token_logps(*asked)
         with computed_only_at(mlp, where["predicting"]):
             trimmed, _ = token_logps(*asked)
@@ -95,13 +94,3 @@ def _same(model: nn.Module, one: Tensor, other: Tensor) -> bool:
     """Equal up to the order of sums."""
     close = 100 * torch.finfo(next(p.dtype for p in model.parameters() if p.is_floating_point())).eps
     return torch.allclose(one, other, rtol=close, atol=close)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 
-from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs, evenly_spread
+from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local

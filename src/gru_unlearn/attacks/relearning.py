@@ -1,0 +1,123 @@
+"""Relearning: how fast does knowledge come back when the model is trained on a little of it, or beside it?
+
+A model that never had the knowledge cannot get it back from other rows; one that only hides it often does
+(Hu et al., arXiv 2406.13356; Lynch et al., arXiv 2402.16835).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from random import Random
+
+import torch
+from torch import nn
+
+from gru_unlearn.attacks.battery import Battery, Subject
+from gru_unlearn.attacks.look import FORGET, PROBABILITY, Seen, Variants, look
+from gru_unlearn.common.modules import input_embeddings
+from gru_unlearn.data import Example, Record, collate
+from gru_unlearn.evaluation import Missing
+from gru_unlearn.objectives import token_logps
+
+RELEARNED = 4
+"""One forget row in so many is trained on; the answers to the others are what may come back."""
+
+BATCH_SIZE = 8
+CLIP = 1.0
+POINTS = 6
+"""How often a curve is measured, beside its beginning."""
+
+
+def relearning(battery: Battery) -> Variants:
+    """Training on a few forget rows, on related rows and on unrelated ones; measured on the other forget rows."""
+    count = len(battery.forget)
+    if count < 2:
+        return {"forget rows": "needs at least two forget rows"}
+    few = sorted(Random(battery.request.seed).sample(range(count), max(1, count // RELEARNED)))
+    others = [place for place in range(count) if place not in few]
+    related = nearest([battery.forget[place] for place in others], battery.kept("retain", "held_out"), count)
+    training: dict[str, Sequence[Record]] = {
+        "forget rows": [battery.forget[place] for place in few],
+        "related rows": related,
+        "unrelated rows": battery.sample(battery.sets["unrelated"], count),
+    }
+    return {
+        name: partial(_relearn, battery, rows, others) if rows else "needs retain or held-out rows"
+        for name, rows in training.items()
+    }
+
+
+def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[Record]:
+    """The rows of a pool that share most words with given ones: for each of ``rows`` in turn the nearest one left.
+
+    Nearness is the Jaccard index of the two sets of words, questions and answers together, without case; of equally
+    near rows the first in the pool.
+    """
+    wanted, left = [_words(record) for record in rows], {place: _words(record) for place, record in enumerate(pool)}
+    taken = []
+    for number in range(min(count, len(pool))):
+        words = wanted[number % len(wanted)]
+        place = max(left, key=lambda place: len(words & left[place]) / len(words | left[place]))
+        del left[place]
+        taken.append(pool[place])
+    return taken
+
+
+def _words(record: Record) -> frozenset[str]:
+    texts = [record.text, *(turn.content for turn in record.turns)]
+    return frozenset(re.findall(r"\w+", " ".join(texts).lower())) | {""}  # never empty, also for texts without words
+
+
+def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], subject: Subject) -> Seen:
+    """Train a copy and look at it along the way. In float32: bfloat16 would round small steps away."""
+    request = battery.request
+    model = subject.load("float32")
+    examples = subject.encoder.encode_all(rows, "relearning")
+    every = max(1, request.relearning_steps // POINTS)
+    steps: list[int] = []
+    path: list[list[float]] = []
+    for step in fine_tune(model, examples, subject, request.relearning_steps, battery.learning_rate, request.seed):
+        if step % every == 0 or step == request.relearning_steps:
+            steps.append(step)
+            path.append(look(battery, subject, model, others, speak=False).values[PROBABILITY][FORGET])
+    return replace(look(battery, subject, model, others), steps=steps, path=path)
+
+
+def fine_tune(
+    model: nn.Module, examples: Sequence[Example], subject: Subject, steps: int, learning_rate: float, seed: int
+) -> Iterator[int]:
+    """Minimise the mean cross-entropy of answer tokens: AdamW at a constant rate, no decay, batches of eight rows.
+
+    Yields:
+        The number of steps taken so far, from 0.
+
+    Raises:
+        Missing: the loss became NaN or infinite.
+    """
+    torch.manual_seed(seed)  # for dropout
+    model.requires_grad_(True)  # merged adapters leave the weights under them frozen
+    device, pad = input_embeddings(model).device, subject.encoder.tokenizer.pad_token_id
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    yield 0
+    for step, batch in enumerate(islice(_batches(examples, seed), steps), start=1):
+        model.train()
+        logps, mask = token_logps(model, **{name: value.to(device) for name, value in collate(batch, pad).items()})
+        loss = -logps.sum() / mask.sum()
+        if not loss.isfinite():
+            raise Missing(f"relearning: the loss is {loss.item()} at step {step}")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        model.eval()
+        yield step
+
+
+def _batches(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
+    """Batches without end: each pass over the examples in an order of its own."""
+    rng = Random(seed)
+    while True:
+        order = rng.sample(list(examples), len(examples))
+        yield from (order[start : start + BATCH_SIZE] for start in range(0, len(order), BATCH_SIZE))

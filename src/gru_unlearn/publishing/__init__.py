@@ -1,0 +1,1 @@
+"""What leaves the house: reports, model cards and exported models."""

@@ -1,0 +1,182 @@
+"""A model's files for others: copied, or converted, and compared with the model that they are of."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gru_unlearn.common.files import write_json
+from gru_unlearn.data import Record
+from gru_unlearn.errors import NonFiniteError, UserError, first_line
+from gru_unlearn.evaluation.answers import score_answers
+from gru_unlearn.evaluation.tasks import Task
+from gru_unlearn.models.loading import load_model, load_tokenizer
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+COPIED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.py")
+"""What is copied of a model that is published as it is. Trainer's other files name folders of this machine."""
+
+SEQUENCES, LENGTH = 4, 24
+"""Fixed random token sequences on which log-probabilities are compared."""
+
+MERGE_TOLERANCE = 1e-3
+"""Largest accepted mean |Δ log p| of a token after merging in float32."""
+
+BFLOAT16_TOLERANCE = 0.1
+"""The same after a conversion from or to bfloat16, of which eight bits of each weight are left."""
+
+ADAPTER_SHARE = 0.2
+"""Merging may cost at most this share of what the adapters change: rounding must not undo the unlearning."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model to be published, and what should become of it."""
+
+    folder: Path
+    base: Path | None = None
+    """folder of the base model, where ``folder`` holds adapters"""
+    base_name: str | None = None
+    """what published adapters call their base"""
+    merge: bool = False
+    dtype: str | None = None
+    max_shard_size: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def adapters(self) -> bool:
+        """Whether adapters are published as adapters."""
+        return self.base is not None and not self.merge
+
+
+def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], Any]) -> dict[str, Any]:
+    """Write weights, configuration and tokenizer to ``out``, load them from scratch, and compare the scores.
+
+    Args:
+        model: what to write.
+        out: an empty folder.
+        on_stage: called with what happens now.
+
+    Returns:
+        ``tokens``, how many were scored; ``conversion`` in words, or None; by how much it changed log-probabilities,
+        ``mean_change`` and ``largest_change``; and the ``tolerance`` of the mean.
+
+    Raises:
+        NonFiniteError: a weight or a score is NaN or infinite.
+        UserError: the model does not load, or the conversion changes it more than it may.
+        RuntimeError: the files do not score like what was written.
+    """
+    on_stage("Loading and scoring the run's model ...")
+    loaded = _load(model, model.folder, merging=model.merge)
+    original = _scores(loaded)
+    loaded, conversion, tolerance = _convert(model, loaded, original)
+    scores = _scores(loaded) if conversion else original
+    change = (scores - original).abs()
+    if conversion and not change.mean() <= tolerance:
+        raise UserError(
+            f"{conversion} changes log-probabilities by {change.mean():.2g} on average, more than the {tolerance:.2g} "
+            "that is accepted: pass --dtype float32" + (", or leave out --merge" if model.merge else "")
+        )
+    _write(model, loaded, out, converted=conversion is not None)
+    del loaded
+    on_stage("Loading the exported files from scratch, and scoring them ...")
+    load_tokenizer(out, trust_remote_code=model.trust_remote_code)
+    if difference := float((_scores(_load(model, out)) - scores).abs().max()):
+        raise RuntimeError(
+            f"the exported files give other log-probabilities (by up to {difference:.2g}); not published"
+        )
+    numbers = {"mean_change": float(change.mean()), "largest_change": float(change.max())}
+    return {"tokens": len(scores), "conversion": conversion, **numbers, "tolerance": tolerance}
+
+
+def _write(model: ModelFiles, loaded: Any, out: Path, *, converted: bool) -> None:
+    if model.adapters:
+        _copy_adapters(model, out)
+    elif converted or model.max_shard_size:
+        loaded.save_pretrained(out, **({"max_shard_size": model.max_shard_size} if model.max_shard_size else {}))
+    else:
+        for file in (file for pattern in COPIED for file in model.folder.glob(pattern)):
+            shutil.copyfile(file, out / file.name)
+    load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code).save_pretrained(out)
+
+
+def _copy_adapters(model: ModelFiles, out: Path) -> None:
+    """Adapter weights as they are; the configuration names the base only if anybody can find it under that name."""
+    for file in model.folder.glob("*.safetensors"):
+        shutil.copyfile(file, out / file.name)
+    config = json.loads((model.folder / "adapter_config.json").read_text(encoding="utf-8"))
+    write_json(out / "adapter_config.json", config | {"base_model_name_or_path": model.base_name})
+
+
+def _load(model: ModelFiles, folder: Path, *, merging: bool = False) -> Any:
+    """The model in ``folder``, on the CPU: adapters on their base; float32 where they will be merged."""
+    trust = model.trust_remote_code
+    if not (folder / "adapter_config.json").is_file():
+        return load_model(folder, trust_remote_code=trust)
+    from peft import PeftModel  # noqa: PLC0415 - slow to import
+
+    assert model.base is not None
+    base = load_model(model.base, dtype="float32" if merging else "auto", trust_remote_code=trust)
+    try:
+        return PeftModel.from_pretrained(base, folder)
+    except Exception as error:  # as in load_model
+        raise UserError(f"{folder}: the adapters do not load ({first_line(error)})") from error
+
+
+def _convert(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str | None, float]:
+    """The model to write, what was done to it in words (None: nothing), and how much that may change scores.
+
+    Merged in bfloat16, the sum would round much of a small change away. So it is made in float32, and what rounding to
+    the base's type then costs is set against what the adapters do.
+    """
+    if model.merge:
+        with loaded.disable_adapter():
+            effect = float((original - _scores(loaded)).abs().mean())
+        dtype = DTYPES[model.dtype] if model.dtype else _stored_dtype(model)
+        exact = dtype == torch.float32
+        tolerance = MERGE_TOLERANCE if exact else max(MERGE_TOLERANCE, ADAPTER_SHARE * effect)
+        words = f"merging the adapters in {str(dtype).removeprefix('torch.')}"
+        return _as(loaded.merge_and_unload(), dtype), words, tolerance
+    if model.dtype and loaded.dtype != DTYPES[model.dtype]:
+        return _as(loaded, DTYPES[model.dtype]), f"conversion to {model.dtype}", BFLOAT16_TOLERANCE
+    return loaded, None, 0.0
+
+
+def _stored_dtype(model: ModelFiles) -> torch.dtype:
+    """That of the base model's weights."""
+    assert model.base is not None
+    return load_model(model.base, trust_remote_code=model.trust_remote_code).dtype
+
+
+def _as(model: Any, dtype: torch.dtype) -> Any:
+    """Parameters only: tables of a model's positions stay in float32, as they do when it is loaded."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def _scores(model: Any) -> torch.Tensor:
+    """Log-probabilities [N] of fixed random tokens.
+
+    Raises:
+        NonFiniteError: they, or the weights, are not finite.
+    """
+    model.eval()
+    for parameter in model.parameters():  # to memory aligned alike: files place tensors differently, and bits follow
+        parameter.data = parameter.data.clone()
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", LENGTH)
+    shape = (SEQUENCES, min(LENGTH, limit))
+    tokens = torch.randint(
+        model.get_input_embeddings().weight.shape[0], shape, generator=torch.Generator().manual_seed(0)
+    )
+    tasks = [Task(Record(), ids=ids, start=1) for ids in tokens.tolist()]
+    found = dict(score_answers(model, tasks, batch_size=1, share=False, pad_token_id=0))
+    scores = torch.cat([torch.from_numpy(found[number].logps) for number in range(SEQUENCES)])
+    if not (scores.isfinite().all() and all(parameter.isfinite().all() for parameter in model.parameters())):
+        raise NonFiniteError("the run's model has weights or scores that are not finite: it is not published")
+    return scores

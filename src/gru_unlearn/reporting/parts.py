@@ -1,0 +1,71 @@
+"""What a report's page is made of, as plain data.
+
+A page is a list of sections; a section has figures and tables. Nothing here knows HTML beyond the figures' SVG.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from gru_unlearn.reporting.example_table import ExampleTable
+from gru_unlearn.reporting.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class TableData:
+    """A table; ``keys`` are the columns of text, the others hold numbers."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    keys: int = 1
+
+
+FOLDED = "These numbers"
+"""Title of a table that is shown on demand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing, and its numbers as a table. The figures of a section share its legend."""
+
+    svg: str
+    data: TableData | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page with a heading of its own. ``legend``: name → look."""
+
+    id: str
+    title: str
+    intro: str = ""
+    figures: Sequence[Figure] = ()
+    legend: Mapping[str, int] = field(default_factory=dict)
+    tables: Sequence[TableData] = ()
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    facts: Mapping[str, str]
+    findings: Sequence[Finding] = ()
+    """of a single model"""
+    judged: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
+    """of several, by name"""
+    sections: Sequence[Section] = ()
+    examples: ExampleTable | None = None
+    record: Sequence[Section] = ()
+
+
+def from_rich(table: Table, title: str | None = None) -> TableData:
+    """A terminal's table as data."""
+    rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+    name = str(table.title or "") if title is None else title
+    return TableData([str(column.header) for column in table.columns], [list(row) for row in rows], title=name)
