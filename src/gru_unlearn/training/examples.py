@@ -1,16 +1,16 @@
 """From what people have (rows, records, tokenized examples) to examples, as a configuration says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from gru_unlearn.data import Encoder, Example, Record, TextFormat, attach_alternatives, to_record
+from gru_unlearn.data import Encoder, Example, Record, Row, TextFormat, attach_alternatives, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 from gru_unlearn.training.config import UnlearningConfig
 
-Rows = Sequence[Record | Mapping[str, Any]]
+Rows = Sequence[Record | Row | Example]
 
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
@@ -37,11 +37,8 @@ def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: Unlearnin
     items: list[Any] = list(rows)
     if items and isinstance(items[0], Mapping) and "input_ids" in items[0]:
         _require_labels(items, name)
-        return [dict(row) for row in items]
-    records = [
-        row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}")
-        for number, row in enumerate(items, start=1)
-    ]
+        return [cast(Example, dict(row)) for row in items]
+    records = [_to_record(row, f"{name}, row {number}") for number, row in enumerate(items, start=1)]
     examples = encoder.encode_all(records, name)
     if alternatives is not None:
         field, fallback = alternatives.alternative_field, alternatives.fallback_alternatives
@@ -49,7 +46,11 @@ def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: Unlearnin
     return examples
 
 
-def _require_labels(examples: Sequence[Mapping[str, Any]], name: str) -> None:
+def _to_record(row: Record | Row, where: str) -> Record:
+    return row if isinstance(row, Record) else to_record(dict(row), where)
+
+
+def _require_labels(examples: Sequence[Example], name: str) -> None:
     """A mean over no token is not a number."""
     for number, example in enumerate(examples, start=1):
         if all(label == IGNORE_INDEX for label in example["labels"][1:]):

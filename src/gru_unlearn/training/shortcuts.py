@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_unlearn.common.modules import evaluating
-from gru_unlearn.data import Example
-from gru_unlearn.data.collation import collate
+from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives import IGNORE_INDEX, supervised_positions, token_logps
 from gru_unlearn.objectives.token_logps import computed_only_at
 
@@ -27,7 +26,7 @@ def shortest_and_longest(examples: list[Example], model: Any, pad_token_id: int)
     """A batch to try things on, where the model is: ``input_ids``, ``attention_mask``, ``labels`` [2, L]. Padding
     stands behind both rows: one as long as the model has positions is cut."""
     ends = [pick(examples, key=lambda example: len(example["input_ids"])) for pick in (min, max)]
-    batch = collate(ends, pad_token_id)
+    batch = pad_examples(ends, pad_token_id)
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     length = batch["input_ids"].shape[1] if most is None else min(batch["input_ids"].shape[1], most - _ROOM)
     fillers = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORE_INDEX}
