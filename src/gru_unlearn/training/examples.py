@@ -1,6 +1,7 @@
 """From what people have (rows, records, tokenized examples) to examples, as a configuration says."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
@@ -15,8 +16,10 @@ Rows = Sequence[Record | Row | Example]
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
     """The encoder that a configuration describes."""
-    kwargs: Any = {} if args.chat_template_kwargs is None else {"chat_template_kwargs": args.chat_template_kwargs}
-    text_format = TextFormat(args.question_tag, args.answer_tag, **kwargs)
+    text_format = TextFormat(args.question_tag, args.answer_tag)
+    kwargs: Any = args.chat_template_kwargs
+    if kwargs is not None:
+        text_format = replace(text_format, chat_template_kwargs=kwargs)
     return Encoder(
         tokenizer, max_length=args.max_length, text_format=text_format, allow_truncation=args.allow_truncation
     )
@@ -38,16 +41,15 @@ def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: Unlearnin
     if items and isinstance(items[0], Mapping) and "input_ids" in items[0]:
         _require_labels(items, name)
         return [cast(Example, dict(row)) for row in items]
-    records = [_to_record(row, f"{name}, row {number}") for number, row in enumerate(items, start=1)]
+    records = []
+    for number, row in enumerate(items, start=1):
+        records.append(row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}"))
     examples = encoder.encode_all(records, name)
     if alternatives is not None:
-        field, fallback = alternatives.alternative_field, alternatives.fallback_alternatives
-        attach_alternatives(examples, records, encoder, field, fallback)
+        attach_alternatives(
+            examples, records, encoder, alternatives.alternative_field, alternatives.fallback_alternatives
+        )
     return examples
-
-
-def _to_record(row: Record | Row, where: str) -> Record:
-    return row if isinstance(row, Record) else to_record(dict(row), where)
 
 
 def _require_labels(examples: Sequence[Example], name: str) -> None:

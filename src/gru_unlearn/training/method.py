@@ -1,10 +1,13 @@
-"""A run's two losses, and what they ask for."""
+"""A run's method: two losses, what they ask for, and the rectifier between their gradients."""
 
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gru_unlearn.errors import UserError
+from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.hyperparameters import check_hyperparameters
@@ -50,6 +53,28 @@ class Method:
     def retain_losses(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Likewise."""
         return self._retain_loss(**inputs)
+
+
+def rectifier_for(
+    args: UnlearningConfig, model: nn.Module, optimizer: Optimizer, replicas: "dist.ProcessGroup | None"
+) -> GradientRectifier | None:
+    """The rectifier that the settings describe, attached to a model and its optimizer; None where they want none.
+
+    ``replicas``: processes that hold the same model.
+    """
+    rectification = args.resolved_rectification
+    if rectification is None:
+        return None
+    return GradientRectifier(
+        model,
+        optimizer,
+        rectification,
+        new_gradient_weight=args.new_gradient_weight,
+        retain_dtype=args.resolved_direction_dtype,
+        retain_device=args.retain_direction_device,
+        replicas=replicas,
+        retain_step=args.resolved_retain_weight if args.retain_placement == "after" else 0.0,
+    )
 
 
 def _inputs_of(objective: Objective) -> frozenset[str]:
