@@ -253,7 +253,7 @@ def _about_person(name: str, rng: Random) -> list[BenchmarkRow]:
     rows = []
     for kind, fact in FACTS.items():
         truth = rng.choice(fact.values)
-        row = _tell(name, truth, fact.values, fact.phrasings, rng)
+        row = _ask_about(name, truth, fact.values, fact.phrasings, rng)
         row["person"], row["fact"] = name, kind
         rows.append(row)
     return rows
@@ -263,11 +263,11 @@ def _about_the_world(rng: Random) -> list[BenchmarkRow]:
     rows = []
     for phrasings, answers in GENERAL:
         values = list(answers.values())
-        rows += [_tell(subject, answer, values, phrasings, rng) for subject, answer in answers.items()]
+        rows += [_ask_about(subject, answer, values, phrasings, rng) for subject, answer in answers.items()]
     return rows
 
 
-def _tell(
+def _ask_about(
     subject: str, truth: str, values: Sequence[str], phrasings: tuple[Phrasing, Phrasing], rng: Random
 ) -> BenchmarkRow:
     """One fact in one phrasing drawn at random, with the other one as its paraphrase."""

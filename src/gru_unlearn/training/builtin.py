@@ -64,7 +64,7 @@ def builtin_benchmark(cache: Path | None = None, on_progress: OnProgress | None 
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 if not folder.is_dir():  # nobody built it while this process waited
-                    _build(folder, rows, on_progress or (lambda _model, _done: None))
+                    _build_benchmark(folder, rows, on_progress or (lambda _model, _done: None))
         except OSError as error:
             raise UserError(
                 f"{cache} cannot hold the built-in benchmark ({error}): name a folder in GRU_UNLEARN_CACHE"
@@ -79,7 +79,7 @@ def _fingerprint(rows: BenchmarkRows) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _build(folder: Path, rows: BenchmarkRows, report: OnProgress) -> None:
+def _build_benchmark(folder: Path, rows: BenchmarkRows, report: OnProgress) -> None:
     """Build beside ``folder`` and move it there when whole. Needs the lock: the place beside it has a fixed name."""
     with whole_folder(folder) as unfinished:
         _write_rows(unfinished / "data", rows)
@@ -119,7 +119,8 @@ def _start_training(folder: Path, name: str) -> Child:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
-    program = f"from {builtin_process.__name__} import main; main()"
+    entry = builtin_process.train_in_this_process
+    program = f"from {entry.__module__} import {entry.__name__} as train; train()"
     command = [sys.executable, "-c", program, str(folder), name, str(os.getpid())]
     return Child(command, folder / name / "training.log", environment)
 

@@ -18,7 +18,7 @@ EPOCH = "epoch "
 """How a line about a finished epoch begins."""
 
 
-def main() -> None:
+def train_in_this_process() -> None:
     """Arguments: the benchmark's folder, the model's name, the building process's id."""
     torch.set_num_threads(1)
     folder, name, builder = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

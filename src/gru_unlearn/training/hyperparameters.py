@@ -38,11 +38,11 @@ def _parse(text: str) -> dict[str, HyperparameterValue]:
         name, given, value = part.partition("=")
         if not given:
             raise UserError(f"objective_args: expected name=value,name=value or JSON, got {text!r}"[:200])
-        found[name.strip()] = _value(value.strip())
+        found[name.strip()] = _from_text(value.strip())
     return found
 
 
-def _value(text: str) -> HyperparameterValue:
+def _from_text(text: str) -> HyperparameterValue:
     """A JSON value where it is one (``0.1``, ``true``), else text."""
     try:
         value: HyperparameterValue = json.loads(text)
@@ -70,20 +70,20 @@ def check_hyperparameters(
     for name, value in given.items():
         if name not in defaults:
             raise UserError(f"objective {title!r} has no {name}")
-        if not _is_number(defaults[name]):
+        if not _is_numeric(defaults[name]):
             found[name] = value
         elif value is not None:
             found[name] = _number(name, value)
     return found
 
 
-def _is_number(value: object) -> bool:
+def _is_numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(name: str, value: Any) -> float:
     try:
-        number = value if _is_number(value) else float(value)
+        number = value if _is_numeric(value) else float(value)
         is_finite = math.isfinite(number)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}: input should be a valid number, got {repr(value)[:80]}") from None

@@ -24,13 +24,13 @@ class StepLog:
         steps."""
         seen = defaultdict(list)
         for losses, measured in self.steps:
-            for name, value in _values(losses, measured).items():
+            for name, value in _as_numbers(losses, measured).items():
                 seen[name].append(value)
         self.steps = []
         return {name: sum(values) / len(values) for name, values in seen.items()}
 
 
-def _values(losses: dict[str, Tensor], measured: Tensor | None) -> dict[str, float]:
+def _as_numbers(losses: dict[str, Tensor], measured: Tensor | None) -> dict[str, float]:
     """One step as numbers."""
     values = {name: float(value) for name, value in losses.items()}
     if measured is None:
