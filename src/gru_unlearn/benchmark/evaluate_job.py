@@ -22,7 +22,7 @@ from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.evaluation.muse import muse, muse_metrics
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.models.loading import load_model, load_tokenizer, locate
-from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 ROWS_FILE = "rows.json"
 SCORES = {"model": "scores.parquet", "retain_model": "retain_scores.parquet"}
@@ -124,9 +124,9 @@ def evaluate_model(
     }
     inputs = (subject.folder for subject in subjects.values())
     sources = (request.data, request.forget, request.retain, request.holdout)
-    check_output(out, identity, overwrite=overwrite, inputs=(*inputs, *sources))
+    RunFolder(out).check(identity, overwrite=overwrite, inputs=(*inputs, *sources))
     started = time.perf_counter()
-    with owned(out, identity, resume=False):
+    with RunFolder(out).held(identity, resume=False):
         kept = {name: _kept_scores(name, subject, console) if reuse else None for name, subject in subjects.items()}
         tables = {name: kept[name] or _score(request, suite, name, subjects[name], console) for name in reversed(kept)}
         evaluation = measure(suite.metrics, tables["model"], tables.get("retain_model"), suite.impossible)
@@ -226,9 +226,9 @@ def _evaluate_by_harness(request: EvaluationRequest, out: Path, overwrite: bool)
         raise UserError(f"--data {request.data}: task files can run code: pass --trust-remote-code if you trust them")
     folder = locate(request.model)
     identity = {"settings": _settings(request), "model": hash_weights(folder)}
-    check_output(out, identity, overwrite=overwrite, inputs=(folder, request.data))
+    RunFolder(out).check(identity, overwrite=overwrite, inputs=(folder, request.data))
     started = time.perf_counter()
-    with owned(out, identity, resume=False):
+    with RunFolder(out).held(identity, resume=False):
         model, encoder = load_for_scoring(request, folder)
         metrics = harness.multiple_choice(
             model,
