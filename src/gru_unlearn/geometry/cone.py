@@ -71,8 +71,8 @@ def rectify_against_(
     Returns:
         Euclidean measures, against the mean of the r_k; the conflict share is that of the constraints.
     """
-    euclidean = _products(forget, retains)
-    weighted = euclidean if metric is None else _products(forget, retains, metric)
+    euclidean = _inner_products(forget, retains)
+    weighted = euclidean if metric is None else _inner_products(forget, retains, metric)
     factors = np.zeros_like(euclidean.dots)
     conflicts = np.zeros(len(groups))
     member = np.array(groups)
@@ -103,7 +103,7 @@ class _Products(NamedTuple):
     """‖u‖² [T]"""
 
 
-def _products(forget: Vector, retains: Sequence[Vector], metric: Vector | None = None) -> _Products:
+def _inner_products(forget: Vector, retains: Sequence[Vector], metric: Vector | None = None) -> _Products:
     vectors = [forget, *retains]
     rows = []
     for last, vector in enumerate(vectors, start=1):

@@ -82,7 +82,7 @@ class GradientRectifier:
         chosen = resolve_rectification(rectification)
         if new_gradient_weight is None:
             new_gradient_weight = default_gradient_weight(chosen)
-        _check_ranges(new_gradient_weight, max_grad_norm, retain_step, retain_dtype)
+        _check_numbers(new_gradient_weight, max_grad_norm, retain_step, retain_dtype)
         self._names = _stepped_parameters(model, optimizer)
         self._params = list(self._names)
         if chosen.granularity == "row" and any(splits_rows(p) for p in self._params):
@@ -265,7 +265,7 @@ class GradientRectifier:
         self._hooks.clear()
 
 
-def _check_ranges(
+def _check_numbers(
     new_gradient_weight: float, max_grad_norm: float | None, retain_step: float, retain_dtype: torch.dtype | None
 ) -> None:
     if not 0 < new_gradient_weight <= 1:
