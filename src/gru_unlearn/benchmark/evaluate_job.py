@@ -16,12 +16,14 @@ from gru_unlearn.data import Encoder, fingerprint, load_records
 from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Metric, ScoreTable, harness, measure, score, suites
-from gru_unlearn.evaluation.cache import cache_key, find_scores, hash_weights, keep_scores
+from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.matched import rmf_explanations
 from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.evaluation.muse import muse, muse_metrics
 from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.models.loading import load_model, load_tokenizer, locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned
 
 ROWS_FILE = "rows.json"

@@ -19,7 +19,7 @@ from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_
 from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
-from gru_unlearn.evaluation.cache import hash_weights
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
