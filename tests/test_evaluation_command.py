@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import tiny
-from gru_unlearn.evaluation.harness import SUITES
+from gru_unlearn.evaluation.harness import HARNESS_TASKS as SUITES
 from gru_unlearn.evaluation.muse_example import write_muse_example
 from gru_unlearn.models import weights as weights_module
 
