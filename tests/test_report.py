@@ -16,7 +16,7 @@ from gru_unlearn.common.files import write_json
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.publishing.command_line import reproduce
-from gru_unlearn.publishing.pages import _method
+from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
 from gru_unlearn.reporting import run_table
 from gru_unlearn.reporting.chart import Line, Point, axis, chart

@@ -18,7 +18,7 @@ from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.common.files import finish, unfinished, write_json, write_text
 from gru_unlearn.errors import UserError, is_no_room
 from gru_unlearn.models import loading as models
-from gru_unlearn.results.run_folder import DISCARDED, check_output, owned
+from gru_unlearn.results.run_folder import DISCARDED, RunFolder
 from gru_unlearn.runs import recipe
 from gru_unlearn.runs.keep_best import BEST_FILE, KeepBest, parse_rule
 from gru_unlearn.task_vectors.checkpoint import Checkpoint
@@ -302,7 +302,7 @@ def test_truncated_checkpoints_are_passed_over(gru, world):
 
 
 def begin(folder, identity=None):
-    with owned(folder, identity or {"settings": {}}, resume=False):
+    with RunFolder(folder).held(identity or {"settings": {}}, resume=False):
         (folder / "note.txt").write_text("of the run")
 
 
@@ -314,7 +314,7 @@ def test_overwriting_deletes_links_and_not_what_they_lead_to(tmp_path):
     (run / "to-folder").symlink_to(precious)
     (run / "to-file").symlink_to(precious / "file.txt")
     (run / "to-nothing").symlink_to(tmp_path / "nowhere")
-    with owned(run, {"settings": {"new": 1}}, resume=False):
+    with RunFolder(run).held({"settings": {"new": 1}}, resume=False):
         assert sorted(file.name for file in run.iterdir()) == [".lock", "run.json"]
     assert (precious / "file.txt").read_text() == "keep"
 
@@ -324,12 +324,12 @@ def test_only_folders_of_gru_are_overwritten(tmp_path):
     foreign.mkdir()
     (foreign / "run.json").write_text('{"name": "of another program"}')
     with pytest.raises(UserError, match="was not written by gru: delete it yourself"):
-        check_output(foreign, {}, overwrite=True)
+        RunFolder(foreign).check({}, overwrite=True)
     for content in ("[1]", "{broken"):
         (foreign / "run.json").write_text(content)
         for overwrite in (True, False):
             with pytest.raises(UserError, match="holds files that are not a run"):
-                check_output(foreign, {}, overwrite=overwrite)
+                RunFolder(foreign).check({}, overwrite=overwrite)
 
 
 @pytest.mark.parametrize("name", ["model", "forget", "retain"])
@@ -348,11 +348,11 @@ def test_what_a_run_reads_is_not_overwritten_by_it(gru, world, name):
 def test_a_kill_while_a_folder_is_emptied_leaves_an_empty_one(tmp_path, monkeypatch):
     begin(tmp_path / "run", {"settings": {"old": 1}})
     monkeypatch.setattr("gru_unlearn.results.run_folder.write_json", killed_after(1))
-    with pytest.raises(KeyboardInterrupt), owned(tmp_path / "run", {"settings": {}}, resume=False):
+    with pytest.raises(KeyboardInterrupt), RunFolder(tmp_path / "run").held({"settings": {}}, resume=False):
         pytest.fail("it is not ours yet")
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == DISCARDED
     for identity in ({"settings": {"old": 1}}, {"settings": {"new": 1}}):
-        assert check_output(tmp_path / "run", identity) is False
+        assert RunFolder(tmp_path / "run").check(identity) is False
 
 
 def killed_after(writes):
@@ -371,10 +371,10 @@ def killed_after(writes):
 def test_a_kill_while_the_first_file_is_written_leaves_a_free_folder(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / ".run.json.part").write_text('{"sett')
-    assert check_output(tmp_path, {}) is False
-    with owned(tmp_path, {"settings": {}}, resume=False):
+    assert RunFolder(tmp_path).check({}) is False
+    with RunFolder(tmp_path).held({"settings": {}}, resume=False):
         pass
-    assert check_output(tmp_path, {"settings": {}}) is True
+    assert RunFolder(tmp_path).check({"settings": {}}) is True
 
 
 def test_a_folder_is_whole_or_what_it_was(tmp_path):
@@ -388,7 +388,7 @@ def test_a_folder_is_whole_or_what_it_was(tmp_path):
         assert (folder / "weights").read_text() == content
     begun = unfinished(folder)
     begun.mkdir()
-    with owned(tmp_path, {}, resume=True):
+    with RunFolder(tmp_path).held({}, resume=True):
         assert not begun.exists(), "its room is given back"
     assert (folder / "weights").read_text() == "two"
 
@@ -471,7 +471,7 @@ def test_a_full_disk_is_one_line_and_exit_4(gru, tmp_path, monkeypatch, error):
     code, _, err = gru("plan", "--out", tmp_path / "out")
     assert (code, err.count("\n")) == (4, 1)
     assert f"no room left to write in {tmp_path / 'out'} (" in err
-    monkeypatch.setattr("gru_unlearn.planning.plan_job.owned", fail_with(error))
+    monkeypatch.setattr("gru_unlearn.results.run_folder.RunFolder.held", fail_with(error))
     code, _, err = gru("plan", "--out", tmp_path / "other")
     assert (code, "no room left to write (" in err) == (4, True)
 

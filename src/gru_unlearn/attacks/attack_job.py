@@ -31,7 +31,7 @@ from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.models.loading import free_memory
-from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 ROWS_FILE = "rows.json"
 PARTS = "parts"
@@ -68,7 +68,7 @@ def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = Fa
         raise UserError(f"no attack given: --attacks takes some of {','.join(ATTACKS)}")
     battery = make_battery(request)
     inputs = (*(subject.folder for subject in battery.subjects.values()), *(getattr(request, name) for name in SETS))
-    resume = check_output(output, battery.identity, overwrite=overwrite, inputs=inputs)
+    resume = RunFolder(output).check(battery.identity, overwrite=overwrite, inputs=inputs)
     return PreparedAttack(battery, output, resume)
 
 
@@ -81,7 +81,7 @@ def attack(prepared: PreparedAttack, console: Console) -> dict[str, Any]:
         UserError: another process holds the folder.
     """
     battery, out = prepared.battery, prepared.output
-    with owned(out, battery.identity, resume=prepared.resume):
+    with RunFolder(out).held(battery.identity, resume=prepared.resume):
         started = time.perf_counter()
         todo = {NONE: no_attack, **{name: ATTACKS[name] for name in battery.request.attacks}}
         parts = {name: _part(out / PARTS / f"{name}.json", name, make, battery, console) for name, make in todo.items()}

@@ -8,7 +8,7 @@ from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.curves import curves
-from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 
 def evaluation_curve(runs: Sequence[Path], out: Path, *, overwrite: bool = False) -> dict[str, Any]:
@@ -28,9 +28,9 @@ def evaluation_curve(runs: Sequence[Path], out: Path, *, overwrite: bool = False
         raise UserError(f"--curve needs evaluations of one suite, got {', '.join(sorted(suites))}")
     size, sizes = _sizes(summaries)
     identity = {"runs": [_run(run, summary) for run, summary in zip(runs, summaries, strict=True)]}
-    check_output(out, identity, overwrite=overwrite, inputs=runs)
+    RunFolder(out).check(identity, overwrite=overwrite, inputs=runs)
     found = curves([(size, summary["metrics"]) for size, summary in zip(sizes, summaries, strict=True)])
-    with owned(out, identity, resume=False):
+    with RunFolder(out).held(identity, resume=False):
         summary = {
             "command": "curve",
             "suite": suites.pop(),

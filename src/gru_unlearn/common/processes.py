@@ -1,8 +1,9 @@
 """One run in many processes (torchrun, accelerate launch): the first one decides, writes and speaks."""
 
 import os
+import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gru_unlearn.errors import UserError
 
@@ -20,9 +21,8 @@ def decided_by_first(decide: Callable[[], T]) -> T:
     Raises:
         UserError: in all of them, when the first one's question raised it.
     """
-    import torch.distributed as dist  # noqa: PLC0415 - slow to import, and is_first is asked by every command
-
-    if not dist.is_initialized():
+    group = _group()
+    if group is None:
         return decide()
     answer: list[object] = [None, None]
     if is_first():
@@ -30,7 +30,7 @@ def decided_by_first(decide: Callable[[], T]) -> T:
             answer[0] = decide()
         except UserError as error:
             answer[1] = str(error)
-    dist.broadcast_object_list(answer)
+    group.broadcast_object_list(answer)
     if answer[1] is not None:
         raise UserError(str(answer[1]))
     return answer[0]  # type: ignore[return-value]
@@ -38,7 +38,12 @@ def decided_by_first(decide: Callable[[], T]) -> T:
 
 def wait_for_all() -> None:
     """Return when every process has come here."""
-    import torch.distributed as dist  # noqa: PLC0415
+    group = _group()
+    if group is not None:
+        group.barrier()
 
-    if dist.is_initialized():
-        dist.barrier()
+
+def _group() -> Any:
+    """torch.distributed, where several processes work together. Whoever started them has imported it already."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed if distributed is not None and distributed.is_initialized() else None

@@ -28,7 +28,7 @@ from gru_unlearn.data import fingerprint
 from gru_unlearn.errors import NonFiniteError, StorageError, UserError, nearest
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.reporting.progress import progress_bar
-from gru_unlearn.results.run_folder import RUN_FILE, SUMMARY_FILE, check_output, owned, started_with, wait_until_free
+from gru_unlearn.results.run_folder import RUN_FILE, SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 from gru_unlearn.runs.unlearn_job import prepare
 from gru_unlearn.training.interrupt import Interrupted
@@ -170,9 +170,9 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> list[Job]:
     sample = {**sample, "output_dir": str(matrix.output / "runs" / "none")}
     shared = prepare(make_recipe(sample)).identity
     suite = _suite_identity(matrix.suite)
-    if overwrite or started_with(matrix.output) != IDENTITY:
+    if overwrite or RunFolder(matrix.output).started_with() != IDENTITY:
         inputs = (sample.get(name) for name in ("model", "retain_model", "forget", "retain", "held_out"))
-        check_output(matrix.output, IDENTITY, overwrite=overwrite, inputs=inputs)
+        RunFolder(matrix.output).check(IDENTITY, overwrite=overwrite, inputs=inputs)
     jobs = [
         _reference_job(matrix, sample, {**shared, "settings": matrix.settings, "suite": suite, "versions": versions()})
     ]
@@ -224,7 +224,7 @@ def _reference_job(matrix: Matrix, settings: Mapping[str, Any], identity: Mappin
 def _cell_job(matrix: Matrix, cell: Cell, identity: Mapping[str, Any], suite: Any, overwrite: bool) -> Job:
     trained = (cell.folder / SUMMARY_FILE).is_file() and read_json(cell.folder / RUN_FILE) == _as_json(identity)
     if not trained and not overwrite:
-        check_output(cell.folder, _as_json(identity))
+        RunFolder(cell.folder).check(_as_json(identity))
     evaluated = suite is None or (read_json(cell.folder / CELL_FILE) or {}).get("suite") == suite
     job = {"kind": "cell", "name": cell.folder.name, "folder": cell.folder, "settings": cell.settings}
     job |= {"method": cell.rectification, "suite": matrix.suite and asdict(matrix.suite), "suite_identity": suite}
@@ -248,7 +248,9 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
     _wait_for_stopping_runs(matrix)
     to_do = plan(matrix, overwrite=overwrite)
     reference, runs = ([job for job in to_do if job["kind"] == kind] for kind in ("reference", "cell"))
-    with owned(matrix.output, IDENTITY, resume=not overwrite and started_with(matrix.output) == IDENTITY):
+    with RunFolder(matrix.output).held(
+        IDENTITY, resume=not overwrite and RunFolder(matrix.output).started_with() == IDENTITY
+    ):
         (matrix.output / SUMMARY_FILE).unlink(missing_ok=True)
         if len(runs) < len(cells):
             console.print(f"{len(cells) - len(runs)} of {len(cells)} runs are finished and stay as they are.")
@@ -265,9 +267,9 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
 
 def _wait_for_stopping_runs(matrix: Matrix) -> None:
     """Runs of a comparison that was killed a moment ago may still be saving their last step."""
-    wait_until_free(matrix.output, 0)
+    RunFolder(matrix.output).wait_until_free(0)
     for cell in matrix.cells:
-        wait_until_free(cell.folder, SECONDS_TO_STOP)
+        RunFolder(cell.folder).wait_until_free(SECONDS_TO_STOP)
 
 
 def summarize(matrix: Matrix, failed: Mapping[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gru_unlearn.common.versions import versions
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score, suites
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.reporting.progress import progress_bar, stages
-from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned, started_with
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, prepare, unlearn
 from gru_unlearn.training.builtin import Builtin, builtin_benchmark
@@ -74,9 +74,11 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Any]:
     """
     started = time.perf_counter()
     identity = {"command": "demo", "seed": seed, "versions": versions()}
-    earlier = started_with(out) or {}
-    go_on = check_output(out, identity, overwrite=earlier.get("command") == "demo" and (out / SUMMARY_FILE).is_file())
-    with owned(out, identity, resume=go_on):
+    earlier = RunFolder(out).started_with() or {}
+    go_on = RunFolder(out).check(
+        identity, overwrite=earlier.get("command") == "demo" and (out / SUMMARY_FILE).is_file()
+    )
+    with RunFolder(out).held(identity, resume=go_on):
         built = _build(console)
         judge = _Judge.of(built, console)
         evaluations = {

@@ -25,7 +25,7 @@ from gru_unlearn.planning.footprint import (
     predict,
     shape_of,
 )
-from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 USABLE = 0.9
 """Share of a device that a run may fill. The rest is left to the context, communication and fragments."""
@@ -165,8 +165,8 @@ def write_plan(summary: dict[str, Any], out: Path, *, overwrite: bool = False) -
         UserError: the folder holds something else.
     """
     identity = {key: summary[key] for key in ("command", "model", "devices", "device_bytes", "setups")}
-    check_output(out, identity, overwrite=overwrite)
-    with owned(out, identity, resume=False):
+    RunFolder(out).check(identity, overwrite=overwrite)
+    with RunFolder(out).held(identity, resume=False):
         write_json(out / SUMMARY_FILE, summary)
 
 

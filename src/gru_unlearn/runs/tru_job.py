@@ -25,7 +25,7 @@ from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.common.files import finish, unfinished
-from gru_unlearn.results.run_folder import SUMMARY_FILE, owned
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, Prepared, load_as_set, prepare, provenance, trainable_model
 
 TASKS, VECTORS = "tasks", "vectors"
@@ -161,7 +161,7 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> dict[
         UserError: another process holds the folder.
     """
     run, out = prepared.run, prepared.run.output
-    with owned(out, run.identity, resume=run.resume):
+    with RunFolder(out).held(run.identity, resume=run.resume):
         started = time.perf_counter()
         if run.resume:
             console.print(f"Continuing the interrupted run in {out}.", soft_wrap=True)

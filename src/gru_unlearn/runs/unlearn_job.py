@@ -19,7 +19,6 @@ from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_
 from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
@@ -34,12 +33,13 @@ from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest, parse_rule
 from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, make_suite
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer, locate, parameter_count
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.runs.training_progress import TrainingProgress
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.common.files import finish, unfinished
-from gru_unlearn.results.run_folder import SUMMARY_FILE, check_output, owned
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_FOLDER = "model"
@@ -102,7 +102,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     }
     output = Path(recipe.config.output_dir or ".")
     inputs = (model, retain_model, *(getattr(recipe, name) for name in sets))
-    resume = decided_by_first(lambda: check_output(output, identity, overwrite=overwrite, inputs=inputs))
+    resume = decided_by_first(lambda: RunFolder(output).check(identity, overwrite=overwrite, inputs=inputs))
     suite = _make_suite(recipe, sets)
     return Prepared(recipe, model, retain_model, tokenizer, sets, examples, suite, identity, resume)
 
@@ -264,7 +264,7 @@ def _require_packages(recipe: Recipe) -> None:
 @contextmanager
 def _in_possession(prepared: Prepared) -> Iterator[None]:
     """The run's folder is this run's: the first process holds it for all."""
-    first = owned(prepared.output, prepared.identity, resume=prepared.resume) if is_first() else nullcontext()
+    first = RunFolder(prepared.output).held(prepared.identity, resume=prepared.resume) if is_first() else nullcontext()
     with first:
         wait_for_all()
         yield

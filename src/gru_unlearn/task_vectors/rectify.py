@@ -117,7 +117,7 @@ def measure_conflicts(
 ) -> list[GroupConflict]:
     """The geometry of T_i and R_i for each group, from one pass over the shards. Errors as the first pass of
     :func:`rectify_task_vectors`."""
-    products = _inner_products(*_open_all(Checkpoint.open(target), group_models, rest_models))
+    products = _measure_products(*_open_all(Checkpoint.open(target), group_models, rest_models))
     sums = torch.stack(list(products.values())).sum(dim=0)  # [G, 3]
     return [GroupConflict(dot, math.sqrt(group), math.sqrt(rest)) for dot, group, rest in sums.tolist()]
 
@@ -160,11 +160,11 @@ def _vector_sum(
         groups = _open_like(base, group_models)
         return lambda name: _plain_sum(base, groups, name)
     base, groups, rests = _open_all(base, group_models, rest_models)
-    coefficients = _coefficients(_inner_products(base, groups, rests), granularity)
+    coefficients = _coefficients(_measure_products(base, groups, rests), granularity)
     return lambda name: _rectified_sum(base, groups, rests, name, coefficients[name])
 
 
-def _inner_products(base: Checkpoint, groups: Sequence[Checkpoint], rests: Sequence[Checkpoint]) -> Products:
+def _measure_products(base: Checkpoint, groups: Sequence[Checkpoint], rests: Sequence[Checkpoint]) -> Products:
     """What the first pass finds, tensor by tensor."""
     products = {}
     for name in base.file_of:

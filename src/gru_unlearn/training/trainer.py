@@ -32,7 +32,7 @@ from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTraine
 from gru_unlearn.training.reference import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.training.steps import StepCallback, StepLog
-from gru_unlearn.training.windows import Window
+from gru_unlearn.training.windows import AccumulationWindow
 
 
 class UnlearningTrainer(PairTrainer):
@@ -164,7 +164,7 @@ class UnlearningTrainer(PairTrainer):
         if self.control.should_training_stop and self.state.global_step:  # resumed at its end: not a step more
             return [], None
         batches, num_items = super().get_batch_samples(*args, **kwargs)
-        self._window = Window(batches, self.accelerator)
+        self._window = AccumulationWindow(batches, self.accelerator)
         return batches, num_items
 
     def training_step(

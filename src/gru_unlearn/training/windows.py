@@ -20,7 +20,7 @@ class WindowSize(NamedTuple):
     tokens: int | Tensor
 
 
-class Window:
+class AccumulationWindow:
     """The micro-batches of one optimizer step: their sizes, and the losses so far.
 
     Args:

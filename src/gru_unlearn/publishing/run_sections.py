@@ -1,19 +1,16 @@
-"""The sections of a report, made from summaries. A section without data is None."""
+"""Sections about runs: forgetting against keeping, and what happened along the way. None without data."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
-from gru_unlearn.attacks.attack_tables import attack_table
-from gru_unlearn.attacks.attack_tables import verdict as attack_verdict
-from gru_unlearn.comparison.comparison_tables import short
 from gru_unlearn.publishing.evidence import KEPT, SETS, by_retain_model
 from gru_unlearn.publishing.material import Material, Row
+from gru_unlearn.publishing.record_sections import better_way, meaning
 from gru_unlearn.reporting.chart import Line, Point, Rule, Star, bars, chart
-from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData, from_rich
+from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
 from gru_unlearn.reporting.tables import at_end, at_start, shown
-from gru_unlearn.reporting.verdict import name_of
 
 _KINDS = {"forget rows": 2, "retain rows": 3, "held-out rows": 1}
+
 
 ALONG = {
     "forget_loss": "forget loss",
@@ -23,8 +20,6 @@ ALONG = {
     "removed_share": "share of the forget gradient removed",
 }
 """What is drawn over the steps, as far as it was logged."""
-
-_ATTACKED = {"target": 0, "unlearned": 2, "retain_model": 3}
 
 
 def tradeoff(runs: Mapping[str, Material]) -> Section | None:
@@ -199,130 +194,3 @@ def run_metrics(material: Material) -> Section:
         "A run measures means and no intervals: gru evaluate gives each metric with its 95 % interval.",
         tables=[table],
     )
-
-
-def meaning(key: str, metrics: Mapping[str, Row]) -> list[str]:
-    """A table's first cell for a metric: its name and, after a line break, what it means."""
-    known = metrics.get(key)
-    if known is None:
-        return [key]
-    return [f"{key}\n{known['definition']}. Range: {known['range']}. Source: {known['source']}."]
-
-
-def better_way(key: str, metrics: Mapping[str, Row]) -> str:
-    """Which way is better; empty where nobody says."""
-    return metrics[key]["better"] if key in metrics else ""
-
-
-def meanings(material: Material) -> Section:
-    """What the numbers mean where they stand in tables of their own."""
-    keys = [key for key in (*material.summary["target"], "rmf", "rmf_held_out") if key in material.metrics]
-    rows = [[*meaning(key, material.metrics), better_way(key, material.metrics)] for key in keys]
-    return Section("metrics", "What the numbers mean", tables=[TableData(["metric", "better"], rows, keys=2)])
-
-
-def attack_sections(summary: Row | None) -> list[Section]:
-    """The table of attacks and the recovery curves."""
-    if not summary:
-        return []
-    groups: dict[str, list[Row]] = {}
-    for curve in summary["curves"]:
-        groups.setdefault(name_of(curve), []).append(curve)
-    figures = [Figure(_recovery(name, curves)) for name, curves in groups.items()]
-    table = attack_table(summary)
-    remarks = str(table.caption).splitlines() if table.caption else []
-    return [
-        Section(
-            "attacks",
-            "Attempts to bring it back",
-            "Brought back is the share of what the target knew beyond the retain model, both attacked alike: 0 % as if "
-            "never seen, 100 % wholly back.",
-            figures,
-            {name.replace("_", " "): look for name, look in _ATTACKED.items()} if figures else {},
-            [replace(from_rich(table, title=""), keys=2), _every_attack(summary)],
-            notes=[attack_verdict(summary), *remarks],
-        )
-    ]
-
-
-def _every_attack(summary: Row) -> TableData:
-    """All attacks by all measures."""
-    rows = [
-        [
-            name_of(found),
-            str(found["measure"]),
-            *(shown(found[model]) for model in ("unlearned", "target", "retain_model")),
-            "–" if found["recovered"] is None else f"{found['recovered']:.0%}",
-            "" if found["low"] is None else f"{found['low']:.0%} to {found['high']:.0%}",
-        ]
-        for found in summary["attacks"]
-    ]
-    headings = ["attack", "measure", "unlearned", "target", "retain model", "brought back", "95 % interval"]
-    return TableData(headings, rows, FOLDED, keys=2)
-
-
-def _recovery(title: str, curves: Sequence[Row]) -> str:
-    lines = [
-        Line(
-            name := str(curve["model"]).replace("_", " "),
-            [
-                Point(x, y, f"{name}, {x:g}: {y:.3f}")
-                for x, y in zip(curve["steps"], curve["values"], strict=True)
-                if y is not None
-            ],
-            _ATTACKED.get(str(curve["model"]), 1),
-        )
-        for curve in curves
-    ]
-    return chart(
-        title, [line for line in lines if line.points], x_label="step", y_label="mean answer probability", height=280
-    )
-
-
-def every_run(summary: Row) -> Section:
-    """The runs of a comparison one by one."""
-    rows = [
-        [
-            cell["name"],
-            short(cell["learning_rate"]),
-            str(cell["seed"]),
-            "failed" if cell["status"] == "failed" else str(cell["steps"]),
-            *(shown(cell.get(key)) for key in ("forget_prob", "retain_prob", "held_out_prob", "rmf", "rmf_held_out")),
-        ]
-        for cell in summary["cells"]
-    ]
-    headings = ["run", "lr", "seed", "steps", "forget", "retain", "held-out", "RMF", "RMF held-out"]
-    return Section("runs", "Every run", tables=[TableData(headings, rows)], folded=True)
-
-
-def record(material: Material) -> list[Section]:
-    """What was done with what: data, models, versions, settings."""
-    summary = material.summary
-    sources = _sources(summary)
-    sections = [
-        Section(
-            "record",
-            "On record",
-            "What went in, known by its content: the same data and weights have the same hash, anywhere.",
-            tables=[sources] if sources.rows else [],
-        ),
-        Section("versions", "Versions", pairs=_pairs(summary.get("versions"))),
-        Section("given", "Settings that were given", pairs=_pairs(material.explicit)),
-        Section("settings", "All settings in force", pairs=_pairs(summary.get("settings")), folded=True),
-    ]
-    return [section for section in sections if section.tables or section.pairs]
-
-
-def _sources(summary: Row) -> TableData:
-    data = {f"{name.replace('_', '-')} data": part for name, part in (summary.get("data") or {}).items()}
-    models = {label: summary.get(key) for key, label in (("model", "model"), ("retain_model", "retain model"))}
-    rows = [
-        [name, str(part.get("source") or "–"), str(part.get("rows", "")), str(part.get("sha256") or "–")]
-        for name, part in {**models, **data}.items()
-        if isinstance(part, Mapping) and "sha256" in part
-    ]
-    return TableData(["what", "source", "rows", "SHA-256"], rows, keys=4)
-
-
-def _pairs(pairs: Row | None) -> dict[str, str]:
-    return {str(key): "–" if value is None else str(value) for key, value in (pairs or {}).items()}

@@ -1,0 +1,93 @@
+"""What ``gru attack`` leaves: how much of what was forgotten came back, and by which way."""
+
+from typing import Literal
+
+from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.provenance import ModelSource, RowsSource
+
+
+class Attempt(FileModel):
+    """Which attack, in which form."""
+
+    attack: str
+    variant: str
+
+    @property
+    def name(self) -> str:
+        """The attack with its variant, as one name."""
+        return ": ".join(filter(None, (self.attack, self.variant)))
+
+
+class AttackResult(Attempt):
+    """One attack by one measure; the share brought back is None where ``note`` says why."""
+
+    measure: str
+    step: int | None = None
+    rows: int
+    unlearned: float
+    target: float
+    retain_model: float | None
+    recovered: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+class RecoveryCurve(Attempt):
+    """Mean probability of the answers along an attack that takes steps, for one model."""
+
+    measure: str
+    model: str
+    steps: list[int]
+    values: list[float | None]
+
+
+class LeftOut(Attempt):
+    """What was not measured, and why."""
+
+    why: str
+
+
+class AttackedRows(Attempt):
+    """Single values of one attack by one measure."""
+
+    measure: str
+    numbers: list[int]
+    """of the forget rows, counted from 1 in the whole set"""
+    values: dict[str, dict[str, list[float]]]
+    """model → set → one value per row"""
+    step: int | None = None
+    said: dict[str, list[str]] = {}
+
+
+class AttackPart(FileModel):
+    """The outcome of one attack, kept as soon as it is done."""
+
+    rows: list[AttackedRows]
+    curves: list[RecoveryCurve]
+    left_out: list[LeftOut]
+    seconds: float = 0.0
+
+
+class AttackSummary(FileModel):
+    """All attacks on one model."""
+
+    command: Literal["attack"] = "attack"
+    rows: int
+    attacks: list[AttackResult]
+    """the largest share brought back first"""
+    before: list[AttackResult]
+    """without any attack"""
+    curves: list[RecoveryCurve] = []
+    left_out: list[LeftOut] = []
+    seconds: float
+    seconds_by_attack: dict[str, float] = {}
+    seed: int
+    run: str | None = None
+    prefixes: str | None = None
+    settings: JsonObject
+    data: dict[str, RowsSource] = {}
+    model: ModelSource
+    target: ModelSource | None = None
+    retain_model: ModelSource | None = None
+    versions: dict[str, str]

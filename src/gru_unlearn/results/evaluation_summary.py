@@ -1,0 +1,55 @@
+"""What ``gru evaluate`` leaves: all metrics of one model, or metrics over a sequence of evaluations."""
+
+from typing import Literal
+
+from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.provenance import ModelSource, RowsSource
+
+
+class EvaluationSummary(FileModel):
+    """One model on one suite."""
+
+    command: Literal["evaluate"] = "evaluate"
+    suite: str
+    metrics: dict[str, float | None]
+    missing: dict[str, str] = {}
+    """metric without a value → why"""
+    notes: dict[str, str] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    """metric → 95 % interval"""
+    scores_reused: list[str] = []
+    seconds: float
+    settings: JsonObject
+    model: ModelSource
+    retain_model: ModelSource | None = None
+    data: dict[str, RowsSource] = {}
+    versions: dict[str, str]
+
+
+class CurveValues(FileModel):
+    """One metric over the evaluations."""
+
+    values: list[float | None]
+    slope: float | None
+    """least-squares change per unit of size"""
+
+
+class CurveRun(FileModel):
+    """One of the evaluations."""
+
+    source: str
+    model: ModelSource
+    data: dict[str, RowsSource] = {}
+
+
+class CurveSummary(FileModel):
+    """Evaluations side by side."""
+
+    command: Literal["curve"] = "curve"
+    suite: str
+    size: str
+    """what grows from run to run"""
+    sizes: list[int]
+    curves: dict[str, CurveValues]
+    runs: list[CurveRun]
+    versions: dict[str, str]

@@ -1,0 +1,38 @@
+"""Numbers about one model, by name."""
+
+from gru_unlearn.results.file_model import FileModel, Number
+from gru_unlearn.results.row_kinds import RowKind
+
+
+class Metrics(FileModel):
+    """Mean answer probabilities, and whatever else a suite measured."""
+
+    __pydantic_extra__: dict[str, Number | None]
+
+    forget_prob: float | None = None
+    retain_prob: float | None = None
+    held_out_prob: float | None = None
+
+    def get(self, name: str) -> Number | None:
+        """A metric by its key; None where it was not measured."""
+        return getattr(self, name, None)
+
+    def probability(self, kind: RowKind) -> float | None:
+        """Mean answer probability of a kind of rows; None where it was not measured."""
+        return getattr(self, kind.probability)
+
+
+class Point(Metrics):
+    """One evaluation along a run."""
+
+    step: int
+
+    def measured(self) -> dict[str, Number | None]:
+        """Everything that was measured, without its place in the run."""
+        return {name: value for name, value in self if name != "step" and name in self.model_fields_set}
+
+
+class AlphaPoint(Metrics):
+    """One multiple of a task vector that was tried."""
+
+    alpha: float

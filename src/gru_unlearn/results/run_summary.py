@@ -1,0 +1,116 @@
+"""What ``gru unlearn`` and ``gru tru`` leave: ``summary.json`` of a run."""
+
+from typing import Literal
+
+from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+from gru_unlearn.results.model_metrics import AlphaPoint, Metrics, Point
+from gru_unlearn.results.provenance import ModelSource, RowsSource
+
+
+class RunResults(Metrics):
+    """Numbers of the last evaluation, and what the whole run comes to."""
+
+    objective: str
+    rectification: str
+    conflict_rate: float | None = None
+    """share of the logged steps in which the rectification changed something"""
+    forget_target: float | None = None
+    """f*, the retain model's forget probability"""
+    rmf: float | None = None
+    """retention at matched forgetting on retain rows; None: f* was not reached"""
+    rmf_held_out: float | None = None
+
+
+class BestModel(FileModel):
+    """The evaluation whose model was kept instead of the last one."""
+
+    step: int
+    score: float
+    metrics: Metrics
+
+
+class LogRow(FileModel):
+    """Means over the steps between two logs."""
+
+    __pydantic_extra__: dict[str, Number | None]
+
+    step: int
+    forget_loss: float | None = None
+    retain_loss: float | None = None
+    conflict_rate: float | None = None
+    cosine: float | None = None
+    removed_share: float | None = None
+
+    def get(self, name: str) -> Number | None:
+        """A logged value by its key; None where it was not logged."""
+        return getattr(self, name, None)
+
+
+class RunRecord(FileModel):
+    """What every run tells of where its result came from."""
+
+    seed: int
+    seconds: float
+    settings: JsonObject
+    data: dict[str, RowsSource]
+    model: ModelSource
+    retain_model: ModelSource | None = None
+    output_model: str = "model"
+    versions: dict[str, str]
+
+
+class RunSummary(RunRecord):
+    """One unlearning run."""
+
+    command: Literal["unlearn"] = "unlearn"
+    results: RunResults
+    steps: int
+    trajectory: list[Point]
+    removed_share_by_layer: dict[str, float] | None = None
+    """of the last step: 1 − ‖rectified‖ / ‖plain‖"""
+    log: list[LogRow]
+    best: BestModel | None = None
+
+    @property
+    def start(self) -> Point | None:
+        """What was measured before the first step, if it was."""
+        first = self.trajectory[0] if self.trajectory else None
+        return first if first is not None and first.step == 0 else None
+
+    @property
+    def end(self) -> Metrics:
+        """What was measured of the model that the run saved."""
+        return self.best.metrics if self.best else self.results
+
+
+class TruMethod(AlphaPoint):
+    """The α that was chosen for one way of making the task vector, and what it left."""
+
+    rmf: float | None = None
+    rmf_held_out: float | None = None
+
+
+class TruResults(FileModel):
+    """TRU beside the plain negated task vector."""
+
+    forget_target: float | None
+    tru: TruMethod
+    negated: TruMethod
+
+
+class GroupConflict(FileModel):
+    """How the task vector of one group of forget rows stands to that of the others."""
+
+    rows: int
+    cosine: float
+
+
+class TruSummary(RunRecord):
+    """One run of rectified task vectors."""
+
+    command: Literal["tru"] = "tru"
+    results: TruResults
+    trajectory: dict[str, list[AlphaPoint]]
+    """method → points, in ascending order of α"""
+    groups: list[GroupConflict]
+    options: JsonObject
