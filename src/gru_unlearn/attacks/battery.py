@@ -8,10 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gru_unlearn.attacks.subject import ModelSettings, Subject
+from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.loading import locate
+from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import Identity, RunFolder
@@ -138,8 +139,7 @@ def make_battery(request: AttackRequest) -> Battery:
         {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()},
     )
     if run is not None:
-        _check_rows_unchanged(battery, run)
-        _check_models_unchanged(battery, run)
+        _check_unchanged(battery, run)
     for subject in battery.subjects.values():
         subject.encoder.encode_all(sets["forget"], f"forget (tokens of the {subject.label})")
     return battery
@@ -185,23 +185,20 @@ def _learning_rate(settings: JsonObject) -> float:
     return DEFAULT_LEARNING_RATE
 
 
-def _check_rows_unchanged(battery: Battery, run: RunRecord) -> None:
-    """Rows that are taken from a run must be those that the run had."""
+def _check_unchanged(battery: Battery, run: RunRecord) -> None:
+    """Rows and models that are taken from a run must be those that the run had."""
+    flags = vars(battery.request)
     for name, had in run.data.items():
-        taken = name in battery.data and getattr(battery.request, name, None) is None
-        if taken and battery.data[name].sha256 != had.sha256:
+        if flags.get(name) is None and name in battery.data and battery.data[name].sha256 != had.sha256:
             raise UserError(
                 f"{had.source}: the rows are not those of the run any more, or a ledger of requests left some of "
                 f"them out: pass {_flag(name)} to take these, or others"
             )
-
-
-def _check_models_unchanged(battery: Battery, run: RunRecord) -> None:
-    """Models that are taken from a run must be those that the run had; its own output is whatever it is."""
-    for name, had in ((TARGET, run.model), (RETAIN_MODEL, run.retain_model or ModelSource())):
-        taken = name in battery.subjects and getattr(battery.request, name) is None
-        if taken and battery.subjects[name].sha256 != had.sha256:
-            raise UserError(f"{had.source}: the model is not that of the run any more; pass {_flag(name)} for another")
+    for name, model in ((TARGET, run.model), (RETAIN_MODEL, run.retain_model or ModelSource())):
+        if flags[name] is None and name in battery.subjects and battery.subjects[name].sha256 != model.sha256:
+            raise UserError(
+                f"{model.source}: the model is not that of the run any more; pass {_flag(name)} for another"
+            )
 
 
 def _flag(name: str) -> str:
