@@ -20,17 +20,17 @@ class Judgement(FileModel):
 
     forget_prob: dict[str, float]
     """request → mean answer probability of its rows: of the request itself and of those done before"""
-    held_out_prob: float | None = None
-    held_out_rows: int | None = None
     held_out_kept: float | None = None
     """share that is left of what the first model gave on the same rows"""
-    retain_prob: float | None = None
-    retain_rows: int | None = None
-    retain_kept: float | None = None
-    utility: float
-    """the share kept, by the best witness that there is"""
+    held_out_prob: float | None = None
+    held_out_rows: int | None = None
     not_checked: dict[str, str]
     """former request → why its rows cannot be read any more"""
+    retain_kept: float | None = None
+    retain_prob: float | None = None
+    retain_rows: int | None = None
+    utility: float
+    """the share kept, by the best witness that there is"""
 
 
 class Asked(FileModel):
