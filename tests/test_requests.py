@@ -24,7 +24,6 @@ import tiny
 from gru_unlearn.common.files import hash_text as sha256
 from gru_unlearn.data import Encoder, collate, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.ledger import adoption, request_run
 from gru_unlearn.ledger.adoption import Limits
 from gru_unlearn.ledger.database import Ledger
@@ -33,6 +32,7 @@ from gru_unlearn.ledger.intake import add_request, retry_request, withdraw_reque
 from gru_unlearn.ledger.ledger_setup import change_settings, create_ledger, recipe_for
 from gru_unlearn.ledger.request_run import RequestRefused, run_requests
 from gru_unlearn.ledger.verification import verify_ledger
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.training import UnlearningTrainer

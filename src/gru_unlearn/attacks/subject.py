@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from gru_unlearn.data import Encoder
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.weights import hash_weights
 
 
 @dataclass(eq=False)

@@ -16,7 +16,6 @@ from rich.console import Console
 from gru_unlearn.common.files import whole_folder
 from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.ledger.adoption import hash_row, judge, probabilities
 from gru_unlearn.ledger.database import Ledger, sole_use
@@ -26,6 +25,7 @@ from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT

@@ -3,11 +3,11 @@
 from itertools import pairwise
 from pathlib import Path
 
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.ledger.database import Ledger
 from gru_unlearn.ledger.hash_chain import CREATED, BrokenLedger, ChainEntry
 from gru_unlearn.ledger.ledger_setup import first_model
 from gru_unlearn.ledger.replay import check
+from gru_unlearn.models.weights import hash_weights
 
 
 def verify_ledger(folder: Path, head: str | None = None) -> list[str]:
