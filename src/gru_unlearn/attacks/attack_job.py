@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, ROW_SETS, TARGET, UNLEARNED, AttackRequest, Battery, make_battery
 from gru_unlearn.attacks.membership import membership
-from gru_unlearn.attacks.probing import FORGET, Variants, no_attack
+from gru_unlearn.attacks.probing import Variants, no_attack
 from gru_unlearn.attacks.prompts import prompts
 from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import relearning
@@ -23,6 +23,7 @@ from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, AttackSummary
 from gru_unlearn.results.provenance import ModelSource
+from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.results.run_folder import Claim, RunFolder
 
 NONE = "none"
@@ -102,12 +103,10 @@ def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> Att
 
 
 def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float) -> AttackSummary:
-    request = battery.request
+    run, prefixes = battery.request.run, battery.request.prefixes
     before = parts[NONE].rows
     after = chain.from_iterable(part.rows for name, part in parts.items() if name != NONE)
-    models = {
-        name: ModelSource(source=subject.source, sha256=subject.sha256) for name, subject in battery.subjects.items()
-    }
+    models = {name: ModelSource(source=one.source, sha256=one.sha256) for name, one in battery.subjects.items()}
     summary = AttackSummary(
         rows=len(battery.numbers),
         attacks=_results(after, before),
@@ -116,9 +115,9 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
         left_out=list(chain.from_iterable(part.left_out for part in parts.values())),
         seconds=round(seconds, 2),
         seconds_by_attack={name: part.seconds for name, part in parts.items()},
-        seed=request.seed,
-        run=None if request.run is None else str(request.run),
-        prefixes=None if request.prefixes is None else str(request.prefixes),
+        seed=battery.request.seed,
+        run=None if run is None else str(run),
+        prefixes=None if prefixes is None else str(prefixes),
         settings=battery.settings,
         data=dict(battery.data),
         model=models[UNLEARNED],
@@ -132,15 +131,13 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
 
 def _results(rows: Iterable[AttackedRows], before: Sequence[AttackedRows]) -> list[AttackResult]:
     """One entry per attack, variant and measure; the largest share brought back first."""
-    target = {one.measure: dict(zip(one.numbers, one.values[TARGET][FORGET], strict=True)) for one in before}
+    target = {one.measure: dict(zip(one.numbers, one.values[TARGET][FORGET.key], strict=True)) for one in before}
     results = [_result(one, target.get(one.measure)) for one in rows]
     return sorted(results, key=lambda result: -result.strength)
 
 
 def _result(rows: AttackedRows, target: Mapping[int, float] | None) -> AttackResult:
     """What came back; ``target``: the target's value of each row without an attack, by the row's number."""
-    as_it_was = None
-    if target is not None:
-        as_it_was = {FORGET: [target[number] for number in rows.numbers]}
+    as_it_was = {FORGET.key: [target[number] for number in rows.numbers]} if target else None
     about = rows.model_dump(include={"attack", "variant", "measure", "step"}, exclude_unset=True)
     return AttackResult(**about, rows=len(rows.numbers), **recovery(rows.values, as_it_was)._asdict())

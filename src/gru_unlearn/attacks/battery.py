@@ -101,15 +101,6 @@ class Battery:
         return [rows[number - 1] for number in sample_numbers(len(rows), count, self.request.seed)]
 
     @property
-    def settings(self) -> JsonObject:
-        """Beside models and rows all that decides the results."""
-        decides_nothing = ("run", "batch_size", "prefixes")
-        given = {name: value for name, value in vars(self.request).items() if name not in decides_nothing}
-        in_force = self.subjects[UNLEARNED].settings
-        given |= {"max_length": in_force.max_length, "dtype": in_force.dtype}
-        return as_json(given | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
-
-    @property
     def identity(self) -> Identity:
         """All that decides the results."""
         return {
@@ -117,6 +108,15 @@ class Battery:
             "models": {name: subject.sha256 for name, subject in self.subjects.items()},
             "data": {name: rows.sha256 for name, rows in self.data.items()},
         }
+
+    @property
+    def settings(self) -> JsonObject:
+        """What of it is neither model nor row."""
+        decides_nothing = ("run", "batch_size", "prefixes")
+        given = {name: value for name, value in vars(self.request).items() if name not in decides_nothing}
+        alike = self.subjects[UNLEARNED].settings
+        given |= {"max_length": alike.max_length, "dtype": alike.dtype}
+        return as_json(given | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
 
 
 def make_battery(request: AttackRequest) -> Battery:
@@ -128,16 +128,11 @@ def make_battery(request: AttackRequest) -> Battery:
     run = None if request.run is None else _read_run(request.run)
     settings = _in_force(request, run)
     sets = {name: load_records(str(settings[name])) for name in ROW_SETS if settings.get(name)}
+    data = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()}
+    numbers = sample_numbers(len(sets["forget"]), request.max_rows, request.seed)
     prefixes = _read_prefixes(request.prefixes)
-    battery = Battery(
-        request,
-        _find_subjects(settings),
-        sets,
-        sample_numbers(len(sets["forget"]), request.max_rows, request.seed),
-        prefixes,
-        _learning_rate(settings),
-        {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()},
-    )
+    rate: Any = request.relearning_learning_rate or settings.get("learning_rate") or DEFAULT_LEARNING_RATE
+    battery = Battery(request, _find_subjects(settings), sets, numbers, prefixes, rate, data)
     if run is not None:
         _check_unchanged(battery, run)
     for subject in battery.subjects.values():
@@ -177,14 +172,6 @@ def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     return subjects
 
 
-def _learning_rate(settings: JsonObject) -> float:
-    for name in ("relearning_learning_rate", "learning_rate"):
-        rate = settings.get(name)
-        if isinstance(rate, int | float):
-            return rate
-    return DEFAULT_LEARNING_RATE
-
-
 def _check_unchanged(battery: Battery, run: RunRecord) -> None:
     """Rows and models that are taken from a run must be those that the run had."""
     flags = vars(battery.request)
@@ -209,10 +196,9 @@ def _read_prefixes(path: Path | None) -> list[str]:
     source: Any = path or files("gru_unlearn.attacks") / "prefixes.txt"
     try:
         lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise UserError(f"--prefixes {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"--prefixes {path} cannot be read: not UTF-8") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", "not UTF-8")
+        raise UserError(f"--prefixes {path} cannot be read: {why}") from None
     if not any(lines):
         raise UserError(f"--prefixes {path}: no line in it")
     return [line for line in lines if line]

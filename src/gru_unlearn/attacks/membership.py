@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, Battery
-from gru_unlearn.attacks.probing import FORGET, HOLDOUT, Probed, Variants
+from gru_unlearn.attacks.probing import Probed, Variants
 from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record
 from gru_unlearn.evaluation import Evaluation, Missing, ScoreTable, evaluate, score
+from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
 from gru_unlearn.evaluation.suites import attack_metrics
+from gru_unlearn.results.row_kinds import FORGET
 
 PREFIX = "mia_"
 AUC = "AUC"
@@ -17,10 +19,10 @@ AUC = "AUC"
 
 def membership(battery: Battery) -> Variants:
     """The area under the ROC curve of each membership attack of :mod:`gru_unlearn.evaluation.attacks`."""
-    if HOLDOUT not in battery.sets:
+    if UNSEEN not in battery.sets:
         return {"": "needs --holdout, rows like the forget rows that no model saw"}
-    holdout = battery.sample(battery.sets[HOLDOUT], battery.request.max_rows)
-    sets = {FORGET: _row_set(battery.forget), HOLDOUT: _row_set(holdout)}
+    unseen = battery.sample(battery.sets[UNSEEN], battery.request.max_rows)
+    sets = {FORGET.key: _row_set(battery.forget), UNSEEN: _row_set(unseen)}
     suite = Suite("attack", sets, [metric for metric in attack_metrics() if metric.key.startswith(PREFIX)])
 
     by_retain_model = cache(partial(_by_retain_model, battery, suite))

@@ -5,27 +5,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, product, starmap
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record
-from gru_unlearn.evaluation import Entry, Missing, ScoreTable, Use, evaluate
-from gru_unlearn.evaluation.metrics import probability, rouge
-from gru_unlearn.evaluation.rows import Item, RowSet, Suite
+from gru_unlearn.evaluation import Item, Missing, RowSet, Suite, evaluate
+from gru_unlearn.evaluation.generation import continuations
+from gru_unlearn.evaluation.metrics import probability, rouge, rouge_l
+from gru_unlearn.results.row_kinds import FORGET
 
 PROBABILITY, ROUGE, FOUND = "prob", "ROUGE-L", "found"
-FORGET, HOLDOUT = "forget", "holdout"
+
+
+RowValues = dict[str, dict[str, list[float]]]
+"""Measure → set → one value per row. One set: its mean counts. Forget and unseen: how well they are told apart."""
 
 
 @dataclass(frozen=True)
 class Probed:
     """What came out of one model."""
 
-    values: Mapping[str, Mapping[str, list[float]]]
-    """measure → set → one value per row. One set: its mean counts. Forget and holdout: how well they are told apart"""
+    values: RowValues
     numbers: list[int]
     """the forget rows in question, by their numbers in the whole set"""
     said: list[str] = field(default_factory=list)
@@ -65,12 +66,12 @@ def probe(battery: Battery, subject: Subject, model: nn.Module, which: Sequence[
     records = [battery.forget[place] for place in which]
     numbers = [battery.numbers[place] for place in which]
     speak = speak and all(record.turns for record in records)
-    metrics = [probability(PROBABILITY, FORGET)]
+    metrics = [probability(PROBABILITY, FORGET.key)]
     if speak:
-        metrics.append(rouge(ROUGE, FORGET))
+        metrics.append(rouge(ROUGE, FORGET.key))
 
     rows = RowSet([Item(record) for record in records], max_new_tokens=longest_answer(subject, records))
-    suite = Suite("attack", {FORGET: rows}, metrics)
+    suite = Suite("attack", {FORGET.key: rows}, metrics)
     found = evaluate(model, subject.encoder, suite, batch_size=battery.request.batch_size)
     for reason in found.missing.values():
         raise Missing(reason)
@@ -78,8 +79,20 @@ def probe(battery: Battery, subject: Subject, model: nn.Module, which: Sequence[
     values = {PROBABILITY: found.rows[PROBABILITY]}
     if not speak:
         return Probed(values, numbers)
-    spoken, said = hear([answers(record) for record in records], [found.table.generations(FORGET)])
-    return Probed({**values, **spoken}, numbers, said)
+    spoken, said = hear([answers(record) for record in records], [found.table.generations(FORGET.key)])
+    return Probed(values | spoken, numbers, said)
+
+
+def say(
+    battery: Battery,
+    subject: Subject,
+    openings: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    draws: Sequence[Sequence[float]] | None = None,
+) -> list[str]:
+    """How the model goes on after each opening, for so many tokens at most: greedily, or sampled with these draws."""
+    size, temperature = battery.request.batch_size, battery.request.temperature
+    return continuations(subject.model, subject.encoder, openings, limits, size, temperature=temperature, draws=draws)
 
 
 def longest_answer(subject: Subject, records: Sequence[Record]) -> int:
@@ -96,9 +109,7 @@ def answers(record: Record) -> list[str]:
     return [record.answer]
 
 
-def hear(
-    references: Sequence[Sequence[str]], tries: Sequence[Sequence[str]]
-) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
+def hear(references: Sequence[Sequence[str]], tries: Sequence[Sequence[str]]) -> tuple[RowValues, list[str]]:
     """For each row the highest ROUGE-L recall of any try against any of its references, whether any try contains one of
     them, and the text of the best try.
 
@@ -106,12 +117,17 @@ def hear(
         references: for each row its answer in one wording or more.
         tries: k times one text per row.
     """
-    recalls = np.array([_recalls(references, texts) for texts in tries])  # [k, rows]
-    found = []
+    recalled, found, best = [], [], []
     for wordings, *texts in zip(references, *tries, strict=True):
+        recalls = [_recall(wordings, text) for text in texts]
+        recalled.append(max(recalls))
+        best.append(texts[recalls.index(max(recalls))])
         found.append(float(any(starmap(contains, product(texts, wordings)))))
-    best = [tries[number][row] for row, number in enumerate(recalls.argmax(axis=0))]
-    return {ROUGE: {FORGET: recalls.max(axis=0).tolist()}, FOUND: {FORGET: found}}, best
+    return {ROUGE: {FORGET.key: recalled}, FOUND: {FORGET.key: found}}, best
+
+
+def _recall(wordings: Sequence[str], text: str) -> float:
+    return max(rouge_l(wording, text).recall for wording in wordings)
 
 
 def contains(text: str, answer: str) -> bool:
@@ -121,22 +137,3 @@ def contains(text: str, answer: str) -> bool:
 
 def _words_alone(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
-
-
-def _recalls(references: Sequence[Sequence[str]], texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Of each text against the best of its row's references: by their first wordings, their second ones, and so on."""
-    by_wording = []
-    for number in range(max(map(len, references))):
-        wordings = [row[min(number, len(row) - 1)] for row in references]
-        by_wording.append(_rouge(wordings, texts))
-    return np.max(by_wording, axis=0)
-
-
-def _rouge(references: Sequence[str], texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """By the metric itself, on a table that holds nothing but texts."""
-    none = np.zeros(0, dtype=np.float32)
-    entries = []
-    for row, (reference, text) in enumerate(zip(references, texts, strict=True)):
-        uses = [Use(FORGET, row)]
-        entries.append(Entry("", reference, none, none.astype(bool), none, none, generation=text, uses=uses))
-    return rouge(ROUGE, FORGET).compute(ScoreTable(entries), None).rows[FORGET]

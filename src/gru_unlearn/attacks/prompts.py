@@ -10,11 +10,10 @@ from functools import partial
 from itertools import chain
 
 from gru_unlearn.attacks.battery import Battery
-from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer
+from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer, say
 from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data import Encoder, Record, Turn
-from gru_unlearn.evaluation.generation import continuations
 
 SHOTS = 4
 GIVEN = {"1/4 of the answer": 0.25, "1/2 of the answer": 0.5}
@@ -76,7 +75,7 @@ def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject)
     said = []
     for records in ways:
         openings = [subject.encoder.prompt_ids(record) for record in records]
-        said.append(_say(battery, subject, openings, limits))
+        said.append(say(battery, subject, openings, limits))
     return _heard(battery, [answers(record) for record in battery.forget], said)
 
 
@@ -90,7 +89,7 @@ def _completed(battery: Battery, share: float, subject: Subject) -> Probed:
         openings.append(whole[:known])
         limits.append(len(whole) - known)
         rests.append([rest])
-    return _heard(battery, rests, [_say(battery, subject, openings, limits)])
+    return _heard(battery, rests, [say(battery, subject, openings, limits)])
 
 
 def given_away(record: Record, share: float) -> tuple[str, str]:
@@ -104,10 +103,6 @@ def given_away(record: Record, share: float) -> tuple[str, str]:
 def _ids(encoder: Encoder, record: Record, answer: str) -> list[int]:
     changed = replace(record, turns=(*record.turns[:-1], Turn("assistant", answer)))
     return list(encoder.encode_all([changed], "forget")[0]["input_ids"])
-
-
-def _say(battery: Battery, subject: Subject, openings: Sequence[Sequence[int]], limits: Sequence[int]) -> list[str]:
-    return continuations(subject.model, subject.encoder, openings, limits, battery.request.batch_size)
 
 
 def _heard(battery: Battery, references: Sequence[Sequence[str]], said: Sequence[Sequence[str]]) -> Probed:

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED
-from gru_unlearn.attacks.probing import FORGET, HOLDOUT
+from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import RESAMPLES
+from gru_unlearn.results.row_kinds import FORGET
 
 Floats = npt.NDArray[np.float64]
 Values = Mapping[str, Sequence[float]]
@@ -78,9 +79,9 @@ def _weights(sets: Values) -> dict[str, Floats]:
 
 def _statistic(sets: Values, weights: Mapping[str, Floats]) -> Floats:
     """Mean over the rows of one set, or the area under the ROC curve between two: [1 + R]."""
-    forget, times = np.asarray(sets[FORGET], dtype=np.float64), weights[FORGET]
-    if HOLDOUT not in sets:
+    forget, times = np.asarray(sets[FORGET.key], dtype=np.float64), weights[FORGET.key]
+    if UNSEEN not in sets:
         return times @ forget / len(forget)
-    holdout = np.asarray(sets[HOLDOUT], dtype=np.float64)
-    above = (holdout[:, None] > forget) + 0.5 * (holdout[:, None] == forget)  # [holdout, forget]
-    return ((weights[HOLDOUT] @ above) * times).sum(axis=1) / above.size
+    unseen = np.asarray(sets[UNSEEN], dtype=np.float64)
+    above = (unseen[:, None] > forget) + 0.5 * (unseen[:, None] == forget)  # [unseen, forget]
+    return ((weights[UNSEEN] @ above) * times).sum(axis=1) / above.size

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from gru_unlearn.attacks.battery import Battery
-from gru_unlearn.attacks.probing import FORGET, PROBABILITY, Probed, Trial, Variants, probe
+from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants, probe
 from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.common.modules import input_embeddings
 from gru_unlearn.data import Example, Record, collate
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.objectives import token_logps
+from gru_unlearn.results.row_kinds import FORGET
 
 RELEARNED = 4
 """One forget row in so many is trained on; the answers to the others are what may come back."""
@@ -83,7 +84,7 @@ def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], su
     for step in fine_tune(model, examples, subject, request.relearning_steps, battery.learning_rate, request.seed):
         if step % every == 0 or step == request.relearning_steps:
             steps.append(step)
-            path.append(probe(battery, subject, model, others, speak=False).values[PROBABILITY][FORGET])
+            path.append(probe(battery, subject, model, others, speak=False).values[PROBABILITY][FORGET.key])
     return replace(probe(battery, subject, model, others), steps=steps, path=path)
 
 

@@ -5,9 +5,8 @@ from functools import partial
 import numpy as np
 
 from gru_unlearn.attacks.battery import Battery
-from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Variants, answers, hear, longest_answer
+from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Variants, answers, hear, longest_answer, say
 from gru_unlearn.attacks.subject import Subject
-from gru_unlearn.evaluation.generation import continuations
 
 
 def sampling(battery: Battery) -> Variants:
@@ -24,16 +23,7 @@ def _sampled(battery: Battery, subject: Subject) -> Probed:
     said = []
     for sample in range(battery.request.samples):
         rows = [np.random.default_rng((battery.request.seed, sample, number)) for number in battery.numbers]
-        said.append(
-            continuations(
-                subject.model,
-                subject.encoder,
-                prompts,
-                [limit] * len(prompts),
-                battery.request.batch_size,
-                temperature=battery.request.temperature,
-                draws=[rng.random(limit).tolist() for rng in rows],
-            )
-        )
+        draws = [rng.random(limit).tolist() for rng in rows]
+        said.append(say(battery, subject, prompts, [limit] * len(prompts), draws))
     values, best = hear([answers(record) for record in battery.forget], said)
     return Probed(values, list(battery.numbers), best)

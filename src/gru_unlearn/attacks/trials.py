@@ -7,11 +7,12 @@ import numpy as np
 from rich.console import Console
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, UNLEARNED, Battery
-from gru_unlearn.attacks.probing import FORGET, PROBABILITY, Probed, Trial, Variants
+from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, LeftOut, RecoveryCurve
+from gru_unlearn.results.row_kinds import FORGET
 
 ByModel = Mapping[str, Probed]
 
@@ -70,7 +71,7 @@ def _rows_of(attack: str, variant: str, by_model: ByModel) -> Iterator[AttackedR
         if first.steps and measure == PROBABILITY:
             worst = _worst_point(by_model)
             rows.step = first.steps[worst]
-            rows.values = {model: {FORGET: probed.path[worst]} for model, probed in by_model.items()}
+            rows.values = {model: {FORGET.key: probed.path[worst]} for model, probed in by_model.items()}
         yield rows
 
 

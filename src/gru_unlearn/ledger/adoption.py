@@ -18,7 +18,6 @@ from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Baseline, Ledger
 from gru_unlearn.ledger.deletion_request import DeletionRequest
-from gru_unlearn.ledger.hash_chain import ChainEntry, newest
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.reporting.progress import stages
@@ -95,7 +94,7 @@ def judge(
         numbers.setdefault("utility", kept)
     forget_prob = {id: found[f"forget {id}"] for id in forget}
     judgement = Judgement.model_validate({"forget_prob": forget_prob, **numbers, "not_checked": not_checked})
-    return judgement, _broken(ledger.entries(), judgement, limits)
+    return judgement, _broken(ledger, judgement, limits)
 
 
 def _forget_sets(requests: Sequence[DeletionRequest]) -> tuple[dict[str, list[Record]], dict[str, str]]:
@@ -124,17 +123,18 @@ def _rows_to_keep(ledger: Ledger, kind: RowKind, recipe: Recipe, named: Collecti
     return {row_hash: record for row_hash, record in rows.items() if row_hash in first and row_hash not in named}
 
 
-def _broken(entries: Sequence[ChainEntry], judgement: Judgement, limits: LedgerSettings) -> list[str]:
+def _broken(ledger: Ledger, judgement: Judgement, limits: LedgerSettings) -> list[str]:
     """Each limit that the result breaks, in words."""
     broken = []
     if judgement.utility < limits.utility_floor:
         broken.append(f"utility {judgement.utility:.3f} is below the floor {limits.utility_floor:g}")
+    started = {entry.id: entry for entry in ledger.entries() if entry.event == "started"}
     for id, now in judgement.forget_prob.items():
-        started = newest(entries, "started", id=id)
-        known = [started.forget_prob_first_model, started.forget_prob_before] if started else []
-        first = next((probability for probability in known if probability is not None), None)
-        if first is not None and now > limits.forget_ceiling * first:
-            most = limits.forget_ceiling * first
+        before = started[id].forget_prob_first_model
+        if before is None:
+            before = started[id].forget_prob_before or 0.0
+        most = limits.forget_ceiling * before
+        if now > most:
             broken.append(f"forget probability {now:.3f} of {id} is above the ceiling {most:.3f}")
     return broken
 

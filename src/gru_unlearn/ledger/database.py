@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.deletion_request import DeletionRequest
-from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, START, BrokenLedger, ChainEntry, Link, canonical, newest
+from gru_unlearn.ledger.deletion_request import TRANSITIONS, DeletionRequest
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, START, BrokenLedger, ChainEntry, Link, canonical
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import Asked, LedgerSettings, Outcome
 from gru_unlearn.results.provenance import ModelSource
@@ -106,21 +106,20 @@ class Ledger:
         return [ChainEntry.model_validate_json(text) for _, text, _ in self.chain()]
 
     def last(self, *events: str, id: str = "") -> ChainEntry:
-        """The newest entry of one of these events, about one request or any.
-
-        Raises:
-            BrokenLedger: there is none.
-        """
-        entry = newest(self.entries(), *events, id=id)
-        if entry is None:
-            raise BrokenLedger(f"{self.file} does not hold: no entry tells of {' or '.join(events)} {id}".rstrip())
-        return entry
+        """The newest entry of one of these events, about one request or any. There must be one."""
+        for entry in reversed(self.entries()):
+            if entry.event in events and id in ("", entry.id):
+                return entry
+        raise BrokenLedger(f"{self.file} does not hold: no entry tells of {' or '.join(events)} {id}".rstrip())
 
     def requests(self, *states: str) -> list[DeletionRequest]:
         """All requests, or those in one of these states, in the order in which they came."""
-        rows = self.connection.execute("SELECT * FROM requests ORDER BY number")
-        requests = [DeletionRequest.model_construct(**dict(zip(Asked.model_fields, row, strict=True))) for row in rows]
-        return [request for request in requests if not states or request.state in states]
+        requests = []
+        for row in self.connection.execute("SELECT * FROM requests ORDER BY number"):
+            request = DeletionRequest.model_construct(**dict(zip(Asked.model_fields, row, strict=True)))
+            if not states or request.state in states:
+                requests.append(request)
+        return requests
 
     def request(self, id: str) -> DeletionRequest:
         """The request with this id.
@@ -210,14 +209,16 @@ class Ledger:
         Raises:
             UserError: that cannot happen to a request in the state that it is in by now.
         """
+        allowed, after = TRANSITIONS[event]
         told: JsonObject = {} if outcome is None else outcome.model_dump(exclude_unset=True)
         with self._transaction():
             now = self.connection.execute("SELECT state, attempt FROM requests WHERE number = ?", (request.number,))
             state, attempt = now.fetchone()
-            after = request.model_copy(update={"state": state, "attempt": attempt}).after(event)
-            self.connection.execute(
-                "UPDATE requests SET state = :state, attempt = :attempt WHERE number = :number", after.model_dump()
-            )
+            if state not in allowed:
+                can = " or ".join(map(str, allowed))
+                raise UserError(f"request {request.id} is {state}: it can be {event} only when {can}")
+            changed = (after, attempt + (event == "retried"), request.number)
+            self.connection.execute("UPDATE requests SET state = ?, attempt = ? WHERE number = ?", changed)
             self._append(event, request.named | told)
 
     def change(self, settings: LedgerSettings, baseline: Baseline) -> None:

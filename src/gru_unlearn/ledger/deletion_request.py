@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from gru_unlearn.common.files import hash_text
-from gru_unlearn.errors import UserError
 from gru_unlearn.ledger.hash_chain import canonical
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import Asked
@@ -28,19 +27,6 @@ class DeletionRequest(Asked):
         """Name of the run's folder below ``versions``."""
         again = f"-attempt-{self.attempt}" if self.attempt > 1 else ""
         return f"{self.number:04d}-{self.id}{again}"
-
-    def after(self, event: str) -> "DeletionRequest":
-        """The request as an event leaves it.
-
-        Raises:
-            UserError: that cannot happen to a request in its state.
-        """
-        allowed, state = TRANSITIONS[event]
-        if self.state not in allowed:
-            raise UserError(
-                f"request {self.id} is {self.state}: it can be {event} only when {' or '.join(map(str, allowed))}"
-            )
-        return self.model_copy(update={"state": state, "attempt": self.attempt + (event == "retried")})
 
     @property
     def named(self) -> JsonObject:

@@ -67,11 +67,3 @@ def first_break(chain: Sequence[Link]) -> str | None:
             return f"entry {number} is entry {content['entry']} moved here"
         before = digest
     return None if chain else "entry 1 is missing"
-
-
-def newest(entries: Sequence[ChainEntry], *events: str, id: str = "") -> ChainEntry | None:
-    """The last entry of one of these events, about one request or any."""
-    for entry in reversed(entries):
-        if entry.event in events and id in ("", entry.id):
-            return entry
-    return None

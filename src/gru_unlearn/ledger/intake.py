@@ -42,15 +42,12 @@ def add_request(
         key, named = ledger.key, ledger.named_rows()
         hashes = [hash_row(key, record) for record in records]
         asked = DeletionRequest(
-            number=0,
             id=id or "",
             date=day,
             reason=reason,
             source=absolute(source),
             rows=len(records),
             data_sha256=fingerprint(records),
-            state="pending",
-            attempt=1,
         )
         earlier = sum(row_hash in named for row_hash in hashes)
         if earlier == len(records):

@@ -69,12 +69,12 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         raise UserError("the first model of a ledger cannot be changed: gru requests init makes another ledger")
     with Ledger.open(folder) as ledger, sole_use(folder):
         check(ledger)
-        for died in ledger.requests("running"):
+        for one in ledger.requests("running"):
             raise UserError(
-                f"request {died.id} is running: finish it (gru requests run), or gru requests retry it first"
+                f"request {one.id} is running: finish it (gru requests run), or gru requests retry it first"
             )
         before = ledger.settings()
-        now = {"utility_floor": before.utility_floor, "forget_ceiling": before.forget_ceiling} | dict(limits)
+        now = before.model_dump(include={"utility_floor", "forget_ceiling"}) | dict(limits)
         recipe, unlearning = _check_settings(before.unlearning | settings)
         baseline: Baseline = {}
         if any(kind.key in settings for kind in KEPT):
@@ -108,11 +108,7 @@ def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:
 
 
 def recipe_for(unlearning: JsonObject, model: str, forget: str, output: Path) -> Recipe:
-    """What one request's run does.
-
-    Raises:
-        UserError: settings that this version does not take.
-    """
+    """What one request's run does."""
     given = {"model": model, "forget": forget, "output_dir": str(output)}
     return make_recipe({**unlearning, **given, **FORCED})
 

@@ -45,10 +45,6 @@ class RequestRefused(Exception):
 def run_requests(folder: Path, console: Console) -> LedgerSummary:
     """Process what is running (it died) or pending, in order, and return the summary.
 
-    Args:
-        folder: of the ledger.
-        console: for progress.
-
     Raises:
         UserError: another process runs this ledger, or data or model are not what the ledger says; nothing changed.
         BrokenLedger: the ledger does not hold.
@@ -61,8 +57,8 @@ def run_requests(folder: Path, console: Console) -> LedgerSummary:
     with Ledger.open(folder) as ledger, sole_use(folder):
         check(ledger)
         try:
-            while waiting := ledger.requests("running") or ledger.requests("pending"):
-                _process(ledger, waiting[0], console)
+            while waiting := ledger.requests("running", "pending"):
+                _process(ledger, min(waiting, key=lambda one: (one.state == "pending", one.number)), console)
         finally:
             summary = write_summary(ledger)
     return summary
@@ -103,11 +99,7 @@ def _process(ledger: Ledger, request: DeletionRequest, console: Console) -> None
 
 
 def _prepare(ledger: Ledger, request: DeletionRequest, recipe: Recipe, before: ModelSource) -> Prepared:
-    """Everything checked again before a run, and rows of requests so far, or done, taken out of the other sets.
-
-    Raises:
-        UserError: the forget rows or the model are not those of the ledger.
-    """
+    """Everything checked again before a run, and rows of requests so far, or done, taken out of the other sets."""
     if fingerprint(load_records(request.source)) != request.data_sha256:
         raise UserError(
             f"request {request.id}: {request.source} is not what was added (its hash differs): restore it, or "
@@ -123,7 +115,7 @@ def _prepare(ledger: Ledger, request: DeletionRequest, recipe: Recipe, before: M
 
 def _without(prepared: Prepared, named: Collection[str], key: bytes) -> Prepared:
     """The same run without the rows of these hashes in the retain and held-out sets."""
-    sets, examples, suite = dict(prepared.sets), dict(prepared.examples), prepared.suite
+    sets, examples = dict(prepared.sets), dict(prepared.examples)
     encoder = encoder_for(prepared.tokenizer, prepared.recipe.config)
     for kind in KEPT:
         rows = sets.get(kind.key, [])
@@ -132,19 +124,14 @@ def _without(prepared: Prepared, named: Collection[str], key: bytes) -> Prepared
             raise UserError(f"no {kind.label} row is left: every one is in a request")
         if left != rows:
             sets[kind.key], examples[kind.key] = left, encoder.encode_all(left, kind.key)
-    if prepared.recipe.eval_suite == "own":
-        suite = own(sets["forget"], sets["retain"])
+    suite = own(sets["forget"], sets["retain"]) if prepared.recipe.eval_suite == "own" else prepared.suite
     return replace(prepared, sets=sets, examples=examples, suite=suite)
 
 
 def _begin(
     ledger: Ledger, request: DeletionRequest, prepared: Prepared, begun: ChainEntry | None, console: Console
 ) -> None:
-    """Note that the run begins, and what the model knows of the forget rows; or check that it may go on.
-
-    Raises:
-        UserError: the rows that must stay are not those that the run began with.
-    """
+    """Note that the run begins, and what the model knows of the forget rows; or check that it may go on."""
     kept = {kind.key: prepared.sets[kind.key] for kind in KEPT if kind.key in prepared.sets}
     rows_used = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in kept.items()}
     if begun is None:

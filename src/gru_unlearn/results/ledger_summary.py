@@ -36,15 +36,15 @@ class Judgement(FileModel):
 class Asked(FileModel):
     """A request as it stands."""
 
-    number: int
+    number: int = 0
     id: str
     date: str
     reason: str = ""
     source: str
     rows: int
     data_sha256: str
-    state: str
-    attempt: int
+    state: str = "pending"
+    attempt: int = 1
 
 
 class Outcome(FileModel):
