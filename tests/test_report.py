@@ -23,6 +23,7 @@ from gru_unlearn.reporting.chart import Line, Point, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
+from gru_unlearn.results.attack_summary import AttackResult
 from gru_unlearn.runs.example_log import choose
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
@@ -93,7 +94,7 @@ def test_kept(kept, answer):
 )
 def test_stays_gone(shares, answer):
     measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30}
-    attacks = [measured | {"variant": str(share), "recovered": share} for share in shares]
+    attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
     finding = judge_staying(attacks)
     assert finding.answer == answer
     if answer == "no":

@@ -8,6 +8,7 @@ from gru_unlearn.publishing.run_sections import along, layers, run_metrics, trad
 from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.parts import Page
 from gru_unlearn.reporting.verdict import judge
+from gru_unlearn.results.attack_summary import AttackSummary
 
 
 def run_page(material: Material) -> Page:
@@ -16,7 +17,8 @@ def run_page(material: Material) -> Page:
     results = summary["results"]
     title = f"{results['objective']} · {results['rectification']}"
     one = {title: material}
-    sections = [tradeoff(one), along(one), layers(one), run_metrics(material), *attack_sections(material.attack)]
+    attack = AttackSummary.model_validate(material.attack) if material.attack else None
+    sections = [tradeoff(one), along(one), layers(one), run_metrics(material), *attack_sections(attack)]
     return Page(
         title=f"Unlearning run: {title}",
         facts={
@@ -28,7 +30,7 @@ def run_page(material: Material) -> Page:
             "model": summary["model"]["source"],
             "kept model": _kept_model(summary),
         },
-        findings=judge(run_evidence(material), (material.attack or {}).get("attacks")),
+        findings=judge(run_evidence(material), attack.attacks if attack else None),
         sections=[section for section in sections if section],
         examples=example_table({"after": material.examples} if material.examples else {}),
         record=record(material),

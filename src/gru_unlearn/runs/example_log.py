@@ -11,14 +11,13 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback
 
+from gru_unlearn.common.files import read_json, write_json
+from gru_unlearn.common.processes import is_first
 from gru_unlearn.data import Encoder, Record
 from gru_unlearn.evaluation import RowSet, ScoreTable, Suite, score
 from gru_unlearn.evaluation.metrics import exact_answers, probability
 from gru_unlearn.evaluation.rows import Item
 from gru_unlearn.evaluation.scoring import Progress
-from gru_unlearn.common.files import read_json
-from gru_unlearn.common.files import write_json
-from gru_unlearn.common.processes import is_first
 from gru_unlearn.results.run_folder import EXAMPLES_FILE
 
 LONGEST_GENERATION = 200

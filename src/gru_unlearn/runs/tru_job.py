@@ -12,21 +12,19 @@ from typing import Any
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
+from gru_unlearn.common.files import finish, read_json, unfinished, write_json
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
 from gru_unlearn.errors import NonFiniteError, UserError, nearest
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.models.loading import free_memory
 from gru_unlearn.objectives.retain import nll
-from gru_unlearn.common.files import read_json
-from gru_unlearn.common.files import write_json
+from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, Prepared, load_as_set, prepare, provenance, trainable_model
 from gru_unlearn.task_vectors import GRANULARITIES, measure_conflicts, negate_task_vector, save_task_vector
 from gru_unlearn.training import UnlearningTrainer, answer_logps
-from gru_unlearn.models.loading import free_memory
-from gru_unlearn.reporting.progress import progress_bar
-from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.common.files import finish, unfinished
-from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
-from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, Prepared, load_as_set, prepare, provenance, trainable_model
 
 TASKS, VECTORS = "tasks", "vectors"
 CONFLICTS_FILE = "conflicts.json"

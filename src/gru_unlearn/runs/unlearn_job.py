@@ -16,30 +16,29 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
 
+from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, make_suite
+from gru_unlearn.common.files import finish, unfinished, write_json
+from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
+from gru_unlearn.common.versions import versions
 from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
+from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer, locate, parameter_count
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
-from gru_unlearn.common.versions import versions
-from gru_unlearn.common.files import write_json
+from gru_unlearn.reporting.progress import stages
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
+from gru_unlearn.runs.example_log import ExampleLog
+from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest, parse_rule
+from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.training_progress import TrainingProgress
 from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, last_whole_checkpoint, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
 from gru_unlearn.training.packages import INSTALL, require_packages
-from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest, parse_rule
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, make_suite
-from gru_unlearn.runs.example_log import ExampleLog
-from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer, locate, parameter_count
-from gru_unlearn.models.weights import hash_weights
-from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
-from gru_unlearn.reporting.progress import stages
-from gru_unlearn.runs.training_progress import TrainingProgress
-from gru_unlearn.runs.recipe import Recipe
-from gru_unlearn.common.files import finish, unfinished
-from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_FOLDER = "model"
