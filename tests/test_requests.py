@@ -28,6 +28,7 @@ from gru_unlearn.ledger import requests_job as requests
 from gru_unlearn.ledger.adoption import Limits
 from gru_unlearn.ledger.database import BrokenLedger, Ledger, canonical, first_break, sha256
 from gru_unlearn.objectives import token_logps
+from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.training import UnlearningTrainer
 
 QUIET = Console(quiet=True)
@@ -637,7 +638,7 @@ def test_bad_input_is_one_line_and_changes_nothing(gru, world, asked, tmp_path, 
 def test_what_cannot_be_judged_is_an_error(finished, world):
     recipe = requests._recipe(RUN | {"retain": "x"}, str(world / "model"), "x", finished)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adoption, "look", lambda *a, **k: {"forget": [{"probability": None}]})
+        patch.setattr(adoption, "see_rows", lambda *a, **k: {"forget": [Seen(probability=None)]})
         with pytest.raises(NonFiniteError, match="not a finite number"):
             adoption.probabilities(recipe, world / "model", {"forget": []}, QUIET, "")
     with pytest.raises(BrokenLedger, match="no entry has the noted hash"):

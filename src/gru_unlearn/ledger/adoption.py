@@ -12,13 +12,14 @@ from typing import Any
 
 from rich.console import Console
 
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Kept, Ledger, Request, mark, newest
 from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer
 from gru_unlearn.reporting.progress import stages
-from gru_unlearn.runs.example_log import choose, look
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.seen_rows import see_rows
 from gru_unlearn.training import encoder_for
 
 KEPT = ("held_out", "retain")
@@ -58,8 +59,7 @@ def score_kept(recipe: Recipe, key: bytes, first: Path, console: Console) -> Kep
 
 
 def _spread(records: Sequence[Record], recipe: Recipe) -> list[Record]:
-    limit = recipe.config.eval_max_rows
-    return [records[row] for row in choose(len(records), len(records) if limit is None else limit)]
+    return evenly_spread(records, recipe.config.eval_max_rows)
 
 
 def mark_of(key: bytes, record: Record) -> str:
@@ -154,10 +154,12 @@ def probabilities(
     loaded = loaded.to(recipe.config.device)
     with stages(console, title) as on_progress:
         batch_size = recipe.config.per_device_eval_batch_size
-        seen = look(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
+        seen = see_rows(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
     del loaded
     free_memory()
-    found = {name: [row["probability"] for row in rows] for name, rows in seen.items()}
-    if any(p is None for rows in found.values() for p in rows):
-        raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
+    found: dict[str, list[float]] = {}
+    for name, rows in seen.items():
+        found[name] = [row.probability for row in rows if row.probability is not None]
+        if len(found[name]) < len(rows):
+            raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
     return found

@@ -26,10 +26,12 @@ from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.ledger.adoption import KEPT, Limits, judge, mark_of, probabilities, score_kept
 from gru_unlearn.ledger.database import CREATED, BrokenLedger, Kept, Ledger, Request, new_key
-from gru_unlearn.models.loading import load_model, load_tokenizer, locate
-from gru_unlearn.results.run_folder import LOCK_FILE, SUMMARY_FILE
+from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.locating import holds_adapters, locate
+from gru_unlearn.results.run_folder import LOCK_FILE, SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.recipe import Recipe, make_recipe
-from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, Prepared, prepare, unlearn
+from gru_unlearn.runs.run_preparation import Prepared, prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.training import encoder_for
 
 VERSIONS_FOLDER = "versions"
@@ -67,7 +69,7 @@ def init(folder: Path, settings: Mapping[str, Any], limits: Limits, console: Con
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
     first = locate(recipe.model)
-    if (first / "adapter_config.json").is_file():
+    if holds_adapters(first):
         raise UserError(f"--model {recipe.model} is an adapter: a ledger starts from whole weights, merge it first")
     key = new_key()
     kept = score_kept(recipe, key, first, console)
@@ -324,7 +326,7 @@ def _prepared(ledger: Ledger, request: Request, recipe: Recipe, weights: str) ->
             f"gru requests withdraw {ledger.folder} {request.id} and add it anew"
         )
     prepared = prepare(recipe)
-    if prepared.identity["model"] != weights:
+    if prepared.weights != weights:
         raise UserError(
             f"{recipe.model} is not the model of the ledger (its hash differs): gru requests verify says more"
         )
@@ -374,7 +376,7 @@ def _begin(
     """
     if begun is None:
         knew = _known_before(ledger, prepared, console)
-        ledger.move("started", request, weights_before=prepared.identity["model"], rows_used=_rows(prepared), **knew)
+        ledger.move("started", request, weights_before=prepared.weights, rows_used=_rows(prepared), **knew)
     elif begun["rows_used"] != _rows(prepared):
         raise UserError(
             f"request {request.id}: retain or held-out rows changed since it started: restore them, or "
@@ -392,7 +394,7 @@ def _known_before(ledger: Ledger, prepared: Prepared, console: Console) -> dict[
     before = probability(prepared.model, "before")
     created = ledger.last(CREATED)
     assert created is not None
-    if created["weights_after"] == prepared.identity["model"]:
+    if created["weights_after"] == prepared.weights:
         return {"forget_prob_before": before, "forget_prob_first_model": before}
     folder = _first_model(ledger)
     there = folder is not None and hash_weights(folder) == created["weights_after"]
@@ -410,14 +412,15 @@ def _first_model(ledger: Ledger) -> Path | None:
 
 def _whole(output: Path, recipe: Recipe) -> Path:
     """The run's model as whole weights: adapters are merged into a folder of their own."""
-    if not (output / MODEL_FOLDER / "adapter_config.json").is_file():
-        return output / MODEL_FOLDER
+    model = RunFolder(output).model
+    if not holds_adapters(model):
+        return model
     whole = output / WHOLE_FOLDER
     if not whole.is_dir():
         part = unfinished(whole)
-        model = load_model(output / MODEL_FOLDER, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
-        model.save_pretrained(part)
-        load_tokenizer(output / MODEL_FOLDER, trust_remote_code=recipe.trust_remote_code).save_pretrained(part)
+        loaded = load_model(model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+        loaded.save_pretrained(part)
+        load_tokenizer(model, trust_remote_code=recipe.trust_remote_code).save_pretrained(part)
         finish(whole)
     return whole
 
