@@ -46,7 +46,7 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
     """
     check_request(request)
     suite = None
-    if request.suite in harness.SUITES:
+    if request.suite in harness.HARNESS_TASKS:
         check_harness(request)
     else:
         suite = make_suite(request)
@@ -145,7 +145,7 @@ def _ask_harness(prepared: PreparedEvaluation, summary: EvaluationSummary) -> No
     found = harness.multiple_choice(
         model,
         encoder,
-        harness.SUITES[request.suite],
+        harness.HARNESS_TASKS[request.suite],
         batch_size=request.batch_size,
         limit=request.limit,
         folder=request.data,

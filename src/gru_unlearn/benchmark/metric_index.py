@@ -13,7 +13,7 @@ def metrics_by_key() -> dict[str, Metric | Explanation]:
         *muse_metrics(),
         *suites.builtin_metrics(),
         *suites.tofu_metrics(),
-        *harness.explanations(),
+        *harness.harness_explanations(),
         *rmf_explanations(),
     )
     return {metric.key: metric for metric in explained}

@@ -12,10 +12,12 @@ from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.data import Encoder
 from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.evaluation import ScoreTable, score
-from gru_unlearn.evaluation.cache import cache_key, find_scores, hash_weights, keep_scores
+from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.provenance import ModelSource
 

@@ -9,17 +9,17 @@ from gru_unlearn.evaluation import harness, suites
 from gru_unlearn.evaluation.muse import muse
 from gru_unlearn.evaluation.rows import Suite
 
-SUITES = ("tofu", "muse", "builtin", "own", *harness.SUITES)
+SUITES = ("tofu", "muse", "builtin", "own", *harness.HARNESS_TASKS)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 BELONGS_TO = {
-    "data": ("tofu", "muse", "builtin", *harness.SUITES),
+    "data": ("tofu", "muse", "builtin", *harness.HARNESS_TASKS),
     "forget": ("own",),
     "retain": ("own",),
     "holdout": ("own",),
     "holdout_split": ("tofu",),
     "retain_model": ("tofu", "muse", "builtin", "own"),
-    "limit": tuple(harness.SUITES),
+    "limit": tuple(harness.HARNESS_TASKS),
 }
 """Flags that only some suites know, so that none is ignored silently."""
 

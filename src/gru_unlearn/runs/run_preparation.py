@@ -9,11 +9,11 @@ from transformers import PreTrainedTokenizerBase
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.data import Example, Record, fingerprint, load_records
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import load_tokenizer, parameter_count
 from gru_unlearn.models.locating import locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
