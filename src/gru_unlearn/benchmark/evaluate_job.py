@@ -34,28 +34,21 @@ class PreparedEvaluation:
 
 
 def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool = False) -> PreparedEvaluation:
-    """Check flags, rows, models' folders and output folder, cheapest first.
-
-    Args:
-        request: what to evaluate on what.
-        out: folder of the results.
-        overwrite: discard another evaluation in ``out``.
+    """Check flags, rows, models' folders and the output folder, where another evaluation may be discarded.
 
     Raises:
         UserError: the first thing that cannot work.
     """
     check_request(request)
-    suite = None
+    suite, data = None, {}
     if request.suite in harness.HARNESS_TASKS:
         check_harness(request)
     else:
         suite = make_suite(request)
+        data = _sources(suite)
     models = find_models(request, suite)
-    data = {} if suite is None else _sources(suite)
-    identity = {
-        "settings": settings_of(request),
-        **{name: model.source.sha256 for name, model in models.items()},
-    }
+    weights = {name: model.source.sha256 for name, model in models.items()}
+    identity = {"settings": settings_of(request), **weights}
     if suite is not None:
         identity |= {"data": {name: rows.sha256 for name, rows in data.items()}, "scores": models["model"].key}
     folders = [model.folder for model in models.values()]
@@ -80,10 +73,7 @@ def settings_of(request: EvaluationRequest) -> dict[str, JsonValue]:
 def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: bool = True) -> EvaluationSummary:
     """Evaluate and return the summary; it also stands in ``summary.json``, beside per-row values and score tables.
 
-    Args:
-        prepared: from :func:`prepare_evaluation`.
-        console: for progress, and for saying which scores were reused.
-        reuse: take score tables of earlier evaluations from the cache, where nothing changed that they depend on.
+    ``reuse``: take score tables of earlier evaluations, where nothing changed that they depend on.
 
     Raises:
         UserError: another process holds the folder, or a model does not load.

@@ -51,12 +51,14 @@ def find_models(request: EvaluationRequest, suite: Suite | None) -> dict[str, Sc
         if source:
             folder = locate(source, f"--{name.replace('_', '-')}")
             weights, encoder = hash_weights(folder), _encoder(request, folder)
-            key = "" if suite is None else _key(request, suite, name, weights, encoder)
+            key = _key(request, suite, name, weights, encoder)
             models[name] = ScoredModel(name, folder, ModelSource(source=source, sha256=weights), encoder, key)
     return models
 
 
-def _key(request: EvaluationRequest, suite: Suite, name: str, weights: str, encoder: Encoder) -> str:
+def _key(request: EvaluationRequest, suite: Suite | None, name: str, weights: str, encoder: Encoder) -> str:
+    if suite is None:
+        return ""
     settings = {
         "dtype": request.dtype,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

@@ -113,8 +113,9 @@ def _keep_trainable(model: torch.nn.Module) -> None:
 def _check_library(folder: Path, trust_remote_code: bool) -> None:
     """An adapter may name a library for its base, which is imported."""
     mapping = read_object(folder / ADAPTER_CONFIG, str(folder)).get("auto_mapping")
-    named = mapping.get("parent_library") if isinstance(mapping, dict) else None
-    library = str(named or "transformers")
+    library = "transformers"
+    if isinstance(mapping, dict):
+        library = str(mapping.get("parent_library") or library)
     if library.partition(".")[0] != "transformers" and not trust_remote_code:
         raise UserError(f"{folder}: it would import {library!r}: pass --trust-remote-code if you trust it")
 

@@ -1,7 +1,7 @@
 """Finding a model, and checking all that says where its weights are: loaders would follow it to other formats and other
 folders. Only safetensors are accepted."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,15 +38,15 @@ def locate(model: str, flag: str = "--model") -> Path:
     return folder
 
 
-def locate_builtin(model: str, flag: str = "--model", on_progress: Callable[[str, float], None] | None = None) -> Path:
+def locate_builtin(model: str, flag: str = "--model") -> Path:
     """The folder of ``builtin:target`` or ``builtin:retain``, trained now if it is not in the cache."""
     name = model.removeprefix(BUILTIN)
     if name not in ("target", "retain"):
         raise UserError(f"{flag} {model}: the built-in models are builtin:target and builtin:retain")
     from gru_unlearn.training.builtin import builtin_benchmark  # noqa: PLC0415 - brings Trainer, slow to import
 
-    built = builtin_benchmark(on_progress=on_progress)
-    return built.target if name == "target" else built.retain_model
+    built = builtin_benchmark()
+    return {"target": built.target, "retain": built.retain_model}[name]
 
 
 def holds_adapters(folder: Path) -> bool:
@@ -97,7 +97,10 @@ def _shards(folder: Path, name: str) -> list[JsonValue]:
     files: list[JsonValue] = []
     for index in folder.glob("*.safetensors.index.json"):
         shards = read_object(index, name).get("weight_map")
-        files += shards.values() if isinstance(shards, dict) else [None]
+        if isinstance(shards, dict):
+            files += shards.values()
+        else:
+            files.append(None)
     return files
 
 

@@ -51,7 +51,9 @@ def evaluation_evidence(
 
 def recited(examples: Examples | None) -> tuple[int | None, int | None, int]:
     """Recorded forget rows that the model answers word for word; those that the retain model does; how many asked."""
-    rows = examples.sets[FORGET.key].rows if examples and FORGET.key in examples.sets else []
+    if examples is None or FORGET.key not in examples.sets:
+        return None, None, 0
+    rows = examples.sets[FORGET.key].rows
     by_model, asked = _word_for_word(rows, "after")
     by_retain_model, _ = _word_for_word(rows, "retain_model")
     return by_model, by_retain_model, asked
@@ -65,7 +67,9 @@ def _word_for_word(rows: Sequence[ExampleRow], moment: Moment) -> tuple[int | No
         if seen is not None and seen.says is not None:
             asked += 1
             exact += not word_diff(row.answer, seen.says)
-    return (exact if asked else None), asked
+    if asked == 0:
+        return None, 0
+    return exact, asked
 
 
 def by_retain_model(examples: Examples | None, kind: RowKind) -> tuple[float | None, int | None]:

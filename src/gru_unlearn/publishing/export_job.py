@@ -300,7 +300,7 @@ def _explicit(prepared: PreparedExport) -> dict[str, Any]:
     settings: dict[str, Any] = (_read_object(prepared.request.run / RUN_FILE) or {}).get("settings", {})
     if prepared.run["command"] != "tru":
         return settings
-    from gru_unlearn.runs.tru_options import FIXED  # noqa: PLC0415 - brings torch, slow to import
+    from gru_unlearn.runs.tru_preparation import FIXED  # noqa: PLC0415 - brings torch, slow to import
 
     return {name: value for name, value in settings.items() if name not in FIXED}
 

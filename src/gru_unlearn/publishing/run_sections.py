@@ -36,12 +36,7 @@ def _looks(runs: Runs) -> dict[str, int]:
 
 
 def tradeoff(runs: Runs, examples: Examples | None) -> Section | None:
-    """Forgetting against retention; of a single run, both over the steps too.
-
-    Args:
-        runs: on the same rows.
-        examples: of the first run, for what the retain model keeps.
-    """
+    """Forgetting against retention; of a single run, both over the steps too. ``examples``: of the first run."""
     runs = {name: run for name, run in runs.items() if len(run.trajectory) > 1}
     if not runs:
         return None
@@ -72,14 +67,13 @@ def _against(kind: RowKind, runs: Runs, examples: Examples | None) -> Figure:
     else:
         lines = [Line(name, _walk(name, runs[name], kind), look) for name, look in _looks(runs).items()]
     first = next(iter(runs.values()))
-    target = first.results.forget_target
     svg = chart(
         rows.capitalize(),
         lines,
         x_label="mean probability of forget rows (less →)",
         y_label=f"mean probability of {rows} (more ↑)",
         stars=_stars(kind, first, examples),
-        rules=[] if target is None else [Rule("f*", target)],
+        rules=_target(first),
         x_downwards=True,
         height=330,
     )
@@ -98,10 +92,7 @@ def _walk(name: str, run: RunSummary, kind: RowKind) -> list[Point]:
 
 def _stars(kind: RowKind, run: RunSummary, examples: Examples | None) -> list[Star]:
     """Where the run began, and where the retain model is."""
-    stars = []
-    before = run.start.probability(kind) if run.start else None
-    if run.start and before is not None:
-        stars.append(Star("before", run.start.forget_prob, before))
+    stars = [Star("before", at.x, at.y) for at in _walk("", run, kind)[:1] if run.start]
     kept, _ = by_retain_model(examples, kind)
     if run.results.forget_target is not None and kept is not None:
         stars.append(Star("retain model", run.results.forget_target, kept, left=True))
@@ -122,15 +113,21 @@ def _over_steps(run: RunSummary) -> Figure:
     lines = []
     for kind in ROW_KINDS:
         name = f"{kind.label} rows"
-        measured = [(at.step, value) for at in run.trajectory if (value := at.probability(kind)) is not None]
-        points = [Point(step, value, f"step {step}: {name} {value:.3f}") for step, value in measured]
+        points = []
+        for at in run.trajectory:
+            value = at.probability(kind)
+            if value is not None:
+                points.append(Point(at.step, value, f"step {at.step}: {name} {value:.3f}"))
         if points:
             lines.append(Line(name, points, _LOOKS[kind]))
+    rules = _target(run, horizontal=True)
+    svg = chart("Over the steps", lines, x_label="step", y_label="mean answer probability", rules=rules, height=330)
+    return Figure(svg)
+
+
+def _target(run: RunSummary, *, horizontal: bool = False) -> list[Rule]:
     target = run.results.forget_target
-    rules = [] if target is None else [Rule("f*", target, horizontal=True)]
-    return Figure(
-        chart("Over the steps", lines, x_label="step", y_label="mean answer probability", rules=rules, height=330)
-    )
+    return [] if target is None else [Rule("f*", target, horizontal)]
 
 
 # --- along the way ---------------------------------------------------------------------------------------------------
@@ -149,7 +146,7 @@ def along(runs: Runs) -> Section | None:
     several = len(runs) > 1
     return Section(
         "along",
-        "Along the runs" if several else "Along the run",
+        "Along the run" + "s" * several,
         "Means over the steps between two logs. A conflict is a step whose forget gradient would have hurt retention; "
         "what was removed of it is measured as 1 − ‖rectified‖ / ‖plain‖, which is negative where a rectification "
         "adds more than it takes.",
@@ -172,9 +169,12 @@ def _log_table(run: RunSummary) -> TableData:
     keys = [key for key in ALONG if _logged("", run, key)]
     rows = []
     for row in run.log:
-        values = [row.get(key) for key in keys]
-        rows.append([str(row.step), *("–" if value is None else f"{value:.4g}" for value in values)])
+        rows.append([str(row.step), *(_precise(row.get(key)) for key in keys)])
     return TableData(["step", *(ALONG[key] for key in keys)], rows, title=FOLDED)
+
+
+def _precise(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def layers(runs: Runs) -> Section | None:

@@ -1,7 +1,5 @@
 """Single rows of a run, before and after: ``examples.json`` in the run's folder, for its report."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -9,56 +7,44 @@ from transformers import TrainerCallback
 
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.sequences import evenly_spread
-from gru_unlearn.data import Encoder, Record
 from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Moment, Seen
+from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.seen_rows import see_rows
+from gru_unlearn.training import encoder_for
 
 
 class ExampleLog(TrainerCallback):
     """Looks at some rows of a run before the first step and after the last one, and keeps ``examples.json``.
 
-    What was seen before the first step is written at once, so that a run that is resumed still has it.
-
-    Args:
-        file: where to keep it.
-        sets: all rows.
-        encoder: of the model's tokenizer.
-        limit: most rows of each set; with 0 nothing is looked at, and there is no file.
-        batch_size: rows at once.
-        generate: whether to ask the questions, too.
+    What was seen before the first step is written at once, so that a run that is resumed still has it. A run whose
+    ``report_examples`` is 0 looks at nothing and has no such file.
     """
 
-    def __init__(
-        self,
-        file: Path,
-        sets: Mapping[str, Sequence[Record]],
-        encoder: Encoder,
-        limit: int,
-        *,
-        batch_size: int,
-        generate: bool,
-    ) -> None:
-        self.file, self.encoder, self.batch_size, self.generate = file, encoder, batch_size, generate
-        self.sets = sets if limit else {}
+    def __init__(self, prepared: Prepared) -> None:
+        config, limit = prepared.recipe.config, prepared.recipe.report_examples
+        self.file = prepared.claim.folder.examples_file
+        self.encoder = encoder_for(prepared.tokenizer, config)
+        self.batch_size = config.per_device_eval_batch_size
+        self.generate = config.world_size == 1  # sharded models generate in step, and replicas all the same
+        self.sets = prepared.sets if limit else {}
         self.chosen = {name: evenly_spread(list(enumerate(rows)), limit) for name, rows in self.sets.items()}
         self.seen: dict[Moment, dict[str, list[Seen]]] = {}
 
     def see(self, moment: Moment, model: nn.Module, on_progress: Progress | None = None) -> None:
         """Look at a model ``before`` or ``after`` the run, or at the ``retain_model``; in every process."""
-        if not self.sets:
-            return
         records = {}
-        for name, rows in self.chosen.items():
-            records[name] = [record for _, record in rows]
-        self.seen[moment] = see_rows(
-            model,
-            self.encoder,
-            records,
-            batch_size=self.batch_size,
-            generate=self.generate,
-            on_progress=on_progress,
-        )
+        for name, chosen in self.chosen.items():
+            records[name] = [record for _, record in chosen]
+        if records:
+            self.seen[moment] = see_rows(
+                model,
+                self.encoder,
+                records,
+                batch_size=self.batch_size,
+                generate=self.generate,
+                on_progress=on_progress,
+            )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look at the model as it is before the first step, and write that down."""

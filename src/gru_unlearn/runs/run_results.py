@@ -14,7 +14,6 @@ from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer
 
 Log = Sequence[Mapping[str, float]]
-"""What Trainer logged, in order."""
 
 
 def summarize(
@@ -23,9 +22,8 @@ def summarize(
     """Everything that a run has to tell."""
     log = trainer.state.log_history
     points = points_along(log)
-    record = record_of(prepared, seconds)
     return RunSummary(
-        **dict(record),
+        **dict(record_of(prepared, seconds)),
         results=_results(prepared, log, points, forget_target),
         steps=trainer.state.global_step,
         trajectory=points,
@@ -47,23 +45,19 @@ def points_along(log: Log) -> list[Point]:
 def _results(prepared: Prepared, log: Log, points: Sequence[Point], forget_target: float | None) -> RunResults:
     config = prepared.recipe.config
     conflicts = [row["conflict_rate"] for row in log if "conflict_rate" in row]
-    found = {**points[-1].measured(), "conflict_rate": sum(conflicts) / len(conflicts) if conflicts else None}
+    found = {**points[-1].measured(), "conflict_rate": None}
+    if conflicts:
+        found["conflict_rate"] = sum(conflicts) / len(conflicts)
     if forget_target is not None:
         found["forget_target"] = forget_target
         if points[0].step == 0:  # retention is a share of what the target kept
             found |= matched_retention(points, forget_target)
-    return RunResults.model_validate(
-        {"objective": config.objective, "rectification": config.rectification, **found},
-    )
+    return RunResults.model_validate({"objective": config.objective, "rectification": config.rectification, **found})
 
 
 def matched_retention(points: Sequence[Metrics], forget_target: float | None) -> dict[str, float | None]:
-    """Retention at matched forgetting on all measured kinds of rows that must stay, by its key; None: not reached.
-
-    Args:
-        points: from the target on, in the order in which more is forgotten.
-        forget_target: f*; where there is none, nothing reaches it.
-    """
+    """Key → retention at matched forgetting along ``points``, for each kind of rows that was measured; None: f* was not
+    reached, or there is none."""
     trajectory = [dict(point) for point in points]
     found: dict[str, float | None] = {}
     for kind in KEPT:
@@ -76,7 +70,9 @@ def matched_retention(points: Sequence[Metrics], forget_target: float | None) ->
 
 def _removed_share_by_layer(trainer: UnlearningTrainer) -> dict[str, float] | None:
     """Of the last step; None without a rectification, or where no step was taken since the run was resumed."""
-    shares = trainer.rectifier.removed_share_by_layer() if trainer.rectifier else {}
+    if trainer.rectifier is None:
+        return None
+    shares = trainer.rectifier.removed_share_by_layer()
     return {layer: share for layer, share in shares.items() if math.isfinite(share)} or None
 
 

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 
 from torch import nn
 
 from gru_unlearn.data import Encoder, Record
-from gru_unlearn.evaluation import Entry, RowSet, Suite, score
+from gru_unlearn.evaluation import Entry, Item, RowSet, Suite, score
 from gru_unlearn.evaluation.metrics import exact_answers, probability
-from gru_unlearn.evaluation.rows import Item
 from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.results.row_examples import Seen
 
@@ -31,49 +30,32 @@ def see_rows(
 
     Takes no random number and leaves the model's mode as it was. A plain text has no question, so nothing to say.
     """
-    parts = _parts(sets)
-    limit = _longest_generation(sets, encoder)
+    lengths = [len(encoder.tokenizer(record.answer).input_ids) for record in chain.from_iterable(sets.values())]
+    limit = min(LONGEST_GENERATION, max(lengths) + ROOM)
+    parts = _questions_and_texts(sets)
     metrics = []
-    for name, part in parts.items():
-        metric = exact_answers if generate and part.asks else probability
-        metrics.append(metric(name, name))
-    suite = Suite("rows", {name: RowSet(part.items, limit) for name, part in parts.items()}, metrics)
+    for part in parts:
+        metric = exact_answers if generate and part[1] else probability
+        metrics.append(metric(str(part), str(part)))
+    suite = Suite("rows", {str(part): RowSet([*rows.values()], limit) for part, rows in parts.items()}, metrics)
     table = score(model, encoder, suite, batch_size=batch_size, on_progress=on_progress)
 
     seen = {name: [Seen()] * len(rows) for name, rows in sets.items()}
-    for name, part in parts.items():
-        for row, entry in zip(part.rows, table.answers(name), strict=True):
-            seen[part.of][row] = _seen(entry)
+    for part, rows in parts.items():
+        for row, entry in zip(rows, table.answers(str(part)), strict=True):
+            seen[part[0]][row] = _seen(entry)
     return seen
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of a set that ask something, or those that do not."""
-
-    of: str
-    asks: bool
-    rows: list[int]
-    items: list[Item]
-
-
-def _parts(sets: Mapping[str, Sequence[Record]]) -> dict[str, _Part]:
+def _questions_and_texts(sets: Mapping[str, Sequence[Record]]) -> dict[tuple[str, bool], dict[int, Item]]:
+    """(Set, whether they ask) → number in the set → row."""
     parts = {}
     for name, records in sets.items():
         for asks in (True, False):
-            rows = [row for row, record in enumerate(records) if bool(record.turns) == asks]
+            rows = {row: Item(record) for row, record in enumerate(records) if bool(record.turns) == asks}
             if rows:
-                items = [Item(records[row]) for row in rows]
-                parts[f"{name}, {'questions' if asks else 'texts'}"] = _Part(name, asks, rows, items)
+                parts[name, asks] = rows
     return parts
-
-
-def _longest_generation(sets: Mapping[str, Sequence[Record]], encoder: Encoder) -> int:
-    longest = 0
-    for records in sets.values():
-        lengths = (len(encoder.tokenizer(record.answer).input_ids) for record in records)
-        longest = max(longest, *lengths)
-    return min(LONGEST_GENERATION, longest + ROOM)
 
 
 def _seen(entry: Entry) -> Seen:

@@ -32,15 +32,12 @@ SHARD_SIZE = "2GB"
 
 
 class TaskFolders(NamedTuple):
-    """Where the target and the models tuned from it are."""
+    """Where the target is, and the models tuned on each group, on all that is outside each group, and on all rows."""
 
     target: Path
     groups: list[Path]
-    """tuned on each group"""
     rests: list[Path]
-    """tuned on all that is outside each group"""
     whole: Path
-    """tuned on all rows"""
 
 
 def task_folders(prepared: PreparedTru) -> TaskFolders:
@@ -52,19 +49,10 @@ def task_folders(prepared: PreparedTru) -> TaskFolders:
     return TaskFolders(tasks / "target", groups, rests, tasks / "all")
 
 
-# --- task vectors ----------------------------------------------------------------------------------------------------
-
-
 def make_vectors(prepared: PreparedTru, console: Console, *, keep: bool = False) -> list[GroupConflict]:
-    """Make what is not there yet of task models and of ``vectors/tru`` and ``vectors/negated`` in the run's folder.
+    """Make what the run's folder lacks of task models, ``vectors/tru`` and ``vectors/negated``; ``keep`` the models.
 
-    Args:
-        prepared: the run.
-        console: for progress.
-        keep: leave the task models there.
-
-    Returns:
-        How each group's task vector stands to that of the others.
+    Returns how each group's task vector stands to that of the others.
 
     Raises:
         NonFiniteError: a fine-tuning became NaN or infinite.
@@ -94,9 +82,6 @@ def _write_vectors(prepared: PreparedTru, vectors: Path) -> list[GroupConflict]:
     save_task_vector(target, [whole], [], vectors / "negated", rectified=False)
     pairs = zip(prepared.groups, conflicts, strict=True)
     return [GroupConflict(rows=len(rows), cosine=found.cosine, **asdict(found)) for rows, found in pairs]
-
-
-# --- task models -----------------------------------------------------------------------------------------------------
 
 
 def tune_task_models(prepared: PreparedTru, console: Console) -> None:

@@ -51,11 +51,11 @@ class TrainingProgress(StepBar):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the newest values; one line an evaluation (or log) where there is no terminal."""
         new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
-        evaluates = args.eval_strategy != "no"
-        # Evaluations are kept on show only where new ones will replace them.
-        self.latest = self.latest | new if evaluates else new
+        telling = "eval_forget_prob"
+        if args.eval_strategy == "no":  # no evaluation will replace those on show
+            self.latest, telling = {}, "forget_loss"
+        self.latest |= new
         note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
-        telling = "eval_forget_prob" if evaluates else "forget_loss"
         if self.bar.disable and telling in new:
             self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
         elif not self.bar.disable and hasattr(self, "task"):

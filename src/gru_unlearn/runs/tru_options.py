@@ -1,4 +1,4 @@
-"""What TRU needs to know besides a recipe, and which settings of a recipe it does not know."""
+"""What ``gru tru`` is asked beside a recipe."""
 
 import math
 from dataclasses import dataclass
@@ -9,21 +9,6 @@ from gru_unlearn.task_vectors import GRANULARITIES
 GROUPS = 2
 """Two groups, tensor by tensor, kept most in the comparison in docs/tru.md, with the fewest task models (three)."""
 ALPHAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0)
-
-DEFAULTS = {"output_dir": "runs/tru", "warmup_steps": 0}
-"""No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0."""
-
-FIXED = {
-    "objective": "ga",
-    "rectification": "none",
-    "eval_strategy": "no",
-    "eval_on_start": False,
-    "save_strategy": "no",
-    "stop_when_forgotten": False,
-    "keep_best": None,
-    "eval_suite": None,
-}
-"""Settings of ``gru unlearn`` that have no meaning here: fine-tuning minimises −log p of the answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,22 @@ from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import Prepared, prepare
-from gru_unlearn.runs.tru_options import DEFAULTS, FIXED, TruOptions
+from gru_unlearn.runs.tru_options import TruOptions
+
+DEFAULTS = {"output_dir": "runs/tru", "warmup_steps": 0}
+"""No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0."""
+
+FIXED = {
+    "objective": "ga",
+    "rectification": "none",
+    "eval_strategy": "no",
+    "eval_on_start": False,
+    "save_strategy": "no",
+    "stop_when_forgotten": False,
+    "keep_best": None,
+    "eval_suite": None,
+}
+"""Settings of ``gru unlearn`` that have no meaning here: fine-tuning minimises −log p of the answers."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest, parse_rule
 from gru_unlearn.runs.retain_model import RetainModelSays, ask_retain_model
-from gru_unlearn.runs.run_checks import FORGET_TARGET, check_machine
 from gru_unlearn.runs.run_models import load_on_device, make_trainer
-from gru_unlearn.runs.run_preparation import Prepared
+from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
 from gru_unlearn.runs.training_progress import TrainingProgress
-from gru_unlearn.training import UnlearningTrainer, encoder_for, last_whole_checkpoint
+from gru_unlearn.training import UnlearningTrainer, last_whole_checkpoint
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
 from gru_unlearn.training.trainer import Evaluator
 
@@ -43,7 +42,7 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
     with prepared.claim.held() as folder:
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
-        examples = _example_log(prepared)
+        examples = ExampleLog(prepared)
         retain = ask_retain_model(prepared, examples)
         trainer, best = _train(prepared, retain, examples, console)
         trainer.save_model(str(unfinished(folder.model)))
@@ -56,18 +55,6 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         if is_first():
             _put_in_place(folder, summary)
     return summary
-
-
-def _example_log(prepared: Prepared) -> ExampleLog:
-    config = prepared.recipe.config
-    return ExampleLog(
-        prepared.claim.folder.examples_file,
-        prepared.sets,
-        encoder_for(prepared.tokenizer, config),
-        prepared.recipe.report_examples,
-        batch_size=config.per_device_eval_batch_size,
-        generate=config.world_size == 1,  # sharded models generate in step, and replicas all the same: not worth it
-    )
 
 
 def _saved_model(prepared: Prepared, trainer: UnlearningTrainer, best: BestModel | None) -> Any:
@@ -86,9 +73,6 @@ def _put_in_place(folder: RunFolder, summary: RunSummary) -> None:
     finish(folder.model)
     folder.finish(summary)
     shutil.rmtree(best, ignore_errors=True)
-
-
-# --- training --------------------------------------------------------------------------------------------------------
 
 
 def _train(
@@ -146,7 +130,9 @@ def _evaluator(prepared: Prepared, retain: RetainModelSays) -> Evaluator | None:
 def _keep_best(prepared: Prepared, retain: RetainModelSays, trainer: UnlearningTrainer) -> KeepBest | None:
     if prepared.recipe.keep_best is None:
         return None
-    constants = {} if retain.forget_target is None else {FORGET_TARGET: retain.forget_target}
+    constants = {}
+    if retain.forget_target is not None:
+        constants[FORGET_TARGET] = retain.forget_target
     keep_best = KeepBest(parse_rule(prepared.recipe.keep_best), prepared.output, constants, trainer.save_model)
     trainer.add_callback(keep_best)
     return keep_best
