@@ -11,7 +11,7 @@ from typing import Any
 from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.loading import locate
+from gru_unlearn.models.locating import locate
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.provenance import ModelSource, RowsSource

@@ -25,14 +25,18 @@ import torch
 from rich.console import Console
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring, make_suite
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.benchmark.scored_models import load_for_scoring
+from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.models.loading import quiet
-from gru_unlearn.results.run_folder import SUMMARY_FILE
+from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, load_as_set, prepare, unlearn
+from gru_unlearn.runs.run_models import load_as_set
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.training import UnlearningTrainer
 from gru_unlearn.training.interrupt import Interrupted
 
@@ -84,7 +88,7 @@ def do_cell(job: Job) -> None:
         write_json(folder / CELL_FILE, cell)
     if job["suite"] and job["evaluate"]:
         retain_table = ScoreTable.load(folder.parents[1] / "reference" / RETAIN_TABLE)
-        found = evaluate_on_suite(job["suite"], folder / MODEL_FOLDER, retain_table)
+        found = evaluate_on_suite(job["suite"], RunFolder(folder).model, retain_table)
         write_json(folder / CELL_FILE, cell | {"suite": job["suite_identity"], **found})
 
 
@@ -93,8 +97,8 @@ def train(settings: Mapping[str, Any]) -> dict[str, float | None]:
     with step_ends() as ends:
         summary = unlearn(prepare(make_recipe(settings)), Console(width=200))
     gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
-    evaluated = {point["step"] for point in summary["trajectory"]}
-    cost = {"seconds_per_step": seconds_per_step(ends, summary["steps"], evaluated)}
+    evaluated = {point.step for point in summary.trajectory}
+    cost = {"seconds_per_step": seconds_per_step(ends, summary.steps, evaluated)}
     return cost | {"peak_memory_mb": peak_memory_mb(), "peak_gpu_memory_mb": gpu}
 
 

@@ -17,7 +17,8 @@ from typing import IO, Any
 import torch
 from rich.console import Console
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, make_suite
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.common.files import read_json, write_json, write_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.comparison.cell import CELL_FILE, Job, suite_row
@@ -30,7 +31,7 @@ from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.reporting.progress import progress_bar
 from gru_unlearn.results.run_folder import RUN_FILE, SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.recipe import Recipe, make_recipe
-from gru_unlearn.runs.unlearn_job import prepare
+from gru_unlearn.runs.run_preparation import prepare
 from gru_unlearn.training.interrupt import Interrupted
 
 IDENTITY = {"command": "compare"}
@@ -168,7 +169,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> list[Job]:
     # that does not exist: a run's own folder may hold it, finished.
     sample = max(zip(recipes, cells, strict=True), key=lambda pair: pair[0].config.needs_retain_set)[1].settings
     sample = {**sample, "output_dir": str(matrix.output / "runs" / "none")}
-    shared = prepare(make_recipe(sample)).identity
+    shared = prepare(make_recipe(sample)).claim.identity
     suite = _suite_identity(matrix.suite)
     if overwrite or RunFolder(matrix.output).started_with() != IDENTITY:
         inputs = (sample.get(name) for name in ("model", "retain_model", "forget", "retain", "held_out"))

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.benchmark.scored_models import load_for_scoring
 from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score, suites
@@ -16,7 +17,8 @@ from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.reporting.progress import progress_bar, stages
 from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.training.builtin import Builtin, builtin_benchmark
 
 LEARNING_RATES = {"npo": 3e-4, "ga": 1e-4}
@@ -90,7 +92,7 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Any]:
             folder = out / f"{objective}-{rectification}"
             name = objective.upper() + ("+GRU" if rectification == "gru" else "")
             runs[name] = _run_once(builtin_run(objective, rectification, folder, seed), console)
-            evaluations[name] = judge(folder / MODEL_FOLDER, name)
+            evaluations[name] = judge(RunFolder(folder).model, name)
         summary = {
             "command": "demo",
             "target": _row(evaluations["target"]),
@@ -136,7 +138,7 @@ def _run_once(settings: dict[str, Any], console: Console) -> dict[str, Any]:
     if (folder / SUMMARY_FILE).is_file():
         console.print(f"{folder.name}: finished before the interruption, taken as it is.")
         return read_json(folder / SUMMARY_FILE)
-    return unlearn(prepare(recipe), console)
+    return unlearn(prepare(recipe), console).to_json()
 
 
 @dataclass(frozen=True)

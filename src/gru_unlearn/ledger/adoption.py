@@ -23,8 +23,8 @@ from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.ledger_summary import Judgement, LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, RowKind
-from gru_unlearn.runs.example_log import look
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.seen_rows import see_rows
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,12 @@ def probabilities(
     encoder, loaded = settings.encoder(model), settings.model(model).to(recipe.config.device)
     batch_size = recipe.config.per_device_eval_batch_size
     with stages(console, title) as on_progress:
-        seen = look(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
+        seen = see_rows(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
     del loaded
     free_memory()
-    found = {name: [row["probability"] for row in rows] for name, rows in seen.items()}
-    if any(None in values for values in found.values()):
-        raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
+    found: dict[str, list[float]] = {}
+    for name, rows in seen.items():
+        found[name] = [row.probability for row in rows if row.probability is not None]
+        if len(found[name]) < len(rows):
+            raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
     return found

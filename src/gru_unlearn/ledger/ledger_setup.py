@@ -13,7 +13,7 @@ from gru_unlearn.ledger.database import Baseline, Ledger, sole_use
 from gru_unlearn.ledger.hash_chain import CREATED
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
-from gru_unlearn.models.loading import locate
+from gru_unlearn.models.locating import locate
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary

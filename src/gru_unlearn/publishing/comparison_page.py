@@ -16,6 +16,8 @@ from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.parts import Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import demo_report, shown
 from gru_unlearn.reporting.verdict import judge
+from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.run_summary import RunSummary
 
 
 def demo_page(material: Material) -> Page:
@@ -23,11 +25,14 @@ def demo_page(material: Material) -> Page:
     summary = material.summary
     table, how_to_read, *_ = demo_report(summary)
     runs = material.runs
+    summaries = {name: RunSummary.model_validate(run.summary) for name, run in runs.items()}
+    first = next(iter(runs.values()), None)
+    seen = Examples.model_validate(first.examples) if first and first.examples else None
     sections = [
         Section("results", "The runs side by side", tables=[from_rich(table, title="")], notes=[how_to_read.strip()]),
-        tradeoff(runs) if runs else None,
-        along(runs) if runs else None,
-        layers(runs) if runs else None,
+        tradeoff(summaries, seen),
+        along(summaries),
+        layers(summaries),
         meanings(material),
     ]
     examples = {name: run.examples for name, run in runs.items() if run.examples}

@@ -14,8 +14,6 @@ from typing import Any, Literal
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from gru_unlearn.reporting.tables import at_start
-
 SOURCES = {
     "model": "MODEL",
     "forget": "FORGET",
@@ -113,7 +111,8 @@ def _ends(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, floa
         first, last = points[0], next(point for point in points if point["alpha"] == results["alpha"])
         return first, _metrics(last), results
     step = best["step"] if (best := summary.get("best")) else points[-1]["step"]
-    return at_start(summary), _metrics(next(point for point in points if point["step"] == step)), results
+    start = points[0] if points[0]["step"] == 0 else {}
+    return start, _metrics(next(point for point in points if point["step"] == step)), results
 
 
 def _metrics(point: Mapping[str, Any]) -> dict[str, float]:
