@@ -1,7 +1,6 @@
 """From summaries to the numbers that a verdict judges."""
 
-from dataclasses import replace
-from statistics import fmean, median
+from statistics import fmean
 
 from gru_unlearn.publishing.material import Material, Row
 from gru_unlearn.reporting.example_table import word_diff
@@ -53,41 +52,6 @@ def by_retain_model(examples: Row | None, name: str) -> tuple[float | None, int 
     if not part or not known:
         return None, None
     return fmean(known), None if len(known) == part["rows_in_set"] else len(known)
-
-
-def demo_evidence(material: Material, row: Row) -> Evidence:
-    """Of one run in the demonstration's table."""
-    summary, run = material.summary, material.runs.get(row["name"])
-    evidence = evidence_beside(summary["target"], summary["retain_model"], row)
-    said, by_retain, asked = recited(run.examples if run else None)
-    return replace(evidence, forget_recited=said, forget_recited_by_retain_model=by_retain, forget_asked=asked)
-
-
-def evidence_beside(target: Row, retain: Row, row: Row) -> Evidence:
-    """Of a row of results, beside those of the target and of the retain model."""
-    kept = {
-        name: Kept(target.get(key), row[key], retain.get(key), None, row.get(RMF[name]))
-        for name, key in KEPT.items()
-        if row.get(key) is not None
-    }
-    return Evidence(
-        target.get("forget_prob"),
-        row.get("forget_prob"),
-        retain.get("forget_prob"),
-        row.get("forget_quality"),
-        kept=kept,
-    )
-
-
-def compare_evidence(summary: Row, row: Row) -> Evidence:
-    """Means over the seeds of a method at its chosen learning rate; of forget quality, a p-value, the median."""
-    key = ("objective", "rectification", "learning_rate")
-    cells = [cell for cell in summary["cells"] if all(cell[k] == row[k] for k in key) and cell["status"] == "done"]
-    qualities = [cell["forget_quality"] for cell in cells if cell.get("forget_quality") is not None]
-    names = ("forget_prob", *KEPT.values(), *RMF.values())
-    means = {name: row[name]["mean"] if row.get(name) else None for name in names}
-    means["forget_quality"] = median(qualities) if qualities else None
-    return evidence_beside(summary["target"], summary["retain_model"], means)
 
 
 def evaluation_evidence(material: Material) -> Evidence:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from gru_unlearn.benchmark.evaluate_job import SCORES, metrics_by_key
@@ -16,6 +17,7 @@ from gru_unlearn.publishing.command_line import reproduce
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.pages import PAGES, make_page
 from gru_unlearn.reporting.page import page_html
+from gru_unlearn.results.file_model import first_problem
 from gru_unlearn.results.run_folder import EXAMPLES_FILE, RUN_FILE, SUMMARY_FILE
 
 REPORT_FILE = "report.html"
@@ -50,9 +52,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     material = gather(folder)
     try:
         page = report_html(material)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise UserError(
-            f"{folder}/{SUMMARY_FILE} lacks what a report needs ({error}): was it written by another version?"
+            f"{folder}/{SUMMARY_FILE} lacks what a report needs ({problem}): was it written by another version?"
         ) from error
     write_text(file, page)
     return file

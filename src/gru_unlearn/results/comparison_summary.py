@@ -31,7 +31,56 @@ class PairedDifference(Interval):
     excludes_zero: bool
 
 
-class CellResult(Metrics):
+class SuiteUsed(FileModel):
+    """On what the saved models were evaluated."""
+
+    request: JsonObject
+    data: dict[str, str]
+    """set → SHA-256 of its rows"""
+
+
+class RunCost(FileModel):
+    """What a run took."""
+
+    seconds_per_step: float | None
+    """None where no two steps follow each other without an evaluation between them"""
+    peak_memory_mb: float
+    peak_gpu_memory_mb: float | None
+
+
+class CellRecord(FileModel):
+    """``cell.json`` in a run's folder: what the run cost, and the evaluation of its model."""
+
+    cost: RunCost | None = None
+    suite: SuiteUsed | None = None
+    metrics: dict[str, float | None] | None = None
+    missing: dict[str, str] | None = None
+
+
+class ReferenceSummary(FileModel):
+    """``reference/summary.json``: the target and the retain model, measured as the runs are."""
+
+    identity: JsonObject
+    target: Metrics
+    retain_model: Metrics
+
+
+class AlongTheRun(FileModel):
+    """What a trajectory says beside RMF."""
+
+    steps_to_target: int | None = None
+    """the first evaluation at or below f*; None where there was none"""
+    rmf_at_half: float | None = None
+    """retention where the forget probability has fallen to a half of the target's; None where that is below f*"""
+    rmf_held_out_at_half: float | None = None
+    rmf_at_quarter: float | None = None
+    rmf_held_out_at_quarter: float | None = None
+    curves: dict[str, list[tuple[float, float]]] = {}
+    """kept probability's key → [forget probability, kept probability] from the target's forget probability down to f*,
+    as far as the run got"""
+
+
+class CellResult(Metrics, AlongTheRun):
     """One run of the matrix; ``failed`` has a reason and no numbers."""
 
     name: str
@@ -42,22 +91,24 @@ class CellResult(Metrics):
     status: Literal["done", "failed"]
     reason: str | None = None
     evaluation_failed: str | None = None
+    """why a run that ended could not be evaluated"""
     steps: int | None = None
-    steps_to_target: int | None = None
     forget_target: float | None = None
     rmf: float | None = None
     rmf_held_out: float | None = None
-    forget_quality: float | None = None
     metrics: dict[str, float | None] | None = None
     missing: dict[str, str] | None = None
-    curves: dict[str, list[tuple[float, float]]] = {}
-    """kept probability's key → [forget probability, share kept of it], see ``along_the_run``"""
     trajectory: list[Point] = []
 
     @property
     def method(self) -> tuple[str, str, float]:
         """What tells runs apart beside the seed."""
         return self.objective, self.rectification, self.learning_rate
+
+    @property
+    def done(self) -> bool:
+        """Whether it came to its end."""
+        return self.status == "done"
 
 
 class MethodResult(FileModel):
@@ -75,6 +126,7 @@ class MethodResult(FileModel):
     reached: int
     """seeds that got to f*"""
     against_none: dict[str, PairedDifference | None] | None = None
+    """measure → the difference to the chosen plain runs"""
 
     @property
     def method(self) -> tuple[str, str, float]:
@@ -103,7 +155,7 @@ class ComparisonSummary(FileModel):
     cells: list[CellResult]
     settings: JsonObject
     learning_rates: dict[str, list[float]]
-    suite: JsonObject | None = None
+    suite: SuiteUsed | None = None
     versions: dict[str, str]
     seconds: float | None = None
 
@@ -116,6 +168,15 @@ class ComparisonSummary(FileModel):
     def objectives(self) -> list[str]:
         """In the order in which they were compared."""
         return list(dict.fromkeys(row.objective for row in self.aggregates))
+
+    @property
+    def rectifications(self) -> list[str]:
+        """Likewise; one's place is its look in every picture."""
+        return list(dict.fromkeys(row.rectification for row in self.aggregates))
+
+    def cells_of(self, row: MethodResult) -> list[CellResult]:
+        """The runs of a method that came to their end."""
+        return [cell for cell in self.cells if cell.done and cell.method == row.method]
 
 
 class DemoRow(RunResults):
@@ -141,6 +202,13 @@ class DemoSummary(FileModel):
     retain_model: Metrics
     results: list[DemoRow]
     sample: dict[str, DemoSample]
+    """set → its first row"""
     seed: int
     seconds: float
     versions: dict[str, str]
+
+    @property
+    def columns(self) -> dict[str, Metrics]:
+        """Everything that was measured, by its name for people."""
+        runs = {row.name: row for row in self.results}
+        return {"target": self.target, "retain model": self.retain_model, **runs}
