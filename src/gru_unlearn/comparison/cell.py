@@ -23,15 +23,14 @@ import torch
 from rich.console import Console
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from gru_unlearn.comparison.cell_jobs import CELL_FILE, CellJob, ReferenceJob, read_job
-from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model, shown_metrics
+from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model
+from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
 from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.models.loading import quiet
-from gru_unlearn.results.comparison_summary import CellRecord, ReferenceSummary, RunCost
+from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.model_metrics import Metrics
-from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.runs.recipe import make_recipe
@@ -47,9 +46,9 @@ def do_reference(job: ReferenceJob) -> None:
     assert prepared.retain_model is not None  # no comparison begins without one
     job.folder.mkdir(parents=True, exist_ok=True)
     retain_table = None
-    if job.suite:
-        retain_table = score_retain_model(job.suite, prepared.retain_model)
-        retain_table.save(job.retain_scores)
+    if job.suite is not None:
+        retain_table = score_retain_model(job.suite.request, prepared.retain_model)
+        retain_table.save(job.suite.retain_scores)
     summary = ReferenceSummary(
         identity=job.identity,
         target=_measure_reference(job, prepared, prepared.model, retain_table),
@@ -63,17 +62,17 @@ def _measure_reference(job: ReferenceJob, prepared: Prepared, model: Path, retai
     trainer = UnlearningTrainer(
         load_as_set(prepared, model),
         prepared.recipe.config,
-        forget_dataset=examples[FORGET.key],
-        retain_dataset=examples[RETAIN.key],
-        eval_dataset={name: rows for name, rows in examples.items() if name == HELD_OUT.key},
+        forget_dataset=examples["forget"],
+        retain_dataset=examples["retain"],
+        eval_dataset={name: rows for name, rows in examples.items() if name == "held_out"},
         processing_class=prepared.tokenizer,
     )
-    measured: dict[str, float | None] = {}
-    for name, value in trainer.evaluate().items():
-        measured[name.removeprefix("eval_")] = value
+    evaluated = trainer.evaluate()
+    measured: dict[str, float | None] = {name.removeprefix("eval_"): value for name, value in evaluated.items()}
     del trainer
-    if job.suite and retain_table is not None:
-        measured |= shown_metrics(evaluate_on_suite(job.suite, model, retain_table).metrics)
+    if job.suite is not None and retain_table is not None:
+        found = evaluate_on_suite(job.suite.request, model, retain_table)
+        measured |= CellRecord(metrics=found.metrics).shown
     return Metrics.model_validate(measured)
 
 
@@ -85,23 +84,23 @@ def do_cell(job: CellJob) -> None:
         record.write(file)
     else:
         record = CellRecord.read(file) or CellRecord()
-    if job.suite:
-        found = evaluate_on_suite(job.suite, RunFolder(job.folder).model, ScoreTable.load(job.retain_scores))
-        record.suite, record.metrics, record.missing = job.suite_used, found.metrics, found.missing
+    if job.suite is not None:
+        retain_table = ScoreTable.load(job.suite.retain_scores)
+        found = evaluate_on_suite(job.suite.request, RunFolder(job.folder).model, retain_table)
+        record.suite, record.metrics, record.missing = job.suite.used, found.metrics, found.missing
         record.write(file)
 
 
-def train(settings: JsonObject) -> RunCost:
+def train(settings: JsonObject) -> dict[str, float | None]:
     """Do one unlearning run, and return seconds per step and peak memory of this process so far."""
     with step_ends() as ends:
         summary = RunSummary.model_validate(unlearn(prepare(make_recipe(settings)), Console(width=200)))
-    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
     evaluated = {point.step for point in summary.trajectory}
-    return RunCost(
-        seconds_per_step=seconds_per_step(ends, summary.steps, evaluated),
-        peak_memory_mb=peak_memory_mb(),
-        peak_gpu_memory_mb=gpu,
-    )
+    return {
+        "seconds_per_step": seconds_per_step(ends, summary.steps, evaluated),
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
+    }
 
 
 # --- what a run costs ------------------------------------------------------------------------------------------------
@@ -158,7 +157,7 @@ def _stop_with_parent() -> None:
 
 def main() -> None:
     """Do the job that stands on standard input. Exit codes as of ``gru``; the last line printed is the reason."""
-    job = read_job(sys.stdin.buffer.readline())
+    job = JOB.validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore")
     quiet()

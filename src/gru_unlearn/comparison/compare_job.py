@@ -2,7 +2,7 @@
 process (:mod:`cell`)."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from gru_unlearn.comparison.matrix_plan import ComparisonPlan, plan
 from gru_unlearn.comparison.pareto import pareto_svg
 from gru_unlearn.comparison.statistics import RULE, aggregate
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.results.comparison_summary import ComparisonSummary, ReferenceSummary
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, ReferenceSummary
 from gru_unlearn.results.run_folder import RunFolder
 
 SECONDS_TO_STOP = 120
@@ -41,11 +41,11 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
     planned = plan(matrix, overwrite=overwrite)
     with planned.claim.held() as folder:
         folder.summary_file.unlink(missing_ok=True)
-        failed = _run(planned, jobs, console)
-        summary = summarize(planned, failed)
+        cells = _run(planned, jobs, console)
+        if not any(cell.done for cell in cells):
+            raise NonFiniteError(f"not one run came to its end; the first: {cells[0].reason}")
+        summary = summarize(planned, cells)
         summary.seconds = round(time.perf_counter() - started, 1)
-        if not any(cell.done for cell in summary.cells):
-            raise NonFiniteError(f"not one run came to its end; the first: {summary.cells[0].reason}")
         folder.finish(summary)
         write_text(folder.path / "pareto.svg", pareto_svg(summary))
         return summary
@@ -58,34 +58,42 @@ def _wait_for_stopping_runs(matrix: Matrix) -> None:
         RunFolder(cell.folder).wait_until_free(SECONDS_TO_STOP)
 
 
-def _run(planned: ComparisonPlan, at_once: int, console: Console) -> dict[str, str]:
-    """Do what is to be done; a run's name → why it failed."""
-    logs = planned.matrix.output / "logs"
+def _run(planned: ComparisonPlan, at_once: int, console: Console) -> list[CellResult]:
+    """Do what is still to do, and read what all runs say."""
+    logs, to_do = planned.matrix.output / "logs", len(planned.cells)
     cells = {cell.name: cell for cell in planned.matrix.cells}
-    if len(planned.cells) < len(cells):
-        finished = len(cells) - len(planned.cells)
-        console.print(f"{finished} of {len(cells)} runs are finished and stay as they are.")
-    if planned.reference is not None:
-        for reason in run_jobs([planned.reference], 1, logs, console).values():
+    found: dict[str, CellResult] = {}
+
+    def check_reference(_: str, reason: str | None) -> None:
+        if reason is not None:
             raise UserError(f"the target or the retain model cannot be measured: {reason}")
-    return run_jobs(planned.cells, at_once, logs, console, lambda name, why: cell_line(read_cell(cells[name], why)))
+
+    def tell(name: str, reason: str | None) -> None:
+        found[name] = read_cell(cells[name], reason)
+        line = f"{len(found)}/{to_do} {cell_line(found[name])}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    if to_do < len(cells):
+        console.print(f"{len(cells) - to_do} of {len(cells)} runs are finished and stay as they are.")
+    run_jobs(planned.reference, 1, logs, console, check_reference)
+    run_jobs(planned.cells, at_once, logs, console, tell)
+    return [found.get(name) or read_cell(cell, None) for name, cell in cells.items()]
 
 
-def summarize(planned: ComparisonPlan, failed: Mapping[str, str]) -> ComparisonSummary:
-    """Every number of every run, and what they come to. ``failed``: a run's name → why it has no numbers."""
+def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> ComparisonSummary:
+    """What the runs come to."""
     matrix = planned.matrix
     reference = ReferenceSummary.read(matrix.reference.summary_file)
     assert reference is not None  # it was measured before the first run
-    cells = [read_cell(cell, failed.get(cell.name)) for cell in matrix.cells]
     return ComparisonSummary(
         rule=RULE,
         forget_target=next((cell.forget_target for cell in cells if cell.done), None),
         target=reference.target,
         retain_model=reference.retain_model,
         aggregates=aggregate(cells),
-        cells=cells,
+        cells=list(cells),
         settings={**SHARED, **matrix.settings},
         learning_rates={objective: list(rates) for objective, rates in matrix.learning_rates.items()},
-        suite=planned.suite,
+        suite=planned.suite.used if planned.suite else None,
         versions=versions(),
     )

@@ -1,8 +1,10 @@
 """The suite on which a comparison evaluates the models that its runs save."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring, make_suite
 from gru_unlearn.data import fingerprint
@@ -12,9 +14,9 @@ from gru_unlearn.results.comparison_summary import SuiteUsed
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.runs.recipe import make_recipe
 
-CHOICES = ("none", "builtin", "tofu", "own")
+OnProgress = Callable[[str, int, int], None]
 
-SHOWN_METRICS = ("forget_quality", "model_utility", "extraction_strength")
+CHOICES = ("none", "builtin", "tofu", "own")
 
 
 def suite_request(
@@ -25,32 +27,33 @@ def suite_request(
     Raises:
         UserError: an unknown suite, or settings that no run can have.
     """
-    if suite is None or suite == "":
-        suite = "builtin" if str(settings.get("forget")).startswith("builtin:") else "none"
+    suite = suite or ("builtin" if str(settings.get("forget")).startswith("builtin:") else "none")
     if suite not in CHOICES:
         raise UserError(f"unknown suite {suite!r}{nearest(suite, CHOICES)}")
     if suite == "none":
         return None
     recipe = make_recipe(settings)
+    names = ("model", "forget", "retain", "retain_model", "dtype", "trust_remote_code")
     return EvaluationRequest(
-        model=recipe.model,
+        **{name: getattr(recipe, name) for name in names},
         suite=suite,
         data=data,
         forget_split=forget_split,
-        forget=recipe.forget,
-        retain=recipe.retain,
-        retain_model=recipe.retain_model,
         batch_size=recipe.config.per_device_eval_batch_size,
         max_length=recipe.config.max_length,
-        dtype=recipe.dtype,
-        trust_remote_code=recipe.trust_remote_code,
     )
 
 
-def suite_used(request: EvaluationRequest | None) -> SuiteUsed | None:
+class SuiteJob(BaseModel):
+    """How to evaluate, what that is known by, and the file of the retain model's scores."""
+
+    request: EvaluationRequest
+    used: SuiteUsed
+    retain_scores: Path
+
+
+def suite_used(request: EvaluationRequest) -> SuiteUsed:
     """What an evaluation is known by: the request, without what changes no result, and the rows."""
-    if request is None:
-        return None
     asked = {name: value for name, value in asdict(request).items() if name not in ("model", "batch_size")}
     data = {}
     for name, rows in make_suite(request).sets.items():
@@ -64,13 +67,10 @@ def score_retain_model(request: EvaluationRequest, folder: Path) -> ScoreTable:
     return score(model, encoder, make_suite(request), batch_size=request.batch_size, retain_model=True)
 
 
-def evaluate_on_suite(request: EvaluationRequest, folder: Path, retain_table: ScoreTable) -> Evaluation:
+def evaluate_on_suite(
+    request: EvaluationRequest, folder: Path, retain_table: ScoreTable, on_progress: OnProgress | None = None
+) -> Evaluation:
     """All metrics of a saved model."""
-    asked = replace(request, model=str(folder))
-    model, encoder = load_for_scoring(asked, folder)
-    return evaluate(model, encoder, make_suite(asked), retain_table=retain_table, batch_size=asked.batch_size)
-
-
-def shown_metrics(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Those that a comparison shows; None where one is missing."""
-    return {name: metrics.get(name) for name in SHOWN_METRICS}
+    model, encoder = load_for_scoring(request, folder)
+    suite, size = make_suite(request), request.batch_size
+    return evaluate(model, encoder, suite, retain_table=retain_table, batch_size=size, on_progress=on_progress)

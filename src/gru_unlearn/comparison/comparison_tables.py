@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 
 from rich.table import Table
 
 from gru_unlearn.comparison.statistics import RULE
 from gru_unlearn.reporting.tables import make_table, shown
-from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, Interval, MethodResult
-from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN
+from gru_unlearn.results.comparison_summary import (
+    CellResult,
+    ComparisonSummary,
+    Interval,
+    MethodResult,
+    PairedDifference,
+)
+from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
 
-Show = Callable[[MethodResult], object]
-Column = tuple[str, Show]
+Column = tuple[str, Callable[[MethodResult], object]]
 """A heading, and what stands below it in the row of a method."""
 
 HOW_TO_READ = (
@@ -22,9 +28,7 @@ HOW_TO_READ = (
 )
 
 SAVED_MODELS = {
-    "forget_prob": "forget prob",
-    "retain_prob": "retain prob",
-    "held_out_prob": "held-out prob",
+    **{kind.probability: f"{kind.label} prob" for kind in ROW_KINDS},
     "forget_quality": "forget quality",
     "model_utility": "utility",
     "extraction_strength": "extraction",
@@ -65,16 +69,20 @@ def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
 def matched_table(objective: str, rows: Sequence[MethodResult], forget_target: float | None) -> Table:
     """What is kept at the moment as much is forgotten as the retain model lacks, and what it costs to get there."""
     columns = [_NAME, _RATE, _REACHED, _RMF]
-    kept = RETAIN
+    kept = RETAIN.rmf
     if _any_has(rows, HELD_OUT.rmf):
-        kept = HELD_OUT
-        columns.append((kept.label, lambda row: with_margin(row.measure(kept.rmf))))
-    columns += [("minus none", lambda row: _minus_none(row, kept.rmf)), ("wins", lambda row: _wins(row, kept.rmf))]
-    columns += [_STEPS, ("s/step", _mean("seconds_per_step", ".3f"))]
+        kept = HELD_OUT.rmf
+        columns.append((HELD_OUT.label, lambda row: with_margin(row.measure(kept))))
+    memory, heading = "peak_memory_mb", "peak MB"
     if _any_has(rows, "peak_gpu_memory_mb"):
-        columns.append(("GPU MB", _mean("peak_gpu_memory_mb", ".0f")))
-    else:
-        columns.append(("peak MB", _mean("peak_memory_mb", ".0f")))
+        memory, heading = "peak_gpu_memory_mb", "GPU MB"
+    columns += [
+        ("minus none", lambda row: _difference(row.against_none.get(kept))),
+        ("wins", lambda row: _wins(row.against_none.get(kept))),
+        _STEPS,
+        ("s/step", lambda row: mean_of(row.measure("seconds_per_step"), ".3f")),
+        (heading, lambda row: mean_of(row.measure(memory), ".0f")),
+    ]
     mark = "" if forget_target is None else f" (f* = {shown(forget_target)})"
     return _method_table(f"{objective} at matched forgetting{mark}, mean ± 95 % interval", columns, rows)
 
@@ -93,7 +101,9 @@ def end_table(objective: str, rows: Sequence[MethodResult], summary: ComparisonS
 def levels_table(objective: str, rows: Sequence[MethodResult]) -> Table:
     """Retention where the forget probability falls to a half and a quarter: for methods that do not get to f*."""
     columns = [_NAME]
-    columns += [(label, _mean_and_count(name)) for name, label in BEFORE_THE_MARK.items() if _any_has(rows, name)]
+    columns += [
+        (label, partial(_mean_and_count, name)) for name, label in BEFORE_THE_MARK.items() if _any_has(rows, name)
+    ]
     title = f"{objective} before f*: at a half and a quarter of the target's forget probability, mean (seeds)"
     return _method_table(title, columns, rows)
 
@@ -153,41 +163,29 @@ def with_margin(interval: Interval | None, form: str = ".3f") -> str:
     return text if interval.margin is None else f"{text} ± {interval.margin:.3f}"
 
 
-def _minus_none(row: MethodResult, name: str) -> str:
+def mean_of(interval: Interval | None, form: str) -> str:
+    """The mean alone, or a dash."""
+    return "–" if interval is None else f"{interval.mean:{form}}"
+
+
+def _difference(found: PairedDifference | None) -> str:
     """With a star where the interval excludes 0."""
-    difference = (row.against_none or {}).get(name)
-    if difference is None:
+    if found is None:
         return ""
-    return with_margin(difference, "+.3f") + (" *" if difference.excludes_zero else "  ")
+    return with_margin(found, "+.3f") + (" *" if found.excludes_zero else "  ")
 
 
-def _wins(row: MethodResult, name: str) -> str:
-    difference = (row.against_none or {}).get(name)
-    return "" if difference is None else f"{difference.wins}/{difference.n}"
+def _wins(found: PairedDifference | None) -> str:
+    return "" if found is None else f"{found.wins}/{found.n}"
 
 
-def _mean(name: str, form: str) -> Show:
-    """The mean of a measure alone, or a dash."""
-
-    def show(row: MethodResult) -> str:
-        mean = row.mean(name)
-        return "–" if mean is None else f"{mean:{form}}"
-
-    return show
-
-
-def _mean_and_count(name: str) -> Show:
-    """The mean of a measure, and in how many of the seeds there is one."""
-
-    def show(row: MethodResult) -> str:
-        found = row.measure(name)
-        return f"not reached (0/{row.runs})" if found is None else f"{found.mean:.3f} ({found.n}/{row.runs})"
-
-    return show
+def _mean_and_count(name: str, row: MethodResult) -> str:
+    found = row.measure(name)
+    return f"not reached (0/{row.runs})" if found is None else f"{found.mean:.3f} ({found.n}/{row.runs})"
 
 
 _NAME: Column = "", lambda row: row.rectification
 _RATE: Column = "lr", lambda row: short(row.learning_rate)
 _REACHED: Column = "reached", lambda row: f"{row.reached}/{row.runs}"
 _RMF: Column = "RMF", lambda row: with_margin(row.measure(RETAIN.rmf))
-_STEPS: Column = "steps", _mean("steps_to_target", ".1f")
+_STEPS: Column = "steps", lambda row: mean_of(row.measure("steps_to_target"), ".1f")

@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import TaskID
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring
+from gru_unlearn.benchmark.evaluate_job import EvaluationRequest
 from gru_unlearn.common.versions import versions
-from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score, suites
-from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model
+from gru_unlearn.evaluation import Evaluation
 from gru_unlearn.reporting.progress import progress_bar, stages
 from gru_unlearn.results.comparison_summary import DemoRow, DemoSample, DemoSummary
 from gru_unlearn.results.file_model import JsonObject
@@ -27,7 +25,8 @@ from gru_unlearn.training.builtin import Builtin, builtin_benchmark
 LEARNING_RATES = {"npo": 3e-4, "ga": 1e-4}
 """Objective → learning rate, the same for plain and rectified runs."""
 
-RECTIFICATIONS = ("none", "gru")
+METHODS = {"NPO": ("npo", "none"), "NPO+GRU": ("npo", "gru"), "GA": ("ga", "none"), "GA+GRU": ("ga", "gru")}
+"""Name → objective and rectification."""
 
 METRICS = {
     **{kind.probability: kind.metric for kind in ROW_KINDS},
@@ -78,29 +77,24 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> DemoSummary:
     claim = place.claim({"command": "demo", "seed": seed, "versions": versions()}, overwrite=again)
     with claim.held() as folder:
         built = _build(console)
-        judge = _Judge.of(built, console)
-        evaluations = {
-            "target": judge(built.target, "target"),
-            "retain model": judge(built.retain_model, "retain model"),
-        }
-        results = []
-        for objective, rectification in product(LEARNING_RATES, RECTIFICATIONS):
+        models = {"target": built.target, "retain model": built.retain_model}
+        runs = {}
+        for name, (objective, rectification) in METHODS.items():
             run = RunFolder(out / f"{objective}-{rectification}")
-            name = objective.upper() + ("+GRU" if rectification == "gru" else "")
-            summary = _run_once(run, builtin_run(objective, rectification, run.path, seed), console)
-            evaluations[name] = judge(run.model, name)
-            results.append(_row(name, summary, evaluations[name]))
-        found = DemoSummary(
+            runs[name] = _run_once(run, builtin_run(objective, rectification, run.path, seed), console)
+            models[name] = run.model
+        evaluations = _evaluate(built, models, console)
+        summary = DemoSummary(
             target=_metrics(evaluations["target"]),
             retain_model=_metrics(evaluations["retain model"]),
-            results=results,
-            sample={name: _sample(judge.suite, name, evaluations) for name in ("forget", "held_out")},
+            results=[_row(name, run, evaluations[name]) for name, run in runs.items()],
+            sample={name: _sample(name, evaluations) for name in ("forget", "held_out")},
             seed=seed,
             seconds=round(time.perf_counter() - started, 1),
             versions=versions(),
         )
-        folder.finish(found)
-        return found
+        folder.finish(summary)
+        return summary
 
 
 def _build(console: Console) -> Builtin:
@@ -133,26 +127,15 @@ def _run_once(run: RunFolder, settings: JsonObject, console: Console) -> RunSumm
     return RunSummary.model_validate(unlearn(prepare(make_recipe(settings)), console))
 
 
-@dataclass(frozen=True)
-class _Judge:
-    """Evaluates a model folder on the built-in suite, against the retain model's scores."""
-
-    suite: Suite
-    retain_table: ScoreTable
-    console: Console
-
-    @classmethod
-    def of(cls, built: Builtin, console: Console) -> "_Judge":
-        suite = suites.builtin(str(built.data))
-        model, encoder = load_for_scoring(EvaluationRequest(str(built.retain_model)), built.retain_model)
-        return cls(suite, score(model, encoder, suite, batch_size=64, retain_model=True), console)
-
-    def __call__(self, folder: Path, title: str) -> Evaluation:
-        model, encoder = load_for_scoring(EvaluationRequest(str(folder)), folder)
-        with stages(self.console, f"evaluating {title}") as on_progress:
-            return evaluate(
-                model, encoder, self.suite, retain_table=self.retain_table, batch_size=64, on_progress=on_progress
-            )
+def _evaluate(built: Builtin, models: Mapping[str, Path], console: Console) -> dict[str, Evaluation]:
+    """Every model on the built-in suite."""
+    request = EvaluationRequest(str(built.target), data=str(built.data), batch_size=64)
+    retain_table = score_retain_model(request, built.retain_model)
+    evaluations = {}
+    for name, model in models.items():
+        with stages(console, f"evaluating {name}") as on_progress:
+            evaluations[name] = evaluate_on_suite(request, model, retain_table, on_progress)
+    return evaluations
 
 
 def _metrics(evaluation: Evaluation) -> Metrics:
@@ -165,8 +148,8 @@ def _row(name: str, run: RunSummary, evaluation: Evaluation) -> DemoRow:
     return DemoRow.model_validate({"name": name, "steps": run.steps, **measured})
 
 
-def _sample(suite: Suite, name: str, evaluations: Mapping[str, Evaluation]) -> DemoSample:
+def _sample(name: str, evaluations: Mapping[str, Evaluation]) -> DemoSample:
     """The first row of a set with every model's answer."""
-    first = suite.sets[name].items[0].record
+    first = evaluations["target"].table.answers(name)[0]
     answers = {model: evaluation.table.generations(name)[0] for model, evaluation in evaluations.items()}
     return DemoSample(question=first.prompt, truth=first.answer, answers=answers)

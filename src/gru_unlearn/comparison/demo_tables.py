@@ -4,20 +4,15 @@ from rich.table import Table
 
 from gru_unlearn.reporting.tables import make_table
 from gru_unlearn.results.comparison_summary import DemoSample, DemoSummary
-from gru_unlearn.results.file_model import Number
 from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
 
 LINES = {
-    "forget_prob": "forget prob",
-    "retain_prob": "retain prob",
-    "held_out_prob": "held-out prob",
-    "forget_exact_answers": "forget exact",
-    "retain_exact_answers": "retain exact",
-    "held_out_exact_answers": "held-out exact",
+    **{kind.probability: f"{kind.label} prob" for kind in ROW_KINDS},
+    **{f"{kind.key}_exact_answers": f"{kind.label} exact" for kind in ROW_KINDS},
     "forget_quality": "forget quality",
     "model_utility": "model utility",
-    "rmf": "RMF retain",
-    "rmf_held_out": "RMF held-out",
+    **{kind.rmf: f"RMF {kind.label}" for kind in (RETAIN, HELD_OUT)},
     "steps": "steps",
 }
 
@@ -32,26 +27,19 @@ HOW_TO_READ = (
 
 def demo_report(summary: DemoSummary) -> list[Table | str]:
     """The demonstration's table, how to read it, and sample questions."""
-    return [
-        demo_table(summary),
-        HOW_TO_READ,
-        _sample_table("Should be forgotten", summary.sample["forget"]),
-        _sample_table("Should still be known", summary.sample["held_out"]),
-    ]
+    titles = {"forget": "Should be forgotten", "held_out": "Should still be known"}
+    samples = [_sample_table(title, summary.sample[name]) for name, title in titles.items()]
+    return [demo_table(summary), HOW_TO_READ, *samples]
 
 
 def demo_table(summary: DemoSummary) -> Table:
-    """The runs beside the target and the retain model."""
-    columns = summary.columns
+    """The runs beside the target and the retain model; empty where it is no question: the target has no steps."""
+    columns: dict[str, Metrics] = {"target": summary.target, "retain model": summary.retain_model}
+    columns.update((row.name, row) for row in summary.results)
     lines = []
     for name, label in LINES.items():
-        lines.append([label, *(_measured(column, name) for column in columns.values())])
+        lines.append([label, *(column.to_json().get(name, "") for column in columns.values())])
     return make_table("Forgetting 5 of 50 invented people", ("", *columns), lines)
-
-
-def _measured(column: Metrics, name: str) -> Number | str | None:
-    """Empty where it is no question: the target has no steps."""
-    return column.get(name) if name in column.model_fields_set else ""
 
 
 def _sample_table(title: str, sample: DemoSample) -> Table:

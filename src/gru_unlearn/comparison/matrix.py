@@ -74,11 +74,6 @@ class Matrix:
         """Where the target and the retain model are measured."""
         return RunFolder(self.output / "reference")
 
-    @property
-    def retain_scores(self) -> Path:
-        """The retain model's scores on the suite."""
-        return self.reference.path / "retain_scores.parquet"
-
     def _cell(self, objective: str, rectification: str, rate: float, seed: int) -> Cell:
         safe = re.sub(r"[^A-Za-z0-9_.+-]+", "+", rectification)
         folder = self.output / "runs" / f"{objective}-{safe}-lr{rate:g}-seed{seed}"

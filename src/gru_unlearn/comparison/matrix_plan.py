@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter
 
 from gru_unlearn.common.versions import versions
-from gru_unlearn.comparison.cell_jobs import CELL_FILE, CellJob, ReferenceJob
-from gru_unlearn.comparison.comparison_suite import suite_used
+from gru_unlearn.comparison.comparison_suite import SuiteJob, suite_used
 from gru_unlearn.comparison.matrix import Cell, Matrix
 from gru_unlearn.errors import UserError
-from gru_unlearn.results.comparison_summary import CellRecord, ReferenceSummary, SuiteUsed
+from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.run_folder import Claim, RunFolder
 from gru_unlearn.runs.recipe import Recipe, make_recipe
@@ -18,15 +20,38 @@ IDENTITY = {"command": "compare"}
 """Marks the folder of a comparison. Its runs are identified one by one, so that seeds and methods can be added."""
 
 
+class _Job(BaseModel, ser_json_inf_nan="constants"):
+    folder: Path
+    settings: JsonObject
+    suite: SuiteJob | None
+
+
+class ReferenceJob(_Job):
+    """Measure the target and the retain model."""
+
+    identity: JsonObject
+
+
+class CellJob(_Job):
+    """Do one run of the matrix, unless that is done, and evaluate its model."""
+
+    train: bool
+
+
+Job = ReferenceJob | CellJob
+JOB = TypeAdapter[Job](Job)
+"""Reads a job from the line of JSON as which it goes to its process."""
+
+
 @dataclass(frozen=True, slots=True)
 class ComparisonPlan:
     """A matrix whose every run was checked; nothing has been written yet."""
 
     matrix: Matrix
     claim: Claim
-    suite: SuiteUsed | None
-    reference: ReferenceJob | None
-    """None where the target and the retain model are measured already"""
+    suite: SuiteJob | None
+    reference: list[ReferenceJob]
+    """empty where the target and the retain model are measured already"""
     cells: list[CellJob]
     """the runs that are still to do"""
 
@@ -42,17 +67,18 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     recipes = [_measurable(make_recipe(cell.settings)) for cell in cells]
     sample = _most_demanding(matrix, cells, recipes)
     shared = prepare(make_recipe(sample)).identity
-    suite = suite_used(matrix.suite)
+    suite = _suite_job(matrix)
     claim = _claim(matrix, sample, overwrite)
-    reference = _reference_job(matrix, sample, shared, suite)
-    known = not overwrite and _is_known(reference)
+    identity = {**shared, "settings": matrix.settings, "suite": suite and suite.used.to_json(), "versions": versions()}
+    reference = ReferenceJob(folder=matrix.reference.path, settings=sample, suite=suite, identity=as_json(identity))
     jobs = []
     for cell, recipe in zip(cells, recipes, strict=True):
         own = {name: value for name, value in recipe.settings.items() if name != "output_dir"}
         trained = not overwrite and _is_trained(cell, {**shared, "settings": own})
         if not (trained and _is_evaluated(cell, suite)):
-            jobs.append(_cell_job(matrix, cell, suite, train=not trained))
-    return ComparisonPlan(matrix, claim, suite, None if known else reference, jobs)
+            jobs.append(CellJob(folder=cell.folder, settings=cell.settings, suite=suite, train=not trained))
+    known = not overwrite and _is_known(reference)
+    return ComparisonPlan(matrix, claim, suite, [] if known else [reference], jobs)
 
 
 def _check_complete(matrix: Matrix) -> None:
@@ -80,6 +106,13 @@ def _most_demanding(matrix: Matrix, cells: Sequence[Cell], recipes: Sequence[Rec
     return {**(needy or cells)[0].settings, "output_dir": str(matrix.output / "runs" / "none")}
 
 
+def _suite_job(matrix: Matrix) -> SuiteJob | None:
+    if matrix.suite is None:
+        return None
+    scores = matrix.reference.path / "retain_scores.parquet"
+    return SuiteJob(request=matrix.suite, used=suite_used(matrix.suite), retain_scores=scores)
+
+
 def _claim(matrix: Matrix, sample: JsonObject, overwrite: bool) -> Claim:
     """A comparison in the folder goes on, finished or not."""
     folder = RunFolder(matrix.output)
@@ -88,24 +121,6 @@ def _claim(matrix: Matrix, sample: JsonObject, overwrite: bool) -> Claim:
     names = ("model", "retain_model", "forget", "retain", "held_out")
     inputs = [str(sample[name]) for name in names if sample.get(name)]
     return folder.claim(IDENTITY, overwrite=overwrite, inputs=inputs)
-
-
-def _reference_job(
-    matrix: Matrix, sample: JsonObject, shared: Mapping[str, object], suite: SuiteUsed | None
-) -> ReferenceJob:
-    identity = {
-        **shared,
-        "settings": matrix.settings,
-        "suite": None if suite is None else suite.to_json(),
-        "versions": versions(),
-    }
-    return ReferenceJob(
-        folder=matrix.reference.path,
-        settings=sample,
-        suite=matrix.suite,
-        retain_scores=matrix.retain_scores,
-        identity=as_json(identity),
-    )
 
 
 def _is_known(job: ReferenceJob) -> bool:
@@ -126,19 +141,8 @@ def _is_trained(cell: Cell, identity: Mapping[str, object]) -> bool:
     return False
 
 
-def _is_evaluated(cell: Cell, suite: SuiteUsed | None) -> bool:
+def _is_evaluated(cell: Cell, suite: SuiteJob | None) -> bool:
     if suite is None:
         return True
     record = CellRecord.read(cell.folder / CELL_FILE)
-    return record is not None and record.suite == suite
-
-
-def _cell_job(matrix: Matrix, cell: Cell, suite: SuiteUsed | None, *, train: bool) -> CellJob:
-    return CellJob(
-        folder=cell.folder,
-        settings=cell.settings,
-        suite=matrix.suite,
-        retain_scores=matrix.retain_scores,
-        train=train,
-        suite_used=suite,
-    )
+    return record is not None and record.suite == suite.used

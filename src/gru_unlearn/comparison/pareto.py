@@ -4,24 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from statistics import median
 
-from gru_unlearn.reporting.chart import (
-    COLOURS,
-    DARK,
-    LEFT,
-    LIGHT,
-    SHAPES,
-    Line,
-    Panel,
-    Point,
-    Rule,
-    Star,
-    draw,
-    look_of,
-    make_panel,
-    series,
-    whole,
-)
-from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary
+from gru_unlearn.reporting import chart
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, MethodResult
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, RowKind
 
@@ -39,25 +23,27 @@ def panels(summary: ComparisonSummary) -> dict[str, str]:
     """Objective → the inside of its panel. All panels have the same axes, so that objectives compare too."""
     kept = RETAIN if summary.target.held_out_prob is None else HELD_OUT
     target, retain_model = _places([summary.target, summary.retain_model], kept)
-    stars = [Star("target", target.x, target.y), Star("retain model", retain_model.x, retain_model.y, left=True)]
-    rules = [] if summary.forget_target is None else [Rule("f*", summary.forget_target)]
-    cells = [cell for row in summary.chosen for cell in summary.cells_of(row)]
+    stars = [
+        chart.Star("target", target.x, target.y),
+        chart.Star("retain model", retain_model.x, retain_model.y, left=True),
+    ]
+    rules = [] if summary.forget_target is None else [chart.Rule("f*", summary.forget_target)]
     shown = [target, retain_model]
-    for cell in cells:
-        shown += _places(cell.trajectory, kept)
+    for row in summary.chosen:
+        for cell in summary.cells_of(row):
+            shown += _places(cell.trajectory, kept)
+    looks = {name: look for look, name in enumerate(summary.rectifications)}
     found = {}
     for objective in summary.objectives:
         panel = _panel(objective, shown, kept)
-        groups = []
-        for look, name in enumerate(summary.rectifications):
-            own = [cell for cell in cells if (cell.objective, cell.rectification) == (objective, name)]
-            groups.append(_method(panel, look, name, own, kept))
-        found[objective] = draw(panel, groups, stars, rules)
+        rows = [row for row in summary.chosen if row.objective == objective]
+        groups = [_method(panel, looks[row.rectification], row, summary.cells_of(row), kept) for row in rows]
+        found[objective] = chart.draw(panel, groups, stars, rules)
     return found
 
 
-def _panel(objective: str, shown: Sequence[Point], kept: RowKind) -> Panel:
-    return make_panel(
+def _panel(objective: str, shown: Sequence[chart.Point], kept: RowKind) -> chart.Panel:
+    return chart.make_panel(
         objective,
         [point.x for point in shown],
         [point.y for point in shown],
@@ -69,27 +55,26 @@ def _panel(objective: str, shown: Sequence[Point], kept: RowKind) -> Panel:
     )
 
 
-def _places(points: Iterable[Metrics], kept: RowKind) -> list[Point]:
+def _places(points: Iterable[Metrics], kept: RowKind) -> list[chart.Point]:
     """Forgetting and keeping, of those that have both."""
     found = []
     for point in points:
         x, y = point.forget_prob, point.probability(kept)
         if x is not None and y is not None:
-            found.append(Point(x, y))
+            found.append(chart.Point(x, y))
     return found
 
 
-def _method(panel: Panel, look: int, name: str, cells: Sequence[CellResult], kept: RowKind) -> str:
+def _method(panel: chart.Panel, look: int, row: MethodResult, cells: Sequence[CellResult], kept: RowKind) -> str:
     """The runs as thin lines, their median as a thick one with a marker at its end."""
-    lines = [Line(name, _places(cell.trajectory, kept), look, thin=True) for cell in cells]
-    if not lines:
-        return ""
+    name = row.rectification
+    lines = [chart.Line(name, _places(cell.trajectory, kept), look, thin=True) for cell in cells]
     curve = median_curve([cell.curves[kept.probability] for cell in cells])
     if not curve:
-        return series(panel, lines)
+        return chart.series(panel, lines) if lines else ""
     end_x, end_y = curve[-1]
-    lines.append(Line(name, [Point(*place) for place in curve], look, marks="last"))
-    return series(panel, lines, f"{name}: {end_y:.3f} kept at forget probability {end_x:.3f}")
+    lines.append(chart.Line(name, [chart.Point(*place) for place in curve], look, marks="last"))
+    return chart.series(panel, lines, f"{name}: {end_y:.3f} kept at forget probability {end_x:.3f}")
 
 
 def median_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -112,16 +97,18 @@ def pareto_svg(summary: ComparisonSummary) -> str:
     drawn = panels(summary)
     columns = min(2, len(drawn))
     rows = -(-len(drawn) // columns)
-    width = max(columns * WIDTH, LEFT + _legend_step(summary.rectifications))
+    width = max(columns * WIDTH, chart.LEFT + _legend_step(summary.rectifications))
     legend, legend_height = _legend(summary.rectifications, width)
-    parts = [f"<style>{SHAPES}{LIGHT}@media(prefers-color-scheme:dark){{{DARK}}}</style>"]
-    parts.append('<rect class="paper" width="100%" height="100%"/>')
+    parts = [
+        f"<style>{chart.SHAPES}{chart.LIGHT}@media(prefers-color-scheme:dark){{{chart.DARK}}}</style>",
+        '<rect class="paper" width="100%" height="100%"/>',
+    ]
     for number, inside in enumerate(drawn.values()):
         row, column = divmod(number, columns)
         parts.append(_moved(column * WIDTH, row * HEIGHT, inside))
     parts.append(_moved(0, rows * HEIGHT, legend))
     height = rows * HEIGHT + legend_height
-    return whole("".join(parts), width, height, "Forgetting against retention") + "\n"
+    return chart.whole("".join(parts), width, height, "Forgetting against retention") + "\n"
 
 
 def _legend_step(methods: Sequence[str]) -> int:
@@ -132,12 +119,14 @@ def _legend_step(methods: Sequence[str]) -> int:
 def _legend(methods: Sequence[str], width: int) -> tuple[str, int]:
     """Its SVG and its height: as many names to a line as fit."""
     step = _legend_step(methods)
-    columns = max(1, (width - LEFT) // step)
+    columns = max(1, (width - chart.LEFT) // step)
     entries = []
     for look, name in enumerate(methods):
         row, column = divmod(look, columns)
-        entry = f'{look_of(look)}<text class="ink" x="43" y="4">{escape(name)}</text>'
-        entries.append(_moved(LEFT + column * step, row * LEGEND_LINE + 10, entry, f'class="m{look % len(COLOURS)}" '))
+        entry = f'{chart.look_of(look)}<text class="ink" x="43" y="4">{escape(name)}</text>'
+        entries.append(
+            _moved(chart.LEFT + column * step, row * LEGEND_LINE + 10, entry, f'class="m{look % len(chart.COLOURS)}" ')
+        )
     return "".join(entries), -(-len(methods) // columns) * LEGEND_LINE + 10
 
 

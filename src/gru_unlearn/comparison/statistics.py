@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from scipy import stats
 
-from gru_unlearn.results.comparison_summary import CellResult, Interval, MethodResult, PairedDifference
+from gru_unlearn.results.comparison_summary import CellResult, Interval, Method, MethodResult, PairedDifference
 
 CONFIDENCE = 0.95
 
@@ -79,24 +79,18 @@ def aggregate(cells: Sequence[CellResult]) -> list[MethodResult]:
         row.chosen = True
         plain = chosen.get((row.objective, "none"))
         if plain is not None and plain is not row:
-            row.against_none = _against(groups[row.method], groups[plain.method])
+            ours, theirs = groups[row.method], groups[plain.method]
+            row.against_none = {m: paired_difference(_by_seed(ours, m), _by_seed(theirs, m)) for m in PAIRED}
     return rows
 
 
 def _over_seeds(cells: Sequence[CellResult]) -> MethodResult:
-    objective, rectification, learning_rate = cells[0].method
     done = [cell for cell in cells if cell.done]
-    counts = {
-        "objective": objective,
-        "rectification": rectification,
-        "learning_rate": learning_rate,
-        "chosen": False,
-        "runs": len(cells),
-        "failed": len(cells) - len(done),
-        "reached": sum(cell.steps_to_target is not None for cell in done),
-    }
+    who = {name: getattr(cells[0], name) for name in Method.model_fields}
     measures = {name: mean_interval(_by_seed(done, name).values()) for name in MEASURES}
-    return MethodResult.model_validate({**counts, **measures})
+    reached = sum(cell.steps_to_target is not None for cell in done)
+    counts = {"runs": len(cells), "failed": len(cells) - len(done), "reached": reached}
+    return MethodResult.model_validate({**who, **counts, **measures, "chosen": False})
 
 
 def _choose(rows: Sequence[MethodResult]) -> dict[tuple[str, str], MethodResult]:
@@ -120,10 +114,6 @@ def _merit(row: MethodResult) -> tuple[float, ...]:
 def _count_and_mean(row: MethodResult, name: str) -> tuple[int, float]:
     found = row.measure(name)
     return (0, -math.inf) if found is None else (found.n, found.mean)
-
-
-def _against(cells: Sequence[CellResult], plain: Sequence[CellResult]) -> dict[str, PairedDifference | None]:
-    return {name: paired_difference(_by_seed(cells, name), _by_seed(plain, name)) for name in PAIRED}
 
 
 def _by_seed(cells: Sequence[CellResult], name: str) -> dict[int, float | None]:

@@ -1,11 +1,14 @@
-"""The pages of a comparison and of the demonstration."""
+"""The pages of a comparison and of the demonstration, and what their verdicts judge."""
+
+from dataclasses import replace
+from statistics import median
 
 from rich.table import Table
 
 from gru_unlearn.comparison import pareto
 from gru_unlearn.comparison.comparison_tables import comparison_report, short
 from gru_unlearn.comparison.demo_tables import HOW_TO_READ, demo_table
-from gru_unlearn.publishing.comparison_evidence import compare_evidence, demo_evidence
+from gru_unlearn.publishing.evidence import recited
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import meanings, record
 from gru_unlearn.publishing.run_sections import along, layers, tradeoff
@@ -13,9 +16,10 @@ from gru_unlearn.reporting.chart import whole
 from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.parts import Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.reporting.verdict import judge
-from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, DemoSummary, MethodResult
-from gru_unlearn.results.row_kinds import ROW_KINDS
+from gru_unlearn.reporting.verdict import Evidence, Kept, judge
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, DemoRow, DemoSummary, MethodResult
+from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
 
 
 def demo_page(material: Material) -> Page:
@@ -88,3 +92,36 @@ def _line(cell: CellResult) -> list[str]:
     steps = str(cell.steps) if cell.done else "failed"
     numbers = [cell.probability(kind) for kind in ROW_KINDS] + [cell.rmf, cell.rmf_held_out]
     return [cell.name, short(cell.learning_rate), str(cell.seed), steps, *map(shown, numbers)]
+
+
+# --- what is judged --------------------------------------------------------------------------------------------------
+
+
+def demo_evidence(summary: DemoSummary, row: DemoRow, run: Material | None) -> Evidence:
+    """Of one run in the demonstration's table, and of what it kept of single rows."""
+    said, by_retain, asked = recited(run.examples if run else None)
+    evidence = _beside(summary, row)
+    return replace(evidence, forget_recited=said, forget_recited_by_retain_model=by_retain, forget_asked=asked)
+
+
+def compare_evidence(summary: ComparisonSummary, row: MethodResult) -> Evidence:
+    """Means over the seeds of a method at its chosen learning rate; of forget quality, a p-value, the median."""
+    names = ("forget_prob", "retain_prob", "held_out_prob", "rmf", "rmf_held_out")
+    measured = {name: row.mean(name) for name in names}
+    found = [cell.get("forget_quality") for cell in summary.cells_of(row)]
+    qualities = [quality for quality in found if quality is not None]
+    measured["forget_quality"] = median(qualities) if qualities else None
+    return _beside(summary, Metrics.model_validate(measured))
+
+
+def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics) -> Evidence:
+    """Of a row of results, beside those of the target and of the retain model."""
+    target, retain_model = summary.target, summary.retain_model
+    kept = {}
+    for kind in KEPT:
+        after = row.probability(kind)
+        if after is not None:
+            before, by_retain = target.probability(kind), retain_model.probability(kind)
+            kept[kind.label] = Kept(before, after, by_retain, None, row.get(kind.rmf))
+    quality = row.get("forget_quality")
+    return Evidence(target.forget_prob, row.forget_prob, retain_model.forget_prob, quality, kept=kept)

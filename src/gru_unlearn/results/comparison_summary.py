@@ -39,22 +39,23 @@ class SuiteUsed(FileModel):
     """set → SHA-256 of its rows"""
 
 
-class RunCost(FileModel):
-    """What a run took."""
-
-    seconds_per_step: float | None
-    """None where no two steps follow each other without an evaluation between them"""
-    peak_memory_mb: float
-    peak_gpu_memory_mb: float | None
+CELL_FILE = "cell.json"
 
 
 class CellRecord(FileModel):
-    """``cell.json`` in a run's folder: what the run cost, and the evaluation of its model."""
+    """What stands in :data:`CELL_FILE` of a run's folder: what the run cost, and the evaluation of its model."""
 
-    cost: RunCost | None = None
+    cost: dict[str, float | None] = {}
+    """seconds_per_step, peak_memory_mb and peak_gpu_memory_mb"""
     suite: SuiteUsed | None = None
     metrics: dict[str, float | None] | None = None
     missing: dict[str, str] | None = None
+
+    @property
+    def shown(self) -> dict[str, float | None]:
+        """The metrics that a comparison shows; None where one is missing."""
+        metrics = self.metrics or {}
+        return {name: metrics.get(name) for name in ("forget_quality", "model_utility", "extraction_strength")}
 
 
 class ReferenceSummary(FileModel):
@@ -65,28 +66,37 @@ class ReferenceSummary(FileModel):
     retain_model: Metrics
 
 
-class AlongTheRun(FileModel):
-    """What a trajectory says beside RMF."""
+class AlongTheRun(Metrics):
+    """What a trajectory says beside RMF.
+
+    Among the other numbers is retention (``rmf_at_half``, ...) where the forget probability has fallen to a half and a
+    quarter of the target's, None where that is below f*.
+    """
 
     steps_to_target: int | None = None
     """the first evaluation at or below f*; None where there was none"""
-    rmf_at_half: float | None = None
-    """retention where the forget probability has fallen to a half of the target's; None where that is below f*"""
-    rmf_held_out_at_half: float | None = None
-    rmf_at_quarter: float | None = None
-    rmf_held_out_at_quarter: float | None = None
     curves: dict[str, list[tuple[float, float]]] = {}
     """kept probability's key → [forget probability, kept probability] from the target's forget probability down to f*,
     as far as the run got"""
 
 
-class CellResult(Metrics, AlongTheRun):
-    """One run of the matrix; ``failed`` has a reason and no numbers."""
+class Method(FileModel):
+    """What tells runs apart beside the seed."""
 
-    name: str
     objective: str
     rectification: str
     learning_rate: float
+
+    @property
+    def method(self) -> tuple[str, str, float]:
+        """The same as one key."""
+        return self.objective, self.rectification, self.learning_rate
+
+
+class CellResult(AlongTheRun, Method):
+    """One run of the matrix; ``failed`` has a reason and no numbers."""
+
+    name: str
     seed: int
     status: Literal["done", "failed"]
     reason: str | None = None
@@ -101,37 +111,24 @@ class CellResult(Metrics, AlongTheRun):
     trajectory: list[Point] = []
 
     @property
-    def method(self) -> tuple[str, str, float]:
-        """What tells runs apart beside the seed."""
-        return self.objective, self.rectification, self.learning_rate
-
-    @property
     def done(self) -> bool:
         """Whether it came to its end."""
         return self.status == "done"
 
 
-class MethodResult(FileModel):
+class MethodResult(Method):
     """One method at one learning rate, over its seeds: each measure is an interval, None where no seed has it."""
 
     __pydantic_extra__: dict[str, Interval | None]
 
-    objective: str
-    rectification: str
-    learning_rate: float
     chosen: bool = False
     """whether this is the method's own best learning rate"""
     runs: int
     failed: int
     reached: int
     """seeds that got to f*"""
-    against_none: dict[str, PairedDifference | None] | None = None
-    """measure → the difference to the chosen plain runs"""
-
-    @property
-    def method(self) -> tuple[str, str, float]:
-        """What tells methods apart."""
-        return self.objective, self.rectification, self.learning_rate
+    against_none: dict[str, PairedDifference | None] = {}
+    """of a chosen row: measure → the difference to the chosen plain runs"""
 
     def measure(self, name: str) -> Interval | None:
         """A measure over the seeds that have it."""
@@ -206,9 +203,3 @@ class DemoSummary(FileModel):
     seed: int
     seconds: float
     versions: dict[str, str]
-
-    @property
-    def columns(self) -> dict[str, Metrics]:
-        """Everything that was measured, by its name for people."""
-        runs = {row.name: row for row in self.results}
-        return {"target": self.target, "retain model": self.retain_model, **runs}
