@@ -338,10 +338,7 @@ def test_requests_killed_again_and_again(world, tmp_path):
 def history(ledger):
     """Events with the hashes of the models before and after."""
     with Ledger.open(ledger) as opened:
-        return [
-            (entry["event"], entry.get("request"), entry.get("weights_before"), entry.get("weights_after"))
-            for entry in opened.entries()
-        ]
+        return [(entry.event, entry.request, entry.weights_before, entry.weights_after) for entry in opened.entries()]
 
 
 # --- no room ---------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from gru_unlearn.reporting.chart import Line, Point, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
+from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
@@ -94,7 +96,7 @@ def test_kept(kept, answer):
 )
 def test_stays_gone(shares, answer):
     measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30}
-    attacks = [measured | {"variant": str(share), "recovered": share} for share in shares]
+    attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
     finding = judge_staying(attacks)
     assert finding.answer == answer
     if answer == "no":
@@ -295,9 +297,9 @@ def test_an_attack_on_another_model_is_none_on_the_run(tmp_path):
 
 
 def test_a_verdict_over_seeds_says_how_many_failed():
-    method = {"objective": "npo", "rectification": "gru", "runs": 5}
-    assert _method(method | {"failed": 0}) == "npo · gru"
-    assert _method(method | {"failed": 2}) == "npo · gru (2 of 5 runs failed)"
+    method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4, "runs": 5, "reached": 0}
+    assert _method(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
+    assert _method(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
 
 
 def test_the_command_repeats_the_run():

@@ -50,8 +50,7 @@ def attack(
     """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.attacks import AttackRequest, prepare_attack  # noqa: PLC0415
-    from gru_unlearn.attacks import attack as run_attacks  # noqa: PLC0415
+    from gru_unlearn.attacks import AttackRequest, prepare_attack, run_attacks  # noqa: PLC0415
     from gru_unlearn.attacks.attack_tables import attack_table, verdict  # noqa: PLC0415
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.publishing.reports import ATTACK_FOLDER, REPORT_FILE, report_beside  # noqa: PLC0415

@@ -1,10 +1,8 @@
 """From summaries to the numbers that a verdict judges."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from statistics import fmean, median
+from statistics import fmean
 
-from gru_unlearn.publishing.material import Material, Row
 from gru_unlearn.reporting.example_table import word_diff
 from gru_unlearn.reporting.verdict import Evidence, Kept
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
@@ -82,39 +80,3 @@ def by_retain_model(examples: Examples | None, kind: RowKind) -> tuple[float | N
     if not known:
         return None, None
     return fmean(known), None if len(known) == part.rows_in_set else len(known)
-
-
-def demo_evidence(material: Material, row: Row) -> Evidence:
-    """Of one run in the demonstration's table."""
-    summary, run = material.summary, material.runs.get(row["name"])
-    evidence = evidence_beside(summary["target"], summary["retain_model"], row)
-    examples = Examples.model_validate(run.examples) if run and run.examples else None
-    said, by_retain, asked = recited(examples)
-    return replace(evidence, forget_recited=said, forget_recited_by_retain_model=by_retain, forget_asked=asked)
-
-
-def evidence_beside(target: Row, retain: Row, row: Row) -> Evidence:
-    """Of a row of results, beside those of the target and of the retain model."""
-    kept = {}
-    for kind in KEPT:
-        key = kind.probability
-        if row.get(key) is not None:
-            kept[kind.label] = Kept(target.get(key), row[key], retain.get(key), None, row.get(kind.rmf))
-    return Evidence(
-        target.get("forget_prob"),
-        row.get("forget_prob"),
-        retain.get("forget_prob"),
-        row.get("forget_quality"),
-        kept=kept,
-    )
-
-
-def compare_evidence(summary: Row, row: Row) -> Evidence:
-    """Means over the seeds of a method at its chosen learning rate; of forget quality, a p-value, the median."""
-    key = ("objective", "rectification", "learning_rate")
-    cells = [cell for cell in summary["cells"] if all(cell[k] == row[k] for k in key) and cell["status"] == "done"]
-    qualities = [cell["forget_quality"] for cell in cells if cell.get("forget_quality") is not None]
-    names = ("forget_prob", *(kind.probability for kind in KEPT), *(kind.rmf for kind in KEPT))
-    means = {name: row[name]["mean"] if row.get(name) else None for name in names}
-    means["forget_quality"] = median(qualities) if qualities else None
-    return evidence_beside(summary["target"], summary["retain_model"], means)

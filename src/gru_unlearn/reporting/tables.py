@@ -1,6 +1,6 @@
 """Tables for the terminal, from summaries."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -39,47 +39,3 @@ def add_remarks(table: Table, reasons: Iterable[tuple[str, str]]) -> None:
     """Say below a table what its numbers cannot: (name, reason) pairs."""
     table.caption = "\n".join(f"{names}: {reason}" for reason, names in by_reason(reasons).items()) or None
     table.min_width = 80 if table.caption else None
-
-
-_DEMO_LINES = {
-    "forget_prob": "forget prob",
-    "retain_prob": "retain prob",
-    "held_out_prob": "held-out prob",
-    "forget_exact_answers": "forget exact",
-    "retain_exact_answers": "retain exact",
-    "held_out_exact_answers": "held-out exact",
-    "forget_quality": "forget quality",
-    "model_utility": "model utility",
-    "rmf": "RMF retain",
-    "rmf_held_out": "RMF held-out",
-    "steps": "steps",
-}
-_HOW_TO_READ = (
-    "Each run stops once it has forgotten as much as the retain model, which never saw the five people (forget prob: "
-    "mean probability of the true answers; exact: share of questions answered word for word). What counts then is what "
-    "was kept. RMF is the kept share of the target's probability at exactly that moment, 1 being perfect: on people "
-    "that guarded the run (retain), and on people that no run ever looked at (held-out). Forget quality above 0.05: on "
-    "the questions to forget, a test can no longer tell the model from the retain model.\n"
-)
-
-
-def demo_report(summary: Mapping[str, Any]) -> list[Any]:
-    """The demonstration's table, how to read it, and sample questions."""
-    columns = {"target": summary["target"], "retain model": summary["retain_model"]} | {
-        row["name"]: row for row in summary["results"]
-    }
-    lines = [(label, *(column.get(key, "") for column in columns.values())) for key, label in _DEMO_LINES.items()]
-    table = make_table("Forgetting 5 of 50 invented people", ("", *columns), lines)
-    return [table, _HOW_TO_READ, *_samples(summary["sample"])]
-
-
-def _samples(samples: Mapping[str, Any]) -> list[Table]:
-    titles = {"forget": "Should be forgotten", "held_out": "Should still be known"}
-    tables = []
-    for name, title in titles.items():
-        sample = samples[name]
-        rows = [("truth", sample["truth"]), *sample["answers"].items()]
-        table = make_table(title, ("question", sample["question"]), rows)
-        table.columns[1].justify = "left"
-        tables.append(table)
-    return tables

@@ -25,7 +25,7 @@ from gru_unlearn.runs.run_results import points_along, summarize
 from gru_unlearn.runs.training_progress import TrainingProgress
 from gru_unlearn.training import UnlearningTrainer, last_whole_checkpoint
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
-from gru_unlearn.training.trainer import Evaluator
+from gru_unlearn.training.pair_trainer import Evaluator
 
 
 def unlearn(prepared: Prepared, console: Console) -> RunSummary:
