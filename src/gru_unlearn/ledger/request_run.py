@@ -25,6 +25,7 @@ from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome
 from gru_unlearn.results.provenance import ModelSource, RowsSource
@@ -172,7 +173,7 @@ def _check_finished(folder: RunFolder, before: ModelSource, data_sha256: str) ->
 
 def _whole_model(folder: RunFolder, recipe: Recipe) -> Path:
     """The model as whole weights, for the next run to start from: adapters are merged into a folder of their own."""
-    if not (folder.model / "adapter_config.json").is_file():
+    if not holds_adapters(folder.model):
         return folder.model
     whole = folder.path / "whole"
     if not whole.is_dir():
