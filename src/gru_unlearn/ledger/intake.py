@@ -58,8 +58,9 @@ def add_request(
 
         unused = folder / "versions" / "not yet"
         prepared = prepare(recipe_for(ledger.settings().unlearning, str(ledger.newest_model().source), source, unused))
-        remarks = [f"{earlier} of {len(records)} rows were requested before."] if earlier else []
-        remarks += _overlaps(prepared, set(hashes), key)
+        remarks = _overlaps(prepared, set(hashes), key)
+        if earlier:
+            remarks.insert(0, f"{earlier} of {len(records)} rows were requested before.")
         return ledger.add(asked, hashes), remarks
 
 
