@@ -291,6 +291,12 @@ def test_settings_are_shown_only_if_they_can_tell_nothing():
     assert left_out == ["chat_template_kwargs", "hub_token", "logging_dir"]
 
 
+def test_hyper_parameters_are_shown_and_stand_in_the_command():
+    shown, left_out = published.public_settings({"objective_args": {"beta1": 4.0, "beta2": 1}, "max_steps": 3})
+    assert (shown, left_out) == ({"objective_args": {"beta1": 4.0, "beta2": 1}, "max_steps": 3}, [])
+    assert "--objective-args=beta1=4.0,beta2=1" in published.command_line("unlearn", {}, shown)
+
+
 def test_the_published_command_is_one_that_gru_understands(gru, runs):
     """With files in the place of its capitals."""
     explicit = json.loads((runs / "full" / "run.json").read_text())["settings"]

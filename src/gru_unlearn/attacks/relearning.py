@@ -17,11 +17,11 @@ from torch import nn
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants, probe
 from gru_unlearn.attacks.subject import Subject
-from gru_unlearn.common.modules import input_embeddings
-from gru_unlearn.data import Example, Record, collate
+from gru_unlearn.data import Example, Record
+from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.evaluation import Missing
-from gru_unlearn.objectives import token_logps
 from gru_unlearn.results.row_kinds import FORGET
+from gru_unlearn.training.fine_tuning import FineTuning, in_turn
 
 RELEARNED = 4
 """One forget row in so many is trained on; the answers to the others are what may come back."""
@@ -101,26 +101,18 @@ def fine_tune(
     """
     torch.manual_seed(seed)  # for dropout
     model.requires_grad_(True)  # merged adapters leave the weights under them frozen
-    device, pad = input_embeddings(model).device, subject.encoder.tokenizer.pad_token_id
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-    yield 0
-    for step, batch in enumerate(islice(_batches(examples, seed), steps), start=1):
-        model.train()
-        logps, mask = token_logps(model, **{name: value.to(device) for name, value in collate(batch, pad).items()})
-        loss = -logps.sum() / mask.sum()
-        if not loss.isfinite():
-            raise Missing(f"relearning: the loss is {loss.item()} at step {step}")
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-        model.eval()
-        yield step
+    tuning = FineTuning(model, subject.encoder.tokenizer.pad_token_id, learning_rate=learning_rate, clip=CLIP)
+    yield tuning.steps
+    for batch in islice(_endless_batches(examples, seed), steps):
+        try:
+            tuning.step(batch)
+        except NonFiniteError as error:
+            raise Missing(f"relearning: {error}") from None
+        yield tuning.steps
 
 
-def _batches(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
-    """Batches without end: each pass over the examples in an order of its own."""
+def _endless_batches(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
+    """Each pass over the examples in an order of its own."""
     rng = Random(seed)
     while True:
-        order = rng.sample(list(examples), len(examples))
-        yield from (order[start : start + BATCH_SIZE] for start in range(0, len(order), BATCH_SIZE))
+        yield from in_turn(rng.sample(list(examples), len(examples)), BATCH_SIZE)

@@ -61,6 +61,8 @@ def _harmless(name: str, value: Any) -> bool:
         return math.isfinite(value)
     if isinstance(value, list):
         return all(_harmless(name, part) for part in value)
+    if name == "objective_args" and isinstance(value, Mapping):  # named by parameters of a function of this package
+        return all(_harmless(name, part) for part in value.values())
     return isinstance(value, str) and name in TEXTS
 
 
@@ -84,6 +86,8 @@ def _kebab(name: str) -> str:
 def _flag(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"--{_kebab(name)}" if value else f"--no-{_kebab(name)}"
+    if isinstance(value, Mapping):
+        value = [f"{key}={part}" for key, part in value.items()]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"--{_kebab(name)}={shlex.quote(text)}"
 
