@@ -78,16 +78,12 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         recipe, unlearning = _check_settings(before.unlearning | settings)
         baseline: Baseline = {}
         if any(kind.key in settings for kind in KEPT):
-            baseline = _score_anew(ledger, recipe, console)
+            first = locate(recipe.model)
+            if hash_weights(first) != ledger.last(CREATED).weights_after:
+                raise UserError(f"{recipe.model} is not the first model of this ledger any more: new rows need it")
+            baseline = score_baseline(recipe, ledger.key, first, console)
         ledger.change(LedgerSettings(unlearning=unlearning, **vars(Limits(**now))), baseline)
         return write_summary(ledger)
-
-
-def _score_anew(ledger: Ledger, recipe: Recipe, console: Console) -> Baseline:
-    first = locate(recipe.model)
-    if hash_weights(first) != ledger.last(CREATED).weights_after:
-        raise UserError(f"{recipe.model} is not the first model of this ledger any more: new rows need it")
-    return score_baseline(recipe, ledger.key, first, console)
 
 
 def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:

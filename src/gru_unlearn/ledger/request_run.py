@@ -92,6 +92,11 @@ def _process(ledger: Ledger, request: DeletionRequest, console: Console) -> None
 
     outcome = Outcome(weights_before=before.sha256, weights_after=hash_weights(model), why="; ".join(broken))
     outcome.model, outcome.metrics = model.relative_to(ledger.folder).as_posix(), metrics
+    _conclude(ledger, request, outcome, broken)
+
+
+def _conclude(ledger: Ledger, request: DeletionRequest, outcome: Outcome, broken: Collection[str]) -> None:
+    """Note the end of a run, whose model is adopted unless it broke a limit."""
     ledger.move("refused" if broken else "done", request, outcome)
     if broken:
         raise RequestRefused(
