@@ -8,11 +8,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.locating import locate
 from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import Identity, RunFolder
@@ -168,7 +167,7 @@ def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     for name, field in SUBJECTS.items():
         if settings.get(field):
             source = str(settings[field])
-            subjects[name] = Subject(name, source, locate(source, _flag(field)), alike)
+            subjects[name] = Subject.find(name, source, alike, _flag(field))
     return subjects
 
 

@@ -5,12 +5,12 @@ from functools import cache, partial
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, Battery
 from gru_unlearn.attacks.probing import Probed, Variants
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record
 from gru_unlearn.evaluation import Evaluation, Missing, ScoreTable, evaluate, score
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
 from gru_unlearn.evaluation.suites import attack_metrics
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.row_kinds import FORGET
 
 PREFIX = "mia_"
