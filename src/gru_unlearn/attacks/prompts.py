@@ -60,7 +60,7 @@ def _few_shot(battery: Battery) -> Trial | str:
 
 def _after(record: Record, shown: tuple[Turn, ...]) -> Record:
     """The conversation with other turns before it; a system's turn stays the first one."""
-    begin = 1 if record.turns[0].role == "system" else 0
+    begin = int(record.turns[0].role == "system")
     return replace(record, turns=record.turns[:begin] + shown + record.turns[begin:])
 
 

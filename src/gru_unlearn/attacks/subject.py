@@ -43,7 +43,7 @@ class Subject:
 
     def load(self, dtype: str | None = None) -> Any:
         """A fresh copy, in evaluation mode, on the GPU where there is one."""
-        settings = self.settings if dtype is None else replace(self.settings, dtype=dtype)
+        settings = replace(self.settings, dtype=dtype or self.settings.dtype)
         return settings.model(self.folder).to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def release(self) -> None:

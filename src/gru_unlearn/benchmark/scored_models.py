@@ -15,8 +15,8 @@ from gru_unlearn.evaluation import ScoreTable, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.score_key import cache_key
-from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import locate
+from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.provenance import ModelSource
@@ -50,7 +50,7 @@ def find_models(request: EvaluationRequest, suite: Suite | None) -> dict[str, Sc
     for name, source in (("model", request.model), ("retain_model", request.retain_model)):
         if source:
             folder = locate(source, f"--{name.replace('_', '-')}")
-            weights, encoder = hash_weights(folder), _encoder(request, folder)
+            weights, encoder = hash_weights(folder), _settings(request).encoder(folder)
             key = _key(request, suite, name, weights, encoder)
             models[name] = ScoredModel(name, folder, ModelSource(source=source, sha256=weights), encoder, key)
     return models
@@ -106,14 +106,12 @@ def scores_folder() -> Path:
 
 def load_for_scoring(request: EvaluationRequest, folder: Path) -> tuple[Any, Encoder]:
     """A model, on the GPU where there is one, and the encoder of its tokenizer."""
-    return _load(request, folder), _encoder(request, folder)
+    return _load(request, folder), _settings(request).encoder(folder)
 
 
 def _load(request: EvaluationRequest, folder: Path) -> Any:
-    model: Any = load_model(folder, dtype=request.dtype, trust_remote_code=request.trust_remote_code)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return _settings(request).model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _encoder(request: EvaluationRequest, folder: Path) -> Encoder:
-    tokenizer = load_tokenizer(folder, trust_remote_code=request.trust_remote_code)
-    return Encoder(tokenizer, max_length=request.max_length)
+def _settings(request: EvaluationRequest) -> ModelSettings:
+    return ModelSettings(request.max_length, request.dtype, trust_remote_code=request.trust_remote_code)

@@ -56,6 +56,7 @@ def evaluate(
     from gru_unlearn.benchmark.evaluation_tables import evaluation_table  # noqa: PLC0415
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
+    from gru_unlearn.results.run_folder import RunFolder  # noqa: PLC0415
 
     quiet()
     request = EvaluationRequest(
@@ -78,8 +79,9 @@ def evaluate(
     prepared = prepare_evaluation(request, out, overwrite=overwrite_output_dir)
     summary = evaluate_model(prepared, console, reuse=not no_reuse)
     console.print(evaluation_table(summary))
-    files = {"Results": "summary.json", "per row": "rows.json", "scores": "scores.parquet"}
-    written = (f"{what}: {out}/{file}" for what, file in files.items() if (out / file).is_file())
+    folder = RunFolder(out)
+    files = {"Results": folder.summary_file, "per row": folder.rows_file, "scores": folder.scores_file()}
+    written = (f"{what}: {file}" for what, file in files.items() if file.is_file())
     console.print(" · ".join(written) + report_beside(out, console), soft_wrap=True)
 
 
