@@ -1,6 +1,5 @@
 """The suite on which a comparison evaluates the models that its runs save."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.data import fingerprint
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score
+from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.comparison_summary import SuiteUsed
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.runs.recipe import make_recipe
-
-OnProgress = Callable[[str, int, int], None]
 
 CHOICES = ("none", "builtin", "tofu", "own")
 
@@ -72,7 +70,7 @@ def score_retain_model(request: EvaluationRequest, folder: Path) -> ScoreTable:
 
 
 def evaluate_on_suite(
-    request: EvaluationRequest, folder: Path, retain_table: ScoreTable, on_progress: OnProgress | None = None
+    request: EvaluationRequest, folder: Path, retain_table: ScoreTable, on_progress: Progress | None = None
 ) -> Evaluation:
     """All metrics of a saved model."""
     subject, suite, size = _subject(request, folder), make_suite(request), request.batch_size
