@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 import tiny
-from gru_unlearn.cli.unlearn import parse_extra
+from gru_unlearn.cli.unlearn import unlearn
 
 FAST = [
     "--max-steps", "6", "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1",
@@ -98,7 +98,8 @@ def test_lora_from_flags(gru, world):
 
 
 def test_a_switch_before_the_recipe_does_not_swallow_it():
-    assert parse_extra(["--use-cpu", "r.yaml", "--beta", "1"]) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
+    given = unlearn.given(["--use-cpu", "r.yaml", "--beta", "1"])
+    assert (given.recipe, given.flags) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
 
 
 def test_dry_run_writes_nothing(gru, world):

@@ -19,9 +19,9 @@ from rich.console import Console
 from scipy import stats
 
 import tiny
-from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
 from gru_unlearn.comparison.cell import peak_memory_mb, seconds_per_step
 from gru_unlearn.comparison.compare_job import Matrix, along_the_run, builtin_settings
+from gru_unlearn.comparison.comparison_request import parse_learning_rates, parse_seeds
 from gru_unlearn.comparison.comparison_tables import (
     aggregate,
     cell_line,

@@ -25,8 +25,8 @@ from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.ledger import adoption
 from gru_unlearn.ledger import requests_job as requests
-from gru_unlearn.ledger.adoption import Limits
 from gru_unlearn.ledger.database import BrokenLedger, Ledger, canonical, first_break, sha256
+from gru_unlearn.ledger.limits import Limits
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.training import UnlearningTrainer
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.battery import (
     RETAIN_MODEL,
-    SETS,
     TARGET,
     UNLEARNED,
-    AttackRequest,
     Battery,
     make_battery,
 )
@@ -67,7 +66,7 @@ def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = Fa
     if not request.attacks:
         raise UserError(f"no attack given: --attacks takes some of {','.join(ATTACKS)}")
     battery = make_battery(request)
-    inputs = (*(subject.folder for subject in battery.subjects.values()), *(getattr(request, name) for name in SETS))
+    inputs = (*(subject.folder for subject in battery.subjects.values()), *request.rows.values())
     resume = RunFolder(output).check(battery.identity, overwrite=overwrite, inputs=inputs)
     return PreparedAttack(battery, output, resume)
 

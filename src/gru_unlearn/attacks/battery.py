@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.common.files import read_json
 from gru_unlearn.data import Encoder, Record, TextFormat, fingerprint, load_records
 from gru_unlearn.errors import UserError
@@ -22,41 +23,6 @@ SETS = ("forget", "retain", "held_out", "holdout", "unrelated")
 
 DEFAULT_LEARNING_RATE = 1e-5
 """Of relearning, where no run tells at what rate the model was unlearned."""
-
-
-@dataclass(frozen=True)
-class AttackRequest:
-    """What to attack and how; the fields are the flags of ``gru attack``. None: as in the run, or the default."""
-
-    run: Path | None = None
-    model: str | None = None
-    target: str | None = None
-    retain_model: str | None = None
-    forget: str | None = None
-    retain: str | None = None
-    held_out: str | None = None
-    holdout: str | None = None
-    unrelated: str = "builtin:general"
-    attacks: tuple[str, ...] = ("relearning", "quantization", "sampling", "prompts", "membership")
-    prefixes: Path | None = None
-    samples: int = 8
-    temperature: float = 1.0
-    relearning_steps: int = 60
-    relearning_learning_rate: float | None = None
-    batch_size: int = 32
-    max_rows: int = 100
-    max_length: int | None = None
-    dtype: str | None = None
-    trust_remote_code: bool | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("samples", "relearning_steps", "batch_size", "max_rows", "max_length"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-        for name in ("temperature", "relearning_learning_rate"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise UserError(f"--{name.replace('_', '-')} must be above 0 and finite, got {value}")
 
 
 @dataclass(eq=False)
@@ -188,7 +154,8 @@ def _settings(request: AttackRequest) -> dict[str, Any]:
             raise UserError(f"{request.run} is not a finished run of gru unlearn: it has no {SUMMARY_FILE} of one")
         own = summary["settings"]
         of_run = own | {"target": own["model"], "model": str(request.run / summary["output_model"]), "run": summary}
-    flags = {name: value for name, value in vars(request).items() if value is not None and name != "run"}
+    given = vars(request) | request.rows
+    flags = {name: value for name, value in given.items() if value is not None and name != "run"}
     settings = _DEFAULTS | {name: value for name, value in of_run.items() if value is not None} | flags
     for name in ("model", "target", "forget"):
         if not settings.get(name):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import Encoder, fingerprint, load_records
@@ -35,32 +36,12 @@ BELONGS_TO = {
     "data": ("tofu", "muse", "builtin", *harness.SUITES),
     "forget": ("own",),
     "retain": ("own",),
-    "holdout": ("own",),
-    "holdout_split": ("tofu",),
+    "unseen": ("own",),
+    "unseen_split": ("tofu",),
     "retain_model": ("tofu", "muse", "builtin", "own"),
     "limit": tuple(harness.SUITES),
 }
 """Flags that only some suites know, so that none is ignored silently."""
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What to evaluate on what; the fields are the flags of ``gru evaluate``."""
-
-    model: str
-    suite: str = "builtin"
-    data: str | None = None
-    forget_split: str = "forget10"
-    holdout_split: str | None = None
-    forget: str | None = None
-    retain: str | None = None
-    holdout: str | None = None
-    retain_model: str | None = None
-    batch_size: int = 32
-    max_length: int = 512
-    limit: int | None = None
-    dtype: str = "auto"
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +62,7 @@ def make_suite(request: EvaluationRequest) -> Suite:
     """
     match request.suite:
         case "tofu":
-            return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.holdout_split)
+            return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.unseen_split)
         case "muse":
             if not request.data:
                 raise UserError("--suite muse needs --data, a folder in MUSE's layout or muse-bench/MUSE-News")
@@ -89,7 +70,7 @@ def make_suite(request: EvaluationRequest) -> Suite:
         case "own":
             if not request.forget:
                 raise UserError("--suite own needs --forget, a file of your rows (and better also --retain)")
-            sources = (request.forget, request.retain, request.holdout)
+            sources = (request.forget, request.retain, request.unseen)
             return suites.own(*(load_records(source) if source else [] for source in sources))
         case _:
             return suites.builtin(request.data or "builtin")
@@ -123,7 +104,7 @@ def evaluate_model(
         "scores": subjects["model"].key,
     }
     inputs = (subject.folder for subject in subjects.values())
-    sources = (request.data, request.forget, request.retain, request.holdout)
+    sources = (request.data, request.forget, request.retain, request.unseen)
     RunFolder(out).check(identity, overwrite=overwrite, inputs=(*inputs, *sources))
     started = time.perf_counter()
     with RunFolder(out).held(identity, resume=False):
@@ -146,13 +127,12 @@ def evaluate_model(
 
 def _check(request: EvaluationRequest) -> None:
     """Flags by themselves, before anything is read."""
+    if not request.model:
+        raise UserError("no model given: pass --model")
     if request.suite not in SUITES:
         raise UserError(f"unknown suite {request.suite!r}{nearest(request.suite, SUITES)}")
     if request.dtype not in DTYPES:
         raise UserError(f"--dtype: unknown type {request.dtype!r}{nearest(request.dtype, DTYPES)}")
-    for name in ("batch_size", "max_length", "limit"):
-        if (value := getattr(request, name)) is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     for name, known in BELONGS_TO.items():
         if getattr(request, name) is not None and request.suite not in known:
             flag = name.replace("_", "-")

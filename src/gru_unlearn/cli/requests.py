@@ -1,89 +1,140 @@
 """``gru requests``: forgetting asked for again and again, with a ledger that an auditor can check."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from gru_unlearn.cli.unlearn import parse_extra
+from gru_unlearn.cli.flags import InOrder, command, wide
+from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
+from gru_unlearn.common.options import option
+from gru_unlearn.errors import UserError
+from gru_unlearn.ledger.limits import ChangedLimits, Limits
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-requests = typer.Typer(
-    name="requests",
-    help="Process requests to forget one after the other, with a ledger that an auditor can check.",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-)
-
-LedgerFolder = Annotated[Path, typer.Argument(metavar="LEDGER", help="Folder of the ledger.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the request.")]
-Floor = Annotated[
-    float | None,
-    typer.Option("--utility-floor", help="Least share of the first model's probability of kept answers. [0.9]"),
-]
-Ceiling = Annotated[
-    float | None,
-    typer.Option("--forget-ceiling", help="Most that may be left of its probability of forget answers. [0.5]"),
-]
-SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+FOLDER = "Folder of the ledger."
 
 
-@requests.command(context_settings=SETTINGS)
-def init(
-    context: typer.Context, ledger: LedgerFolder, utility_floor: Floor = None, forget_ceiling: Ceiling = None
-) -> None:
+@dataclass(frozen=True)
+class LedgerFolder:
+    """Which ledger."""
+
+    ledger: Path = option(FOLDER, argument=True)
+
+
+@dataclass(frozen=True)
+class LedgerBeforeFlags:
+    """Which ledger, of a command where a flag is easily taken for it."""
+
+    ledger: Path | None = option(FOLDER, None, argument=True, shown="LEDGER")
+
+    def folder(self, name: str) -> Path:
+        """The folder.
+
+        Raises:
+            UserError: it was not named.
+        """
+        if self.ledger is None:
+            raise UserError(f"the folder of the ledger comes first: gru requests {name} LEDGER [FLAGS]")
+        return self.ledger
+
+
+@dataclass(frozen=True)
+class NewRequest(LedgerFolder):
+    """A request to forget."""
+
+    forget: str = option("Rows to forget: file, FOLDER:NAME, hub data set, builtin:forget[:8].")
+    id: str | None = option("Name of the request; default: request-NUMBER.", None)
+    reason: str = option("Kept in the ledger as it is.", "")
+    date: str | None = option("Day on which it came, 2025-03-31; default: today.", None)
+
+
+@dataclass(frozen=True)
+class OneRequest(LedgerFolder):
+    """A request that is there."""
+
+    id: str = option("Id of the request.", argument=True)
+
+
+@dataclass(frozen=True)
+class Withdrawal(OneRequest):
+    """A request that is taken back."""
+
+    reason: str = option("Kept in the chain as it is.", "")
+
+
+@dataclass(frozen=True)
+class Shown(LedgerFolder):
+    """All requests, or one."""
+
+    id: str | None = option("One request, fully.", None, argument=True)
+
+
+@dataclass(frozen=True)
+class ShownChain(LedgerFolder):
+    """The chain, as a table or as it is hashed."""
+
+    json: bool = option("The entries themselves, one a line, as they are hashed.", False)
+
+
+@dataclass(frozen=True)
+class Verification(LedgerFolder):
+    """What is compared with the ledger."""
+
+    head: str | None = option("Hash of an entry, noted elsewhere, that must be there.", None)
+
+
+@click.group(cls=InOrder)
+def requests() -> None:
+    """Process requests to forget one after the other, with a ledger that an auditor can check."""
+
+
+# --- settings and limits ---------------------------------------------------------------------------------------------
+
+
+@command(LedgerBeforeFlags, Limits, kind=SettingsCommand, featured={})
+def init(at: LedgerBeforeFlags, limits: Limits, given: GivenSettings, console: "Console") -> None:
     """Make a ledger: gru requests init LEDGER [RECIPE.yaml] --model MODEL --retain RETAIN [--held-out ...] [FLAGS].
 
     Every setting of gru unlearn works as a flag and holds for all requests, but --forget and --output-dir.
     """
-    settings, limits, console = _start(context, ledger, utility_floor, forget_ceiling)
+    from gru_unlearn.ledger.requests_job import init as make  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.ledger.adoption import Limits  # noqa: PLC0415
-    from gru_unlearn.ledger.requests_job import init as make  # noqa: PLC0415
-
-    summary = make(ledger, settings, Limits(**limits), console)
-    _tell(console, ledger, summary)
+    folder = at.folder("init")
+    _show_state(console, folder, make(folder, given.merged(), limits, console))
 
 
-@requests.command(context_settings=SETTINGS)
-def change(
-    context: typer.Context, ledger: LedgerFolder, utility_floor: Floor = None, forget_ceiling: Ceiling = None
-) -> None:
+@command(LedgerBeforeFlags, ChangedLimits, kind=SettingsCommand, featured={})
+def change(at: LedgerBeforeFlags, limits: ChangedLimits, given: GivenSettings, console: "Console") -> None:
     """Change settings or limits for requests to come: gru requests change LEDGER [RECIPE.yaml] [FLAGS]."""
-    settings, limits, console = _start(context, ledger, utility_floor, forget_ceiling)
-
     from gru_unlearn.ledger.requests_job import change as alter  # noqa: PLC0415
 
-    summary = alter(ledger, settings, limits, console)
-    _tell(console, ledger, summary)
+    folder = at.folder("change")
+    _show_state(console, folder, alter(folder, given.merged(), limits.given, console))
 
 
-@requests.command()
-def add(
-    ledger: LedgerFolder,
-    forget: Annotated[str, typer.Option(help="Rows to forget: file, FOLDER:NAME, hub data set, builtin:forget[:8].")],
-    id: Annotated[str | None, typer.Option("--id", help="Name of the request; default: request-NUMBER.")] = None,
-    reason: Annotated[str, typer.Option(help="Kept in the ledger as it is.")] = "",
-    date: Annotated[str | None, typer.Option(help="Day on which it came, 2025-03-31; default: today.")] = None,
-) -> None:
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+@command(NewRequest)
+def add(new: NewRequest, console: "Console") -> None:
     """Add a request. The ledger keeps where its rows are and their hash, never the rows."""
     from gru_unlearn.ledger.requests_job import add as append  # noqa: PLC0415
 
-    console = _quiet_console()
-    request, remarks = append(ledger, forget, id=id, reason=reason, received=date)
+    request, remarks = append(new.ledger, new.forget, id=new.id, reason=new.reason, received=new.date)
     for remark in remarks:
-        console.print(remark, soft_wrap=True, highlight=False)
-    console.print(
-        f"Request {request.id} added, {request.rows} rows, pending. Next: gru requests run {ledger}",
-        soft_wrap=True,
-        highlight=False,
-    )
+        click.echo(remark)
+    count = f"{request.rows} rows, pending"
+    click.echo(f"Request {request.id} added, {count}. Next: gru requests run {new.ledger}")
 
 
-@requests.command()
-def run(ledger: LedgerFolder) -> None:
+@command(LedgerFolder)
+def run(at: LedgerFolder, console: "Console") -> None:
     """Process what is pending, in order, each request on the model that the last accepted one left.
 
     Stops where a result breaks a limit: it is not adopted, and later requests stay pending (exit code 5). The same
@@ -91,134 +142,89 @@ def run(ledger: LedgerFolder) -> None:
     """
     from gru_unlearn.ledger.requests_job import run as process  # noqa: PLC0415
 
-    console = _quiet_console()
-    _tell(console, ledger, process(ledger, console))
+    _show_state(console, at.ledger, process(at.ledger, console))
 
 
-@requests.command()
-def retry(ledger: LedgerFolder, id: Id) -> None:
+@command(OneRequest, models=False)
+def retry(one: OneRequest, console: "Console") -> None:
     """Set a request that was refused, failed or died back to pending."""
     from gru_unlearn.ledger.requests_job import retry as again  # noqa: PLC0415
 
-    request = again(ledger, id)
-    typer.echo(f"Request {request.id} is pending, attempt {request.attempt}. Next: gru requests run {ledger}")
+    request = again(one.ledger, one.id)
+    click.echo(f"Request {request.id} is pending, attempt {request.attempt}. Next: gru requests run {one.ledger}")
 
 
-@requests.command()
-def withdraw(
-    ledger: LedgerFolder, id: Id, reason: Annotated[str, typer.Option(help="Kept in the chain as it is.")] = ""
-) -> None:
+@command(Withdrawal, models=False)
+def withdraw(one: Withdrawal, console: "Console") -> None:
     """Take back a request that is not done; its rows count as ordinary rows again."""
     from gru_unlearn.ledger.requests_job import withdraw as take_back  # noqa: PLC0415
 
-    request = take_back(ledger, id, reason)
-    typer.echo(f"Request {request.id} is withdrawn. Ledger: {ledger}/ledger.sqlite")
+    request = take_back(one.ledger, one.id, one.reason)
+    click.echo(f"Request {request.id} is withdrawn. Ledger: {one.ledger}/ledger.sqlite")
 
 
-@requests.command()
-def show(
-    ledger: LedgerFolder, id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One request, fully.")] = None
-) -> None:
+# --- looking at it ---------------------------------------------------------------------------------------------------
+
+
+@command(Shown, models=False)
+def show(wanted: Shown, console: "Console") -> None:
     """Show how all requests stand, or everything about one."""
-    from rich.console import Console  # noqa: PLC0415
-
     from gru_unlearn.ledger.database import Ledger  # noqa: PLC0415
 
-    with Ledger.open(ledger) as opened:
-        if id is None:
-            _tell(Console(markup=False), ledger, opened.summary())
+    with Ledger.open(wanted.ledger) as opened:
+        summary = opened.summary()
+        if wanted.id is None:
+            _show_state(console, wanted.ledger, summary)
             return
-        request = opened.request(id)
-        told = next(told for told in opened.summary()["requests"] if told["id"] == id)
-    Console().print_json(data=told | {"reason": request.reason})
-    typer.echo(f"Ledger: {ledger}/ledger.sqlite")
+        request = opened.request(wanted.id)
+    told = next(told for told in summary["requests"] if told["id"] == wanted.id)
+    console.print_json(data=told | {"reason": request.reason})
+    click.echo(f"Ledger: {wanted.ledger}/ledger.sqlite")
 
 
-@requests.command()
-def log(
-    ledger: LedgerFolder,
-    json: Annotated[
-        bool, typer.Option("--json", help="The entries themselves, one a line, as they are hashed.")
-    ] = False,
-) -> None:
+@command(ShownChain, models=False)
+def log(wanted: ShownChain, console: "Console") -> None:
     """Print the chain: every event with the hashes of data and models."""
-    from json import loads  # noqa: PLC0415
-
-    from rich.console import Console  # noqa: PLC0415
-
     from gru_unlearn.ledger.database import Ledger  # noqa: PLC0415
     from gru_unlearn.ledger.ledger_tables import chain_table  # noqa: PLC0415
 
-    with Ledger.open(ledger) as opened:
-        if not json:
+    with Ledger.open(wanted.ledger) as opened:
+        if not wanted.json:
             opened.check()  # a table of a chain that does not hold would only mislead
         chain = opened.chain()
-    if json:
+    if wanted.json:
         for _, entry, _ in chain:
-            typer.echo(entry.encode("utf-8", "surrogateescape"))  # the very bytes, broken ones too
+            click.echo(entry.encode("utf-8", "surrogateescape"))  # the very bytes, broken ones too
         return
-    wide = Console(width=max(Console().width, 120), markup=False)
-    wide.print(chain_table([(number, loads(entry), digest) for number, entry, digest in chain]), highlight=False)
-    typer.echo(f"Head of the chain (note it elsewhere): {chain[-1][2]}\nLedger: {ledger}/ledger.sqlite")
+    entries = [(number, json.loads(entry), digest) for number, entry, digest in chain]
+    wide(console, 120).print(chain_table(entries), highlight=False)
+    click.echo(f"Head of the chain (note it elsewhere): {chain[-1][2]}\nLedger: {wanted.ledger}/ledger.sqlite")
 
 
-@requests.command()
-def verify(
-    ledger: LedgerFolder,
-    head: Annotated[str | None, typer.Option(help="Hash of an entry, noted elsewhere, that must be there.")] = None,
-) -> None:
+@command(Verification, models=False)
+def verify(wanted: Verification, console: "Console") -> None:
     """Recompute the chain and compare tables and models on disk with it; exit code 1 if anything does not hold."""
     from gru_unlearn.ledger.requests_job import verify as check  # noqa: PLC0415
 
-    for note in check(ledger, head):
-        typer.echo(note)
-    typer.echo(f"The ledger holds: {ledger}/ledger.sqlite")
+    for note in check(wanted.ledger, wanted.head):
+        click.echo(note)
+    click.echo(f"The ledger holds: {wanted.ledger}/ledger.sqlite")
 
 
-def _start(
-    context: typer.Context, ledger: Path, utility_floor: float | None, forget_ceiling: float | None
-) -> tuple[dict[str, Any], dict[str, float], "Console"]:
-    """Settings of recipe and flags, the limits that were given, and a console."""
-    from gru_unlearn.errors import UserError  # noqa: PLC0415
-
-    if str(ledger).startswith("-"):
-        raise UserError(f"the folder of the ledger comes first: gru requests {context.info_name} LEDGER [FLAGS]")
-    recipe, flags = parse_extra(context.args)
-
-    from gru_unlearn.runs.recipe import read_recipe  # noqa: PLC0415
-
-    given = {"utility_floor": utility_floor, "forget_ceiling": forget_ceiling}
-    limits = {name: value for name, value in given.items() if value is not None}
-    return (read_recipe(recipe) if recipe else {}) | flags, limits, _quiet_console()
+for subcommand in (init, change, add, run, retry, withdraw, show, log, verify):
+    requests.add_command(subcommand)
 
 
-def _quiet_console() -> "Console":
-    from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
-
-    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
-
-    quiet()
-    return Console(markup=False)  # paths and reasons may hold brackets
-
-
-def _tell(console: "Console", ledger: Path, summary: dict[str, Any]) -> None:
+def _show_state(console: "Console", ledger: Path, summary: Mapping[str, Any]) -> None:
     """How everything stands, and where it is."""
-    from rich.console import Console  # noqa: PLC0415
-
     from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
 
     if summary["requests"]:
-        wide = Console(width=max(console.width, 100), markup=False)
-        wide.print(requests_table(summary), highlight=False)
+        wide(console, 100).print(requests_table(summary), highlight=False)
         if any("metrics" in told for told in summary["requests"]):
-            wide.print(models_table(summary), highlight=False)
+            wide(console, 100).print(models_table(summary), highlight=False)
     else:
-        console.print(
-            f"No requests yet. Next: gru requests add {ledger} --forget FILE", soft_wrap=True, highlight=False
-        )
-    console.print(f"Newest model: {summary['newest_model']['source']}", soft_wrap=True, highlight=False)
-    console.print(
-        f"Ledger: {ledger}/ledger.sqlite · summary: {ledger}/summary.json · head of the chain: {summary['head']}",
-        soft_wrap=True,
-        highlight=False,
-    )
+        click.echo(f"No requests yet. Next: gru requests add {ledger} --forget FILE")
+    click.echo(f"Newest model: {summary['newest_model']['source']}")
+    places = f"Ledger: {ledger}/ledger.sqlite · summary: {ledger}/summary.json"
+    click.echo(f"{places} · head of the chain: {summary['head']}")

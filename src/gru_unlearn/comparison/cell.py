@@ -25,7 +25,8 @@ import torch
 from rich.console import Console
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring, make_suite
+from gru_unlearn.benchmark.evaluate_job import load_for_scoring, make_suite
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable, evaluate, score

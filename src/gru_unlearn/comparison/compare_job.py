@@ -17,7 +17,8 @@ from typing import IO, Any
 import torch
 from rich.console import Console
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, make_suite
+from gru_unlearn.benchmark.evaluate_job import make_suite
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.common.files import read_json, write_json, write_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.comparison.cell import CELL_FILE, Job, suite_row

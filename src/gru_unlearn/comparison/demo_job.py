@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring
+from gru_unlearn.benchmark.evaluate_job import load_for_scoring
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score, suites

@@ -5,7 +5,6 @@ So utility stays one measure over all requests, although rows leave the sets to 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +14,7 @@ from rich.console import Console
 from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Kept, Ledger, Request, mark, newest
+from gru_unlearn.ledger.limits import Limits
 from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.runs.example_log import choose, look
@@ -23,21 +23,6 @@ from gru_unlearn.training import encoder_for
 
 KEPT = ("held_out", "retain")
 """The sets that must stay; utility is read off the first one that was given."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a result must meet to be adopted, each a share of what the first model gave."""
-
-    utility_floor: float = 0.9
-    """least share of the probability of the answers to keep (held-out rows, or retain rows where there are none)"""
-    forget_ceiling: float = 0.5
-    """most that may be left of the probability of any forget set, this request's or a former one's"""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 < value <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0 and at most 1, got {value}")
 
 
 def score_kept(recipe: Recipe, key: bytes, first: Path, console: Console) -> Kept:

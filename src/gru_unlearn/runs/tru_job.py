@@ -14,16 +14,17 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
-from gru_unlearn.errors import NonFiniteError, UserError, nearest
+from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.objectives.retain import nll
 from gru_unlearn.common.files import read_json
 from gru_unlearn.common.files import write_json
-from gru_unlearn.task_vectors import GRANULARITIES, measure_conflicts, negate_task_vector, save_task_vector
+from gru_unlearn.task_vectors import measure_conflicts, negate_task_vector, save_task_vector
 from gru_unlearn.training import UnlearningTrainer, answer_logps
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
 from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.tru_options import TruOptions
 from gru_unlearn.common.files import finish, unfinished
 from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, Prepared, load_as_set, prepare, provenance, trainable_model
@@ -33,10 +34,6 @@ CONFLICTS_FILE = "conflicts.json"
 METHODS = ("tru", "negated")
 SHARD_SIZE = "2GB"
 """Task models are saved in shards of at most this, which bounds the memory of the algebra on them."""
-
-GROUPS = 2
-"""Two groups, tensor by tensor, kept most in the comparison in docs/tru.md, with the fewest task models (three)."""
-ALPHAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0)
 
 DEFAULTS = {"output_dir": "runs/tru", "warmup_steps": 0}
 """No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0."""
@@ -52,38 +49,6 @@ FIXED = {
     "eval_suite": None,
 }
 """Settings of ``gru unlearn`` that have no meaning here: fine-tuning minimises −log p of the answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class TruOptions:
-    """What TRU needs to know besides a recipe.
-
-    Raises:
-        UserError: a value that cannot work.
-    """
-
-    groups: int = GROUPS
-    """G"""
-    alphas: tuple[float, ...] = ALPHAS
-    """α to try, in ascending order"""
-    alpha: float | None = None
-    """take this α, whatever the others do"""
-    granularity: str = "tensor"
-    """one projection for each tensor, or one over the whole model"""
-
-    def __post_init__(self) -> None:
-        if self.groups < 2:
-            raise UserError(f"--groups must be at least 2, got {self.groups}")
-        for alpha in (*self.alphas, *([] if self.alpha is None else [self.alpha])):
-            if not (math.isfinite(alpha) and alpha > 0):
-                raise UserError(f"each alpha must be finite and above 0, got {alpha}")
-        if self.granularity not in GRANULARITIES:
-            raise UserError(f"unknown granularity {self.granularity!r}{nearest(self.granularity, GRANULARITIES)}")
-
-    @property
-    def scanned(self) -> list[float]:
-        """Every α to try, once, in ascending order."""
-        return sorted({*self.alphas, *([] if self.alpha is None else [self.alpha])})
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,10 @@ from gru_unlearn.training import UnlearningTrainer, answer_logps, encoder_for, l
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
 from gru_unlearn.training.packages import INSTALL, require_packages
-from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest, parse_rule
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, make_suite
+from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
+from gru_unlearn.benchmark.evaluate_job import make_suite
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer, locate, parameter_count
 from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
@@ -159,7 +161,7 @@ def _make_suite(recipe: Recipe, sets: dict[str, list[Record]]) -> Suite | None:
             suite=recipe.eval_suite,
             data=recipe.eval_data,
             forget_split=recipe.eval_forget_split,
-            holdout_split=recipe.eval_holdout_split,
+            unseen_split=recipe.eval_unseen_split,
         )
     )
 
@@ -220,7 +222,7 @@ def unlearn(prepared: Prepared, console: Console) -> dict[str, Any]:
             examples.write()
         summary = _summary(prepared, trainer, forget_target, time.perf_counter() - started)
         if best is not None:
-            summary["best"] = best.best
+            summary["best"] = best.best.to_json() if best.best else None
             if best.best is None:
                 console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
         if is_first():
@@ -342,7 +344,7 @@ def _example_log(prepared: Prepared) -> ExampleLog | None:
 
 def _saved_model(prepared: Prepared, trainer: UnlearningTrainer, best: KeepBest | None) -> Any:
     """The model that the run's folder will hold: the best one where there is one, else the last."""
-    if best is None or best.best is None or best.best["step"] == trainer.state.global_step:
+    if best is None or best.best is None or best.best.step == trainer.state.global_step:
         return trainer.model
     wait_for_all()
     model: Any = load_as_set(prepared, prepared.output / BEST_FOLDER)
