@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
-from gru_unlearn.evaluation.cache import hash_weights
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing import export_job as export_module
 from gru_unlearn.publishing import hub as hub_module
 from gru_unlearn.publishing import model_files

@@ -22,11 +22,11 @@ from rich.console import Console
 import tiny
 from gru_unlearn.data import Encoder, collate, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.ledger import adoption
 from gru_unlearn.ledger import requests_job as requests
 from gru_unlearn.ledger.database import BrokenLedger, Ledger, canonical, first_break, sha256
 from gru_unlearn.ledger.limits import Limits
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.training import UnlearningTrainer
 

@@ -14,8 +14,8 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.common.files import read_json
 from gru_unlearn.data import Encoder, Record, TextFormat, fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.models.loading import load_model, load_tokenizer, locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.run_folder import SUMMARY_FILE
 
 UNLEARNED, TARGET, RETAIN_MODEL = MODELS = ("unlearned", "target", "retain_model")

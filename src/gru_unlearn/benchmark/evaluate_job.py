@@ -17,29 +17,31 @@ from gru_unlearn.data import Encoder, fingerprint, load_records
 from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Metric, ScoreTable, harness, measure, score, suites
-from gru_unlearn.evaluation.cache import cache_key, find_scores, hash_weights, keep_scores
+from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.matched import rmf_explanations
 from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.evaluation.muse import muse, muse_metrics
 from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.models.loading import load_model, load_tokenizer, locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
 
 ROWS_FILE = "rows.json"
 SCORES = {"model": "scores.parquet", "retain_model": "retain_scores.parquet"}
 """Model → the file of its score table."""
 
-SUITES = ("tofu", "muse", "builtin", "own", *harness.SUITES)
+SUITES = ("tofu", "muse", "builtin", "own", *harness.HARNESS_TASKS)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 BELONGS_TO = {
-    "data": ("tofu", "muse", "builtin", *harness.SUITES),
+    "data": ("tofu", "muse", "builtin", *harness.HARNESS_TASKS),
     "forget": ("own",),
     "retain": ("own",),
     "unseen": ("own",),
     "unseen_split": ("tofu",),
     "retain_model": ("tofu", "muse", "builtin", "own"),
-    "limit": tuple(harness.SUITES),
+    "limit": tuple(harness.HARNESS_TASKS),
 }
 """Flags that only some suites know, so that none is ignored silently."""
 
@@ -92,7 +94,7 @@ def evaluate_model(
         UserError: something that cannot work, found before any scoring.
     """
     _check(request)
-    if request.suite in harness.SUITES:
+    if request.suite in harness.HARNESS_TASKS:
         return _evaluate_by_harness(request, out, overwrite)
     suite = make_suite(request)
     subjects = {name: _subject(request, suite, name) for name in SCORES if getattr(request, name)}
@@ -213,7 +215,7 @@ def _evaluate_by_harness(request: EvaluationRequest, out: Path, overwrite: bool)
         metrics = harness.multiple_choice(
             model,
             encoder,
-            harness.SUITES[request.suite],
+            harness.HARNESS_TASKS[request.suite],
             batch_size=request.batch_size,
             limit=request.limit,
             folder=request.data,
@@ -264,7 +266,7 @@ def metrics_by_key() -> dict[str, Metric | Explanation]:
         *muse_metrics(),
         *suites.builtin_metrics(),
         *suites.tofu_metrics(),
-        *harness.explanations(),
+        *harness.harness_explanations(),
         *rmf_explanations(),
     )
     return {metric.key: metric for metric in explained}

@@ -22,12 +22,12 @@ from rich.console import Console
 from gru_unlearn.common.files import finish, read_json, unfinished, write_json
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.ledger.adoption import KEPT, judge, mark_of, probabilities, score_kept
 from gru_unlearn.ledger.database import CREATED, BrokenLedger, Kept, Ledger, Request, new_key
 from gru_unlearn.ledger.limits import Limits
 from gru_unlearn.models.loading import load_model, load_tokenizer, locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.run_folder import LOCK_FILE, SUMMARY_FILE
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, Prepared, prepare, unlearn

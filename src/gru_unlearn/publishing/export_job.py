@@ -15,8 +15,8 @@ from rich.console import Console
 from gru_unlearn.common.files import finish, hash_file, read_json, unfinished, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.models.loading import locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.card import model_card
 from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository, push

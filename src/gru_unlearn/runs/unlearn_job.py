@@ -19,7 +19,6 @@ from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_
 from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
-from gru_unlearn.evaluation.cache import hash_weights
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
@@ -36,6 +35,7 @@ from gru_unlearn.benchmark.evaluate_job import make_suite
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.models.loading import free_memory, load_model, load_tokenizer, locate, parameter_count
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.runs.training_progress import TrainingProgress
