@@ -19,7 +19,7 @@ from gru_unlearn.common.files import finish, unfinished, write_json, write_text
 from gru_unlearn.errors import UserError, is_no_room
 from gru_unlearn.models import loading as models
 from gru_unlearn.results.run_folder import DISCARDED, RunFolder
-from gru_unlearn.runs import recipe
+from gru_unlearn.runs import recipe_file
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.keep_best import BEST_FILE, KeepBest
 from gru_unlearn.task_vectors.checkpoint import Checkpoint
@@ -172,7 +172,7 @@ def test_nothing_in_the_source_unpickles_evaluates_or_calls_a_shell():
                          and isinstance(k.value, ast.Constant) and k.value.value is True]  # fmt: skip
                 found += [(path, keyword) for keyword in wrong]
     assert not found
-    assert issubclass(recipe._Loader, yaml.SafeLoader)
+    assert issubclass(recipe_file._Loader, yaml.SafeLoader)
     assert len(list(SOURCE.rglob("*.py"))) > 50
 
 

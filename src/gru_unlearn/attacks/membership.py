@@ -16,7 +16,7 @@ AUC = "AUC"
 def membership(battery: Battery) -> Variants:
     """The area under the ROC curve of each membership attack of :mod:`gru_unlearn.evaluation.attacks`."""
     if HOLDOUT not in battery.sets:
-        return {"": "needs --unseen, rows like the forget rows that no model saw"}
+        return {"": "needs --unseen, rows like the forget rows that no model saw (the set holdout)"}
     records = {FORGET: battery.forget, HOLDOUT: battery.sample(battery.sets[HOLDOUT], battery.request.max_rows)}
     sets = {name: RowSet([Item(record) for record in rows]) for name, rows in records.items()}
     suite = Suite("attack", sets, [metric for metric in attack_metrics() if metric.key.startswith(PREFIX)])

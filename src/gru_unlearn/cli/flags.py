@@ -41,7 +41,7 @@ def parameters_of(request: type) -> Iterator[click.Parameter]:
         yield _option(one, kind, many)
         for old, new in RENAMED.items():
             if new == one.name:
-                yield click.Option([flag_of(old), new], hidden=True, callback=_say_new_name)
+                yield click.Option([flag_of(old)], hidden=True, expose_value=False, callback=_take_under_new_name)
 
 
 def _kind(hint: Any) -> tuple[type, bool]:
@@ -57,7 +57,6 @@ def _argument(one: "Field[Any]", kind: type, many: bool) -> click.Argument:
     return click.Argument(
         [one.name],
         help=one.metadata["help"],
-        metavar=one.metadata.get("shown"),
         type=_click_type(kind),
         required=one.default is MISSING,
         nargs=-1 if many else 1,
@@ -65,35 +64,42 @@ def _argument(one: "Field[Any]", kind: type, many: bool) -> click.Argument:
 
 
 def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
-    about = one.metadata
+    about, default = one.metadata, one.default
     names = [*about.get("flags", (flag_of(one.name),)), one.name]
-    help_text = about.get("short", about["help"])
     if kind is bool:
-        return click.Option(names, help=help_text, is_flag=True, default=one.default)
+        return click.Option(names, help=about["help"], is_flag=True, default=default)
+    if default is MISSING:
+        return click.Option(names, help=about["help"], required=True, type=_click_type(kind), metavar=_metavar(kind))
     parse = about.get("parse")
-    default = None if one.default is MISSING else one.default
+    if parse and default:
+        default = ",".join(map(str, default))  # as it is typed
     return click.Option(
         names,
-        help=help_text,
-        required=one.default is MISSING,
-        default=",".join(map(str, default)) if default and parse else default,
+        help=about["help"],
+        default=default,
         show_default=about.get("shown", default not in (None, (), "")) or False,
         type=parse or _click_type(kind),
-        metavar=f"<{'str' if parse else kind.__name__.lower()}>",
+        metavar=_metavar(str if parse else kind),
         multiple=many and not parse,
     )
+
+
+def _metavar(kind: type) -> str:
+    return f"<{kind.__name__.lower()}>"
 
 
 def _click_type(kind: type) -> Any:
     return click.Path(path_type=Path) if kind is Path else kind
 
 
-def _say_new_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        old, new = option.opts[0], flag_of(str(option.name))
-        context.meta.setdefault(OLD_NAMES, {})[new] = old
-        warnings.warn(f"{old} is an old name that still works: use {new} instead", RenamedSetting, stacklevel=2)
-    return value
+def _take_under_new_name(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    old, new = str(option.name), RENAMED[str(option.name)]
+    context.params[new] = value
+    context.meta.setdefault(OLD_NAMES, {})[flag_of(new)] = flag_of(old)
+    message = f"{flag_of(old)} is an old name that still works: use {flag_of(new)} instead"
+    warnings.warn(message, RenamedSetting, stacklevel=2)
 
 
 # --- from what was typed to a command's call -------------------------------------------------------------------------

@@ -17,31 +17,12 @@ from gru_unlearn.ledger.limits import ChangedLimits, Limits
 if TYPE_CHECKING:
     from rich.console import Console
 
-FOLDER = "Folder of the ledger."
-
 
 @dataclass(frozen=True)
 class LedgerFolder:
     """Which ledger."""
 
-    ledger: Path = option(FOLDER, argument=True)
-
-
-@dataclass(frozen=True)
-class LedgerBeforeFlags:
-    """Which ledger, of a command where a flag is easily taken for it."""
-
-    ledger: Path | None = option(FOLDER, None, argument=True, shown="LEDGER")
-
-    def folder(self, name: str) -> Path:
-        """The folder.
-
-        Raises:
-            UserError: it was not named.
-        """
-        if self.ledger is None:
-            raise UserError(f"the folder of the ledger comes first: gru requests {name} LEDGER [FLAGS]")
-        return self.ledger
+    ledger: Path = option("Folder of the ledger.", argument=True)
 
 
 @dataclass(frozen=True)
@@ -97,25 +78,37 @@ def requests() -> None:
 # --- settings and limits ---------------------------------------------------------------------------------------------
 
 
-@command(LedgerBeforeFlags, Limits, kind=SettingsCommand, featured={})
-def init(at: LedgerBeforeFlags, limits: Limits, given: GivenSettings, console: "Console") -> None:
+class LedgerFirst(SettingsCommand):
+    """A flag before the ledger could take its folder for a value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Sort the words.
+
+        Raises:
+            UserError: a flag comes first, or a word belongs to nothing.
+        """
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            raise UserError(f"the folder of the ledger comes first: {ctx.command_path} LEDGER [FLAGS]")
+        return super().parse_args(ctx, args)
+
+
+@command(LedgerFolder, Limits, kind=LedgerFirst, featured={})
+def init(at: LedgerFolder, limits: Limits, given: GivenSettings, console: "Console") -> None:
     """Make a ledger: gru requests init LEDGER [RECIPE.yaml] --model MODEL --retain RETAIN [--held-out ...] [FLAGS].
 
     Every setting of gru unlearn works as a flag and holds for all requests, but --forget and --output-dir.
     """
     from gru_unlearn.ledger.requests_job import init as make  # noqa: PLC0415 - heavy imports wait for a command
 
-    folder = at.folder("init")
-    _show_state(console, folder, make(folder, given.merged(), limits, console))
+    _show_state(console, at.ledger, make(at.ledger, given.merged(), limits, console))
 
 
-@command(LedgerBeforeFlags, ChangedLimits, kind=SettingsCommand, featured={})
-def change(at: LedgerBeforeFlags, limits: ChangedLimits, given: GivenSettings, console: "Console") -> None:
+@command(LedgerFolder, ChangedLimits, kind=LedgerFirst, featured={})
+def change(at: LedgerFolder, limits: ChangedLimits, given: GivenSettings, console: "Console") -> None:
     """Change settings or limits for requests to come: gru requests change LEDGER [RECIPE.yaml] [FLAGS]."""
     from gru_unlearn.ledger.requests_job import change as alter  # noqa: PLC0415
 
-    folder = at.folder("change")
-    _show_state(console, folder, alter(folder, given.merged(), limits.given, console))
+    _show_state(console, at.ledger, alter(at.ledger, given.merged(), limits.given, console))
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

@@ -20,8 +20,6 @@ class About(TypedDict, total=False):
     """in place of the default; empty: nothing"""
     parse: Callable[[str], Any]
     """makes the value of the text on the line"""
-    short: str
-    """help on the command line, where that is shorter"""
     least: float
     above: float
     most: float

@@ -29,7 +29,9 @@ class KeepBest(TrainerCallback):
         UserError: from the first evaluation on, the rule reads a metric that there is not.
     """
 
-    def __init__(self, rule: BestRule, output: Path, constants: Mapping[str, float], save: Callable[[str], None]) -> None:
+    def __init__(
+        self, rule: BestRule, output: Path, constants: Mapping[str, float], save: Callable[[str], None]
+    ) -> None:
         self.rule, self.output, self.constants, self.save = rule, output, constants, save
         kept = (output / BEST_FOLDER).is_dir()  # not so if a kill came between two moves
         self.best = BestModel.read(output / BEST_FILE) if kept else None
@@ -49,4 +51,3 @@ class KeepBest(TrainerCallback):
         if is_first():
             finish(self.output / BEST_FOLDER)
             self.best.write(self.output / BEST_FILE)
-

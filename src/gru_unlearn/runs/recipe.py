@@ -25,9 +25,7 @@ class Recipe:
     forget: str = option("What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget.")
     retain: str | None = option("What must stay; likewise.", None)
     held_out: str | None = option("Rows that must stay and that no step ever sees.", None)
-    retain_model: str | None = option(
-        "A model trained without the forget set: gives the target of forgetting.", None
-    )
+    retain_model: str | None = option("A model trained without the forget set: gives the target of forgetting.", None)
     stop_when_forgotten: bool = option("Stop at the retain model's forget probability.", False)
     eval_suite: Literal["own", "builtin", "tofu", "muse"] | None = option(
         "Run all metrics of this suite at every evaluation too: own (this run's rows), builtin, ...", None
@@ -54,9 +52,7 @@ class Recipe:
     pad_token: str | None = option("For tokenizers without a padding token.", None)
     eos_token: str | None = option("For tokenizers without an end-of-sequence token.", None)
     allow_overlap: bool = option("Accept rows that are in both forget and retain.", False)
-    report_examples: int = option(
-        "Rows of each set that the report shows one by one, before and after; 0: none.", 64
-    )
+    report_examples: int = option("Rows of each set that the report shows one by one, before and after; 0: none.", 64)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """what was set explicitly, checked and converted: two runs with equal settings, data and model are the same run"""
 

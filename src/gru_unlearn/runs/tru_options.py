@@ -35,9 +35,7 @@ class TruOptions:
         "Multiples of the task vector to try: 0.5,1,2,4.", ALPHAS, shown="", parse=parse_alphas
     )
     alpha: float | None = option("Take this multiple, whatever the others do.", None)
-    granularity: str = option(
-        "Rectify each tensor, or the model as one vector.", "tensor", choices=("model", "tensor")
-    )
+    granularity: str = option("Rectify each tensor, or the model as one vector.", "tensor", choices=("model", "tensor"))
 
     def __post_init__(self) -> None:
         check_ranges(self)
