@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from gru_unlearn.attacks.attack_request import AttackRequest
-from gru_unlearn.cli.flags import OVERWRITE, command, show_results
+from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.common.options import option
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -17,18 +15,17 @@ class AttackOptions:
     """What becomes of an attack."""
 
     out: Path | None = option("Folder of the results.", None, shown="RUN/attack")
-    overwrite_output_dir: bool = option(OVERWRITE.format("attack"), False)
+    overwrite_output_dir: bool = option("Discard the attack in the output folder.", False)
 
 
 @command(AttackRequest, AttackOptions)
-def attack(request: AttackRequest, options: AttackOptions, console: "Console") -> None:
+def attack(request: AttackRequest, options: AttackOptions, console: Console) -> None:
     """Try to bring back what was forgotten: gru attack RUN.
 
     Relearning, quantization, sampling, other prompts and membership inference, on the unlearned model, the target and
     the retain model alike. An interrupted command goes on where it stopped.
     """
-    from gru_unlearn.attacks.attack_job import attack as run_attacks  # noqa: PLC0415 - heavy imports wait for a command
-    from gru_unlearn.attacks.attack_job import prepare_attack  # noqa: PLC0415
+    from gru_unlearn.attacks.attack_job import prepare_attack, run_attacks  # noqa: PLC0415 - heavy: wait for a command
     from gru_unlearn.attacks.attack_tables import attack_table, verdict  # noqa: PLC0415
     from gru_unlearn.results.run_folder import RunFolder  # noqa: PLC0415
 

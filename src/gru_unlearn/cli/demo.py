@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.common.options import option
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -20,10 +18,10 @@ class DemoRequest:
 
 
 @command(DemoRequest)
-def demo(request: DemoRequest, console: "Console") -> None:
+def demo(request: DemoRequest, console: Console) -> None:
     """Unlearn five invented people from a tiny built-in model, with and without GRU, and compare. Downloads nothing."""
     from gru_unlearn.comparison.demo_job import demo as run  # noqa: PLC0415 - heavy imports wait for a command
-    from gru_unlearn.reporting import demo_report  # noqa: PLC0415
+    from gru_unlearn.comparison.demo_tables import demo_report  # noqa: PLC0415
 
     for part in demo_report(run(request.out, console, seed=request.seed)):
         console.print(part)

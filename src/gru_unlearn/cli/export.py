@@ -1,16 +1,13 @@
 """``gru export``: a run's model with a model card, ready to be published."""
 
-from typing import TYPE_CHECKING
+from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.publishing.export_request import ExportRequest
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 @command(ExportRequest)
-def export(request: ExportRequest, console: "Console") -> None:
+def export(request: ExportRequest, console: Console) -> None:
     """Write a run's model with a model card, checked by loading it again; upload it if asked.
 
     The card says by number and hash what was removed, never its text, and names no file or folder of this machine.

@@ -8,24 +8,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import click
+from rich.console import Console
 
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.renamed import RENAMED, RenamedSetting
 from gru_unlearn.errors import UserError
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-OVERWRITE = "Discard the {} in the output folder."
-TRUST = "Run a model's own code."
-SEED = "Seed of everything random."
-
 OLD_NAMES = "gru_unlearn.old_names"
 """Where a context keeps which flags were typed under an old name."""
+
+
+class InOrder(click.Group):
+    """Lists its commands as they were added, which is the order in which people need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        return list(self.commands)
+
 
 # --- from a dataclass to flags ---------------------------------------------------------------------------------------
 
@@ -54,13 +57,8 @@ def _kind(hint: Any) -> tuple[type, bool]:
 
 
 def _argument(one: "Field[Any]", kind: type, many: bool) -> click.Argument:
-    return click.Argument(
-        [one.name],
-        help=one.metadata["help"],
-        type=_click_type(kind),
-        required=one.default is MISSING,
-        nargs=-1 if many else 1,
-    )
+    about: dict[str, Any] = {"help": one.metadata["help"], "type": _click_type(kind), "nargs": -1 if many else 1}
+    return click.Argument([one.name], required=one.default is MISSING, **about)
 
 
 def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
@@ -68,24 +66,15 @@ def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
     names = [*about.get("flags", (flag_of(one.name),)), one.name]
     if kind is bool:
         return click.Option(names, help=about["help"], is_flag=True, default=default)
-    if default is MISSING:
-        return click.Option(names, help=about["help"], required=True, type=_click_type(kind), metavar=_metavar(kind))
     parse = about.get("parse")
+    more = {"help": about["help"], "type": parse or _click_type(kind), "multiple": many and not parse}
+    more["metavar"] = f"<{'str' if parse else kind.__name__.lower()}>"
+    if default is MISSING:
+        return click.Option(names, required=True, **more)
     if parse and default:
         default = ",".join(map(str, default))  # as it is typed
-    return click.Option(
-        names,
-        help=about["help"],
-        default=default,
-        show_default=about.get("shown", default not in (None, (), "")) or False,
-        type=parse or _click_type(kind),
-        metavar=_metavar(str if parse else kind),
-        multiple=many and not parse,
-    )
-
-
-def _metavar(kind: type) -> str:
-    return f"<{kind.__name__.lower()}>"
+    shown = about.get("shown", default not in (None, (), ""))
+    return click.Option(names, default=default, show_default=shown or False, **more)
 
 
 def _click_type(kind: type) -> Any:
@@ -95,54 +84,53 @@ def _click_type(kind: type) -> Any:
 def _take_under_new_name(context: click.Context, option: click.Parameter, value: str | None) -> None:
     if value is None:
         return
-    old, new = str(option.name), RENAMED[str(option.name)]
+    new = RENAMED[str(option.name)]
     context.params[new] = value
-    context.meta.setdefault(OLD_NAMES, {})[flag_of(new)] = flag_of(old)
-    message = f"{flag_of(old)} is an old name that still works: use {flag_of(new)} instead"
+    context.meta.setdefault(OLD_NAMES, {})[flag_of(new)] = option.opts[0]
+    message = f"{option.opts[0]} is an old name that still works: use {flag_of(new)} instead"
     warnings.warn(message, RenamedSetting, stacklevel=2)
 
 
 # --- from what was typed to a command's call -------------------------------------------------------------------------
 
 
-class InOrder(click.Group):
-    """Lists its commands as they were added, which is the order in which people need them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands."""
-        return list(self.commands)
-
-
 def command(
-    *requests: type, models: bool = True, kind: type[click.Command] = click.Command, **about: Any
+    *requests: type,
+    group: click.Group | None = None,
+    kind: type[click.Command] = click.Command,
+    models: bool = True,
+    **about: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Makes a command of a function that takes these dataclasses, made of the flags, and a console.
 
     Args:
         requests: dataclasses whose fields are flags.
-        models: whether the command loads models: their libraries' own bars and notices are then kept out of the output.
+        group: what the command belongs to.
         kind: :class:`click.Command`, or one that passes on more than flags of dataclasses.
-        about: for the command's own making, such as its name.
+        models: whether the command loads models: their libraries' own bars and notices are then kept out of the output.
+        about: for the command's own making.
     """
 
     def make(function: Callable[..., None]) -> click.Command:
         @click.pass_context
         def call(context: click.Context, /, **values: Any) -> None:
-            names = [[one.name for one in fields(request)] for request in requests]
             try:
-                made = [
-                    request(**{name: values.pop(name) for name in own})
-                    for request, own in zip(requests, names, strict=True)
-                ]
-                function(*made, *values.values(), open_console(models=models))
+                made = [_made(request, values) for request in requests]
+                function(*made, *values.values(), _open_console(models=models))
             except UserError as error:
                 raise UserError(_as_typed(str(error), context)) from error
 
         parameters = [parameter for request in requests for parameter in parameters_of(request)]
-        about.setdefault("name", function.__name__)
-        return kind(params=parameters, callback=call, help=function.__doc__, **about)
+        made = kind(function.__name__, params=parameters, callback=call, help=function.__doc__, **about)
+        if group is not None:
+            group.add_command(made)
+        return made
 
     return make
+
+
+def _made(request: type, values: dict[str, Any]) -> Any:
+    return request(**{one.name: values.pop(one.name) for one in fields(request)})
 
 
 def _as_typed(message: str, context: click.Context) -> str:
@@ -155,25 +143,21 @@ def _as_typed(message: str, context: click.Context) -> str:
 # --- before and after ------------------------------------------------------------------------------------------------
 
 
-def open_console(*, models: bool) -> "Console":
+def _open_console(*, models: bool) -> Console:
     """Where a command speaks; of many processes only the first does."""
-    from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
-
     if models:
-        from gru_unlearn.models.loading import quiet  # noqa: PLC0415
+        from gru_unlearn.models.loading import quiet  # noqa: PLC0415 - heavy imports wait for a command
 
         quiet()
     return Console(quiet=not is_first(), markup=False)  # paths may hold brackets
 
 
-def wide(console: "Console", columns: int) -> "Console":
+def wide(console: Console, columns: int) -> Console:
     """For tables of so many columns: squeezed into fewer, they would break names letter by letter."""
-    from rich.console import Console  # noqa: PLC0415
-
     return Console(width=max(console.width, columns), markup=False)
 
 
-def show_results(console: "Console", folder: Path, *, report_of: Path | None = None, **files: str) -> None:
+def show_results(console: Console, folder: Path, *, report_of: Path | None = None, **files: str) -> None:
     """The last line of a command: where its results are.
 
     Args:
@@ -181,10 +165,10 @@ def show_results(console: "Console", folder: Path, *, report_of: Path | None = N
         report_of: folder whose report is written anew, and named.
         files: what else is there → its name in the folder.
     """
-    places = {"Results": "summary.json"} | {what.replace("_", " "): file for what, file in files.items()}
-    line = " · ".join(f"{what}: {folder}/{file}" for what, file in places.items())
-    if report_of is not None:
+    places = {"Results": "summary.json"} | files
+    line = " · ".join(f"{what.replace('_', ' ')}: {folder}/{file}" for what, file in places.items())
+    if report_of is not None and is_first():
         from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
 
-        line += report_beside(report_of, console) if is_first() else ""
+        line += report_beside(report_of, console)
     console.print(line, soft_wrap=True)

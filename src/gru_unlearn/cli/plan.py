@@ -1,16 +1,13 @@
 """``gru plan``: how much memory a run needs, and the smallest set-up that fits."""
 
-from typing import TYPE_CHECKING
+from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results, wide
 from gru_unlearn.planning.plan_request import PlanRequest
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 @command(PlanRequest)
-def plan(request: PlanRequest, console: "Console") -> None:
+def plan(request: PlanRequest, console: Console) -> None:
     """Calculate the memory of a run from the model's shape: by part, by way of running it, before renting anything."""
     from gru_unlearn.planning.plan_job import plan as calculate  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.planning.plan_job import write_plan  # noqa: PLC0415

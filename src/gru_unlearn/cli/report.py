@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from gru_unlearn.cli.flags import command
 from gru_unlearn.common.options import option
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class ReportRequest:
 
 
 @command(ReportRequest, models=False)
-def report(request: ReportRequest, console: "Console") -> None:
+def report(request: ReportRequest, console: Console) -> None:
     """Write one HTML file that anybody can open: verdict, plots, rows before and after, and what was done with what."""
     from gru_unlearn.publishing.reports import write_report  # noqa: PLC0415 - heavy imports wait for a command
 

@@ -1,32 +1,33 @@
 """Commands that take a recipe and every setting of a run as a flag; the featured settings stand in their ``--help``."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import click
 
-from gru_unlearn.common.options import flag_of
+from gru_unlearn.cli.flags import parameters_of
+from gru_unlearn.common.options import flag_of, option
 from gru_unlearn.errors import UserError
 
-FEATURED = {
-    "model": "Model folder, hub id, or builtin:target.",
-    "forget": "File, FOLDER:NAME, hub data set, or builtin:forget.",
-    "retain": "What must stay; likewise.",
-    "held_out": "What must stay and is never trained on, to measure.",
-    "retain_model": "Model that never saw the forget set.",
-    "objective": "npo, ga, wga, simnpo, rmu, ...: --list-settings.",
-    "rectification": "none, gru, recommended, ...: --list-settings.",
-    "learning_rate": "Peak learning rate.",
-    "max_steps": "Optimizer steps; instead of --num-train-epochs.",
-    "num_train_epochs": "Passes over the forget set.",
-    "per_device_train_batch_size": "Forget rows per backward pass.",
-    "gradient_accumulation_steps": "Backward passes per step.",
-    "seed": "Seed of everything random.",
-    "output_dir": "Folder of the run.",
-}
-"""Setting → help for ``--help``, which does not wait for the libraries that the settings' own texts come from."""
+
+@dataclass(frozen=True)
+class Featured:
+    """Settings that most runs need, with help that does not wait for the libraries of the others."""
+
+    model: str | None = option("Model folder, hub id, or builtin:target.", None)
+    forget: str | None = option("File, FOLDER:NAME, hub data set, or builtin:forget.", None)
+    retain: str | None = option("What must stay; likewise.", None)
+    held_out: str | None = option("What must stay and is never trained on, to measure.", None)
+    retain_model: str | None = option("Model that never saw the forget set.", None)
+    objective: str | None = option("npo, ga, wga, simnpo, rmu, ...: --list-settings.", None)
+    rectification: str | None = option("none, gru, recommended, ...: --list-settings.", None)
+    learning_rate: str | None = option("Peak learning rate.", None)
+    max_steps: str | None = option("Optimizer steps; instead of --num-train-epochs.", None)
+    num_train_epochs: str | None = option("Passes over the forget set.", None)
+    per_device_train_batch_size: str | None = option("Forget rows per backward pass.", None)
+    gradient_accumulation_steps: str | None = option("Backward passes per step.", None)
+    seed: str | None = option("Seed of everything random.", None)
+    output_dir: str | None = option("Folder of the run.", None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class GivenSettings:
         """
         from gru_unlearn.runs.recipe_file import read_recipe  # noqa: PLC0415 - heavy imports wait for a command
 
-        return (read_recipe(self.recipe) if self.recipe else {}) | self.flags
+        return {**(read_recipe(self.recipe) if self.recipe else {}), **self.flags}
 
 
 class SettingsCommand(click.Command):
@@ -54,52 +55,36 @@ class SettingsCommand(click.Command):
     and ``--no-name``. A word that ends in .yaml is the recipe.
 
     Args:
-        featured: setting → its help in the command's.
-        switches: those of them that may be true or false.
-        spelled: setting → its flags, where they are others.
+        name: of the command.
+        featured: a dataclass of the settings that stand in the help text.
         about: as of :class:`click.Command`.
     """
 
-    def __init__(
-        self,
-        *,
-        featured: Mapping[str, str],
-        switches: Collection[str] = (),
-        spelled: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-        **about: Any,
-    ) -> None:
-        super().__init__(**about, context_settings=_SETTINGS_OF_THE_LINE)
+    def __init__(self, name: str, *, featured: type | None = None, **about: Any) -> None:
+        super().__init__(name, **about)
+        self.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        self.context_settings["token_normalize_func"] = lambda flag: flag.replace("_", "-")
         self.own = {str(parameter.name) for parameter in self.params}
-        self.featured, self.switches, self.spelled = featured, switches, spelled
+        self.featured = [] if featured is None else list(parameters_of(featured))
         self.all_settings: list[click.Parameter] = []
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Where only help is wanted, the featured settings; else all, whose names come from heavy libraries."""
         if ctx.resilient_parsing or ctx.meta.get(ONLY_HELP):
-            return [*map(self._make_featured, self.featured), *super().get_params(ctx)]
+            return [*self.featured, *super().get_params(ctx)]
         if not self.all_settings:
-            self.all_settings = self._make_all_settings()
+            self._learn_all_settings()
         return [*self.all_settings, *super().get_params(ctx)]
 
-    def _make_featured(self, name: str) -> click.Parameter:
-        is_flag = name in self.switches
-        return click.Option(self._names(name), help=self.featured[name], metavar="<str>", is_flag=is_flag)
-
-    def _make_all_settings(self) -> list[click.Parameter]:
+    def _learn_all_settings(self) -> None:
         from gru_unlearn.runs.recipe import is_switch, old_names, setting_names  # noqa: PLC0415
 
-        options: list[click.Parameter] = []
+        spelled = {parameter.name: parameter.opts for parameter in self.featured}
         for name in (*setting_names(), *old_names()):
-            if name in self.own:
-                continue
-            if is_switch(name):
-                options.append(Switch(self._names(name), is_flag=False, flag_value="true"))
-            else:
-                options.append(click.Option(self._names(name)))
-        return options
-
-    def _names(self, name: str) -> list[str]:
-        return [*self.spelled.get(name, (flag_of(name),)), name]
+            if name not in self.own:
+                kind = Switch if is_switch(name) else click.Option
+                flags = [*spelled.get(name, [flag_of(name)]), name]
+                self.all_settings.append(kind(flags))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Sort the words.
@@ -117,14 +102,6 @@ class SettingsCommand(click.Command):
         ctx.params["given"] = GivenSettings(recipe, given)
         return ctx.args
 
-    def given(self, words: list[str]) -> GivenSettings:
-        """What the settings among these words come to.
-
-        Raises:
-            UserError: a word that belongs to nothing.
-        """
-        return self.make_context(self.name, words).params["given"]
-
     def _take_recipe(self, ctx: click.Context, words: list[str]) -> tuple[str | None, list[str]]:
         """The first word that is a recipe and no flag's value; and the others."""
         with_value: set[str] = set()
@@ -137,9 +114,20 @@ class SettingsCommand(click.Command):
                 return word, words[:place] + words[place + 1 :]
         return None, words
 
+    def given(self, words: list[str]) -> GivenSettings:
+        """What the settings among these words come to.
+
+        Raises:
+            UserError: a word that belongs to nothing.
+        """
+        return self.make_context(self.name, words).params["given"]
+
 
 class Switch(click.Option):
     """A setting that may be true or false: its flag needs no value, and ``--no-`` before its name says false."""
+
+    def __init__(self, flags: list[str]) -> None:
+        super().__init__(flags, is_flag=False, flag_value="true")
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """The flag and its contrary, of which the last one holds."""
@@ -150,12 +138,6 @@ class Switch(click.Option):
 
 ONLY_HELP = "gru_unlearn.only_help"
 """Where a context keeps that nothing but the help text is wanted."""
-
-_SETTINGS_OF_THE_LINE = {
-    "allow_extra_args": True,
-    "ignore_unknown_options": True,
-    "token_normalize_func": lambda name: name.replace("_", "-"),
-}
 
 
 def _refuse(word: str) -> None:

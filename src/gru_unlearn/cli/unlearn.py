@@ -1,14 +1,12 @@
 """``gru unlearn``: one run, from a recipe and flags."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from gru_unlearn.cli.flags import OVERWRITE, command, show_results
-from gru_unlearn.cli.settings_flags import FEATURED, GivenSettings, SettingsCommand
+from rich.console import Console
+
+from gru_unlearn.cli.flags import command, show_results
+from gru_unlearn.cli.settings_flags import Featured, GivenSettings, SettingsCommand
 from gru_unlearn.common.options import option
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -16,39 +14,33 @@ class UnlearnOptions:
     """What is no setting of a run."""
 
     dry_run: bool = option("Check everything, print the plan, write nothing.", False)
-    overwrite_output_dir: bool = option(OVERWRITE.format("run"), False)
+    overwrite_output_dir: bool = option("Discard the run in the output folder.", False)
     list_settings: bool = option("Show every setting; each works as flag and in a recipe.", False)
 
 
-@command(UnlearnOptions, kind=SettingsCommand, featured=FEATURED)
-def unlearn(options: UnlearnOptions, given: GivenSettings, console: "Console") -> None:
+@command(UnlearnOptions, kind=SettingsCommand, featured=Featured)
+def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> None:
     """Forget one set and keep another: gru unlearn [RECIPE.yaml] [FLAGS].
 
     The recipe holds settings, flags override it. Every setting that --list-settings shows works as a flag too.
     """
-    from gru_unlearn.reporting import run_table  # noqa: PLC0415 - heavy imports wait for a command
-    from gru_unlearn.runs.recipe import make_recipe  # noqa: PLC0415
-    from gru_unlearn.runs.unlearn_job import plan, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.recipe import describe_setting, make_recipe, setting_names  # noqa: PLC0415 - heavy: later
+    from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.run_tables import run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
     if options.list_settings:
-        _show_settings(console)
+        for setting in setting_names():
+            default, help_text = describe_setting(setting)
+            named = f"{setting} [{default}]" if default else setting
+            console.print(f"{named}: {help_text}", soft_wrap=True, highlight=False)
         return
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir)
     if options.dry_run:
-        for name, value in plan(prepared).items():
+        for name, value in describe_run(prepared):
             console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)
         console.print("Dry run: everything checked, nothing written.")
         return
     console.print(run_table(run(prepared, console)))
     show_results(console, prepared.output, model="model", report_of=prepared.output)
-
-
-def _show_settings(console: "Console") -> None:
-    from gru_unlearn.runs.recipe import describe_setting, setting_names  # noqa: PLC0415
-
-    for name in setting_names():
-        default, help_text = describe_setting(name)
-        shown_default = f" [{default}]" if default else ""
-        console.print(f"{name}{shown_default}: {help_text}", soft_wrap=True, highlight=False)

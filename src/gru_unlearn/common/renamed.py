@@ -7,6 +7,11 @@ from typing import Any
 from gru_unlearn.errors import UserError
 
 RENAMED = {
+    "beta": "objective_args.beta",
+    "beta1": "objective_args.beta1",
+    "beta2": "objective_args.beta2",
+    "delta": "objective_args.delta",
+    "steering_coefficient": "objective_args.steering_coefficient",
     "eval_holdout_split": "eval_unseen_split",
     "holdout": "unseen",
     "holdout_split": "unseen_split",

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_unlearn.common.modules import output_head
-from gru_unlearn.data import collate
+from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives import IGNORE_INDEX, token_logps
@@ -83,12 +83,12 @@ def gradient_norm(model: nn.Module, row: AnswerSpan) -> float:
 
 
 def _batch(rows: Sequence[AnswerSpan], pad_token_id: int, device: torch.device) -> dict[str, Any]:
-    examples = []
+    examples: list[Example] = []
     for ids, answer in rows:
         labels = [IGNORE_INDEX] * len(ids)
         labels[answer] = ids[answer]
-        examples.append({"input_ids": ids, "labels": labels})
-    return {name: value.to(device) for name, value in collate(examples, pad_token_id).items()}
+        examples.append({"input_ids": list(ids), "labels": labels})
+    return {name: value.to(device) for name, value in pad_examples(examples, pad_token_id).items()}
 
 
 def _batched(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[float] | None:

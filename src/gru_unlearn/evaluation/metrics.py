@@ -278,11 +278,11 @@ def _extractable(entry: Entry) -> float:
 
 def _mean_rouge(entries: Sequence[Entry], text: str, part: str) -> float:
     """Mean over a row's answers of one part of ROUGE-L."""
-    return float(np.mean([getattr(_rouge_l(entry.answer, text), part) for entry in entries]))
+    return float(np.mean([getattr(rouge_l(entry.answer, text), part) for entry in entries]))
 
 
 @lru_cache(maxsize=100_000)
-def _rouge_l(answer: str, generation: str) -> Any:
+def rouge_l(answer: str, generation: str) -> Any:
     """``recall``, ``precision`` and ``fmeasure``. Remembered, because utility asks again for what ROUGE asked."""
     return _rouge_scorer()(answer, generation)["rougeL"]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gru_unlearn.data import Record, read_rows, to_record
-from gru_unlearn.data.records import find_in_folder
+from gru_unlearn.data.sources import find_in_folder
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
     MEMBERSHIP_SCORES,

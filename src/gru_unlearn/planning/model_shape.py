@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.loading import BUILTIN, locate_builtin
+from gru_unlearn.models.locating import BUILTIN, locate_builtin
 from gru_unlearn.results.plan_summary import Shape
 
 PRESETS = {

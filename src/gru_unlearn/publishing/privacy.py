@@ -14,8 +14,6 @@ from typing import Any, Literal
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from gru_unlearn.reporting.tables import at_start
-
 SOURCES = {
     "model": "MODEL",
     "forget": "FORGET",
@@ -61,6 +59,8 @@ def _harmless(name: str, value: Any) -> bool:
         return math.isfinite(value)
     if isinstance(value, list):
         return all(_harmless(name, part) for part in value)
+    if name == "objective_args" and isinstance(value, Mapping):  # named by parameters of a function of this package
+        return all(_harmless(name, part) for part in value.values())
     return isinstance(value, str) and name in TEXTS
 
 
@@ -84,6 +84,8 @@ def _kebab(name: str) -> str:
 def _flag(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"--{_kebab(name)}" if value else f"--no-{_kebab(name)}"
+    if isinstance(value, Mapping):
+        value = [f"{key}={part}" for key, part in value.items()]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"--{_kebab(name)}={shlex.quote(text)}"
 
@@ -109,7 +111,8 @@ def _ends(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, floa
         first, last = points[0], next(point for point in points if point["alpha"] == results["alpha"])
         return first, _metrics(last), results
     step = best["step"] if (best := summary.get("best")) else points[-1]["step"]
-    return at_start(summary), _metrics(next(point for point in points if point["step"] == step)), results
+    start = points[0] if points[0]["step"] == 0 else {}
+    return start, _metrics(next(point for point in points if point["step"] == step)), results
 
 
 def _metrics(point: Mapping[str, Any]) -> dict[str, float]:

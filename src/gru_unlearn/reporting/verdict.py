@@ -5,9 +5,10 @@ Every finding carries the thresholds that decided it, and says so where a judgem
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from gru_unlearn.reporting.tables import shown
+from gru_unlearn.results.attack_summary import AttackResult
 
 Answer = Literal["yes", "partly", "no", "unknown"]
 
@@ -86,7 +87,7 @@ class Finding:
     rule: str
 
 
-def judge(evidence: Evidence, attacks: Sequence[Mapping[str, Any]] | None = None) -> list[Finding]:
+def judge(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> list[Finding]:
     """Forgotten? Kept? Does it stay gone?
 
     Args:
@@ -173,27 +174,27 @@ def _from(before: float | None) -> str:
     return "" if before is None else f"{shown(before)} → "
 
 
-def judge_staying(attacks: Sequence[Mapping[str, Any]] | None) -> Finding:
+def judge_staying(attacks: Sequence[AttackResult] | None) -> Finding:
     """By the strongest attack."""
     question = "Does it stay gone?"
     if not attacks:
         return Finding(question, "unknown", "No attack was tried: gru attack RUN tries some.", STAYS_RULE)
-    known = [attack for attack in attacks if attack.get("recovered") is not None]
-    if not known:
+    worst = max(attacks, key=lambda result: result.strength)
+    if worst.recovered is None or worst.low is None or worst.high is None:
         why = (
             "Attacks were tried, but none has a scale to read: that takes two rows or more, and a retain model which "
             "differs from the target."
         )
         return Finding(question, "unknown", why, STAYS_RULE)
-    worst = max(known, key=lambda attack: attack["recovered"])
-    share = worst["recovered"]
-    answer: Answer = "yes" if share <= BACK_LITTLE else "partly" if share <= BACK_MUCH else "no"
-    tried = f"{len(known)} measurement{'s' if len(known) > 1 else ''} under attack"
-    interval = f"95 % interval {worst['low']:.0%} to {worst['high']:.0%}, {worst['rows']} rows"
-    why = f"{tried}; the strongest attack, {name_of(worst)}, brings back {max(share, 0.0):.0%} ({interval})."
-    return Finding(question, answer, why, STAYS_RULE)
+    known = sum(result.recovered is not None for result in attacks)
+    tried = f"{known} measurement{'s' if known > 1 else ''} under attack"
+    interval = f"95 % interval {worst.low:.0%} to {worst.high:.0%}, {worst.rows} rows"
+    share = max(worst.recovered, 0.0)
+    why = f"{tried}; the strongest attack, {worst.name}, brings back {share:.0%} ({interval})."
+    return Finding(question, _back(share), why, STAYS_RULE)
 
 
-def name_of(found: Mapping[str, Any]) -> str:
-    """An attack with its variant, as one name."""
-    return ": ".join(filter(None, (found["attack"], found["variant"])))
+def _back(share: float) -> Answer:
+    if share <= BACK_LITTLE:
+        return "yes"
+    return "partly" if share <= BACK_MUCH else "no"

@@ -127,7 +127,6 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
     check_names(settings)
     if settings.get("hub_token"):  # it would stand in the list of processes and in run.json
         raise UserError("hub_token: secrets are not settings; log in with `hf auth login`, or set HF_TOKEN")
-    warn_of_old_names(settings)
     checked = {name: _convert(name, value) for name, value in renamed_settings(settings).items()}
     for name in ("model", "forget"):
         if not checked.get(name):
@@ -140,10 +139,14 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
         inherited["use_cpu"] = True
     try:
         config = UnlearningConfig(**inherited)
+        config.check_objective_args()
     except UserError:
         raise
     except Exception as error:  # TrainingArguments raises many types; each becomes one line
         raise UserError(first_line(error)) from None
+    if "objective_args" in checked:
+        checked["objective_args"] = config.objective_args  # the same, however it was written
+    warn_of_old_names(settings)
     return Recipe(config=config, settings=checked, **own)
 
 
