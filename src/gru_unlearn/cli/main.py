@@ -6,7 +6,8 @@ gradients or weights; 4 no room left to write; 5 a request's result broke a limi
 
 import sys
 import warnings
-from typing import NoReturn, TextIO
+from functools import partial
+from typing import NoReturn
 
 import click
 
@@ -35,8 +36,8 @@ def app(context: click.Context, debug: bool) -> None:
     """Make a language model forget on request, and keep the rest of it."""
     if not debug:
         warnings.filterwarnings("ignore")
-    warnings.filterwarnings("once", category=RenamedSetting)
-    warnings.showwarning = _show_warning
+        warnings.filterwarnings("always", category=RenamedSetting)
+        warnings.showwarning = partial(_tell_once, set())
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -45,19 +46,11 @@ for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, req
     app.add_command(command)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Old names are told in one line, of many processes by one."""
-    if not issubclass(category, RenamedSetting):
-        click.echo(warnings.formatwarning(message, category, filename, lineno), err=True)
-    elif is_first():
+def _tell_once(told: set[str], message: Warning | str, *_: object, **__: object) -> None:
+    """Old names are told in one line each, of many processes by the first."""
+    if is_first() and str(message) not in told:
         click.echo(message)
+    told.add(str(message))
 
 
 def main() -> None:
