@@ -20,9 +20,9 @@ from scipy import stats
 
 import tiny
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
-from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
 from gru_unlearn.comparison import cell_results, comparison_tables, pareto, statistics
 from gru_unlearn.comparison.cell import peak_memory_mb, seconds_per_step
+from gru_unlearn.comparison.comparison_request import parse_learning_rates, parse_seeds
 from gru_unlearn.comparison.comparison_suite import SuiteJob
 from gru_unlearn.comparison.matrix import Matrix, builtin_settings
 from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob

@@ -20,7 +20,7 @@ AUC = "AUC"
 def membership(battery: Battery) -> Variants:
     """The area under the ROC curve of each membership attack of :mod:`gru_unlearn.evaluation.attacks`."""
     if UNSEEN not in battery.sets:
-        return {"": "needs --holdout, rows like the forget rows that no model saw"}
+        return {"": "needs --unseen, rows like the forget rows that no model saw (the set holdout)"}
     batch_size = battery.request.batch_size
     unseen = battery.sample(battery.sets[UNSEEN], battery.request.max_rows)
     sets = {FORGET.key: _row_set(battery.forget), UNSEEN: _row_set(unseen)}

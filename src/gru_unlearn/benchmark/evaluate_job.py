@@ -61,7 +61,7 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
     if suite is not None:
         identity |= {"data": {name: rows.sha256 for name, rows in data.items()}, "scores": keys[MODEL]}
     folders = [subject.folder for subject in subjects.values()]
-    inputs = (*folders, request.data, request.forget, request.retain, request.holdout)
+    inputs = (*folders, request.data, request.forget, request.retain, request.unseen)
     claim = RunFolder(out).claim(identity, overwrite=overwrite, inputs=inputs)
     return PreparedEvaluation(request, suite, subjects, keys, data, claim)
 

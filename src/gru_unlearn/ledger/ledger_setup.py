@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.adoption import Limits, score_baseline
+from gru_unlearn.ledger.adoption import score_baseline
 from gru_unlearn.ledger.database import Baseline, Ledger, sole_use
 from gru_unlearn.ledger.hash_chain import CREATED
+from gru_unlearn.ledger.ledger_request import Limits
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.locating import holds_adapters, locate

@@ -18,6 +18,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.card import model_card
+from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository, push
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles, write_model_files
 from gru_unlearn.publishing.privacy import (
@@ -37,23 +38,6 @@ COMMANDS = ("unlearn", "tru")
 SHOWN_SETTINGS = (
     "learning_rate", "lr_scheduler_type", "optim", "per_device_train_batch_size", "gradient_accumulation_steps", "seed",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What to publish, and how; the fields are the options of ``gru export``."""
-
-    run: Path
-    out: Path
-    merge: bool = False
-    dtype: str | None = None
-    max_shard_size: str | None = None
-    base_model: str | None = None
-    license: str | None = None
-    evaluations: tuple[Path, ...] = ()
-    push: str | None = None
-    private: bool = False
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
