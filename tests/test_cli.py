@@ -98,7 +98,7 @@ def test_lora_from_flags(gru, world):
 
 
 def test_a_switch_before_the_recipe_does_not_swallow_it():
-    given = unlearn.given(["--use-cpu", "r.yaml", "--beta", "1"])
+    given = unlearn.make_context("unlearn", ["--use-cpu", "r.yaml", "--beta", "1"]).params["given"]
     assert (given.recipe, given.flags) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
 
 

@@ -109,14 +109,6 @@ class SettingsCommand(click.Command):
                 return word, words[:place] + words[place + 1 :]
         return None, words
 
-    def given(self, words: list[str]) -> GivenSettings:
-        """What the settings among these words come to.
-
-        Raises:
-            UserError: a word that belongs to nothing.
-        """
-        return self.make_context(self.name, words).params["given"]
-
 
 class Switch(click.Option):
     """A setting that may be true or false: its flag needs no value, and ``--no-`` before its name says false."""
