@@ -15,7 +15,7 @@ import tiny
 from gru_unlearn.common.files import write_json
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
-from gru_unlearn.publishing.command_line import reproduce
+from gru_unlearn.publishing.command_line import command_to_repeat
 from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
 from gru_unlearn.reporting import run_table
@@ -23,6 +23,9 @@ from gru_unlearn.reporting.chart import Line, Point, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.runs.example_log import choose
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
@@ -301,15 +304,18 @@ def test_a_verdict_over_seeds_says_how_many_failed():
 
 def test_the_command_repeats_the_run():
     given = {"model": "my model", "bf16": True, "use_peft": False, "lora_target_modules": ["q", "v"], "retain": None}
-    words = shlex.split(reproduce(summary(), given))
+    words = shlex.split(command_to_repeat(RunSummary.model_validate(summary()), given))
     assert words[:2] == ["gru", "unlearn"]
     assert words[2:] == [
         "--model", "my model", "--bf16", "--use-peft=false", "--lora-target-modules", "q,v",
         "--output-dir", "runs/again",
     ]  # fmt: skip
-    evaluation = {"command": "evaluate", "settings": {"model": "m", "data": None, "trust_remote_code": False}}
-    assert reproduce(evaluation, {}) == "gru evaluate --model m --out runs/again"
-    assert shlex.split(reproduce(attack(), {})) == [
+    settings = {"model": "m", "data": None, "trust_remote_code": False}
+    evaluation = EvaluationSummary(
+        suite="own", metrics={}, seconds=1.0, settings=settings, model={"source": "m"}, versions={}
+    )
+    assert command_to_repeat(evaluation, {}) == "gru evaluate --model m --out runs/again"
+    assert shlex.split(command_to_repeat(AttackSummary.model_validate(attack()), {})) == [
         "gru", "attack", "runs/x", "--attacks", "relearning", "--prefixes", "mine.txt", "--out", "runs/again",
     ]  # fmt: skip
 

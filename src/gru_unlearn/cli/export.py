@@ -1,9 +1,12 @@
 """``gru export``: a run's model with a model card, ready to be published."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from gru_unlearn.results.export_summary import ExportSummary
 
 
 def export(
@@ -35,8 +38,9 @@ def export(
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
-    from gru_unlearn.publishing.export_job import ExportRequest, prepare_export  # noqa: PLC0415
+    from gru_unlearn.publishing.export_inputs import prepare_export  # noqa: PLC0415
     from gru_unlearn.publishing.export_job import export as write  # noqa: PLC0415
+    from gru_unlearn.publishing.export_request import ExportRequest  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets
@@ -59,20 +63,18 @@ def export(
     console.print(f"Results: {out}/summary.json · model card: {out}/README.md", soft_wrap=True)
 
 
-def remarks(summary: dict) -> list[str]:
+def remarks(summary: "ExportSummary") -> list[str]:
     """What was checked, and what the card could not say."""
-    checks = summary["checks"]
-    lines = [
-        f"Checked: loaded from scratch, the same log-probabilities on {checks['tokens']} tokens, all weights finite."
-    ]
-    if checks["conversion"]:
+    checks = summary.checks
+    lines = [f"Checked: loaded from scratch, the same log-probabilities on {checks.tokens} tokens, all weights finite."]
+    if checks.conversion:
         lines.append(
-            f"{checks['conversion'].capitalize()} changed log-probabilities by {checks['mean_change']:.2g} on average, "
-            f"{checks['largest_change']:.2g} at most (accepted: {checks['tolerance']:.2g} on average)."
+            f"{checks.conversion.capitalize()} changed log-probabilities by {checks.mean_change:.2g} on average, "
+            f"{checks.largest_change:.2g} at most (accepted: {checks.tolerance:.2g} on average)."
         )
-    if not summary["base"]["name"]:
-        what = "The adapters' base" if summary["kind"] == "adapters" else "The base model"
+    if summary.base.name is None:
+        what = "The adapters' base" if summary.kind == "adapters" else "The base model"
         lines.append(f"{what} was a local folder and is named by its hash alone: --base-model OWNER/NAME names it.")
-    if not summary["license"]:
+    if not summary.license:
         lines.append("No licence is stated: the base model's card is not at hand, or says none; --license states one.")
     return lines

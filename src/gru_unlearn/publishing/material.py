@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.run_summary import RunSummary
+
 Row = Mapping[str, Any]
+Reported = RunSummary | DemoSummary | ComparisonSummary | EvaluationSummary | AttackSummary
+"""What has a report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from gru_unlearn.benchmark.evaluate_job import SCORES, metrics_by_key
 from gru_unlearn.common.files import read_json, write_text
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable
-from gru_unlearn.publishing.command_line import reproduce
-from gru_unlearn.publishing.material import Material
+from gru_unlearn.publishing.command_line import command_to_repeat
+from gru_unlearn.publishing.material import Material, Reported
 from gru_unlearn.publishing.pages import PAGES, make_page
 from gru_unlearn.reporting.page import page_html
 from gru_unlearn.results.run_folder import EXAMPLES_FILE, RUN_FILE, SUMMARY_FILE
@@ -68,7 +69,7 @@ def report_html(material: Material) -> str:
         make_page(material),
         folder=material.folder,
         when=material.when,
-        command=reproduce(material.summary, material.explicit),
+        command=command_to_repeat(TypeAdapter(Reported).validate_python(material.summary), material.explicit),
         summary=material.summary,
     )
 

@@ -30,3 +30,15 @@ def read_summary(path: Path) -> Summary | None:
         return _ANY.validate_python(content)
     except ValidationError as error:
         raise UnreadableFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
+
+
+def written_by(path: Path) -> str | None:
+    """The command that wrote a ``summary.json``, empty where it does not say; None where there is no such file.
+
+    Raises:
+        UnreadableFile: it is not JSON.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        return None
+    return str(content.get("command") or "")
