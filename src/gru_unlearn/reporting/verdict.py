@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gru_unlearn.reporting.tables import shown
+from gru_unlearn.results.row_kinds import HELD_OUT
 
 Answer = Literal["yes", "partly", "no", "unknown"]
 
@@ -57,6 +58,11 @@ class Kept:
     """rows behind the retain model's value, where they are not all"""
     rmf: float | None = None
 
+    @property
+    def share(self) -> float | None:
+        """What is left of what was there before; None where that was not measured, or nothing."""
+        return self.after / self.before if self.before and self.after is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -99,20 +105,21 @@ def judge(evidence: Evidence, attacks: Sequence[Mapping[str, Any]] | None = None
 def judge_forgetting(evidence: Evidence) -> Finding:
     """By the mean probability of the forget answers against the retain model's, forget quality, and recited rows."""
     answer, why = _forgetting(evidence)
-    if evidence.forget_quality is not None and answer != "unknown":
-        told = evidence.forget_quality <= SIGNIFICANT
-        if told and answer == "yes":
+    quality, recited, allowed = (
+        evidence.forget_quality,
+        evidence.forget_recited,
+        evidence.forget_recited_by_retain_model,
+    )
+    if quality is not None and answer != "unknown":
+        can = "can" if quality <= SIGNIFICANT else "cannot"
+        why += f" Forget quality {shown(quality)}: a test {can} tell its answers from the retain model's."
+        if quality <= SIGNIFICANT and answer == "yes":
             answer = "partly"
-        why += (
-            f" Forget quality {shown(evidence.forget_quality)}: a test can{'' if told else 'not'} tell its answers "
-            "from the retain model's."
-        )
-    if evidence.forget_recited is not None:
-        by_retain = evidence.forget_recited_by_retain_model
-        if answer == "yes" and evidence.forget_recited > (by_retain or 0):
+    if recited is not None:
+        by_retain = "" if allowed is None else f"; the retain model {allowed}"
+        why += f" Of {evidence.forget_asked} of these questions it answers {recited} word for word{by_retain}."
+        if recited > (allowed or 0) and answer == "yes":
             answer = "partly"
-        why += f" Of {evidence.forget_asked} of these questions it answers {evidence.forget_recited} word for word"
-        why += "." if by_retain is None else f"; the retain model {by_retain}."
     return Finding("Is it forgotten?", answer, why, FORGOTTEN_RULE)
 
 
@@ -127,31 +134,45 @@ def _forgetting(evidence: Evidence) -> tuple[Answer, str]:
             "saw them."
         )
     fell += f"; to a model that never saw them: {shown(retain)}"
-    if before is None:
-        if after <= ABOVE * retain:
-            return "yes", f"{fell}."
-        return "unknown", f"{fell}. The model before was not measured, so there is no scale to say how far off that is."
+    if before is not None:
+        return _way(before, after, retain, fell)
+    if after <= ABOVE * retain:
+        return "yes", f"{fell}."
+    return "unknown", f"{fell}. The model before was not measured, so there is no scale to say how far off that is."
+
+
+def _way(before: float, after: float, retain: float, fell: str) -> tuple[Answer, str]:
+    """How far the probability has come from the model before to the retain model."""
     if before <= retain:
         return "unknown", f"{fell}. The model before knew no more than that: there was nothing to forget."
     way = (before - after) / (before - retain)
-    answer: Answer = "yes" if way >= WAY_DONE else "partly" if way >= WAY_BEGUN else "no"
-    beyond = " Beyond what is needed: to be this sure of wrong answers is a trace, too." if way > WAY_TOO_FAR else ""
-    return answer, f"{fell} ({way:.0%} of the way).{beyond}"
+    why = f"{fell} ({way:.0%} of the way)."
+    if way > WAY_TOO_FAR:
+        why += " Beyond what is needed: to be this sure of wrong answers is a trace, too."
+    return _grade(way, WAY_DONE, WAY_BEGUN), why
+
+
+def _grade(share: float, yes: float, partly: float) -> Answer:
+    """By the least share that each answer takes."""
+    if share >= yes:
+        return "yes"
+    return "partly" if share >= partly else "no"
 
 
 def judge_keeping(evidence: Evidence) -> Finding:
     """By what is left of the answer probability, in the set where least is left."""
+    question = "Is the rest kept?"
     sets = {name: kept for name, kept in evidence.kept.items() if kept.after is not None}
-    shares = {name: kept.after / kept.before for name, kept in sets.items() if kept.before and kept.after is not None}
-    why = " ".join(_kept_in_words(name, kept, shares.get(name)) for name, kept in sets.items())
+    why = " ".join(_kept_in_words(name, kept) for name, kept in sets.items())
+    shares = {name: kept.share for name, kept in sets.items() if kept.share is not None}
     if not shares:
-        return Finding("Is the rest kept?", "unknown", f"{why} {_nothing_kept_known(sets)}".strip(), KEPT_RULE)
-    worst = min(shares.values())
-    answer: Answer = "yes" if worst >= KEPT_ALL else "partly" if worst >= KEPT_MOST else "no"
-    if "held-out" not in shares:
+        return Finding(question, "unknown", f"{why} {_nothing_kept_known(sets)}".strip(), KEPT_RULE)
+    answer = _grade(min(shares.values()), KEPT_ALL, KEPT_MOST)
+    if HELD_OUT.label not in shares:
         why += " No held-out rows were given: what became of answers that did not guard the run is not known."
-        answer = "unknown" if answer == "yes" else answer
-    return Finding("Is the rest kept?", answer, why, KEPT_RULE)
+        if answer == "yes":
+            answer = "unknown"
+    return Finding(question, answer, why, KEPT_RULE)
 
 
 def _nothing_kept_known(sets: Mapping[str, Kept]) -> str:
@@ -160,13 +181,17 @@ def _nothing_kept_known(sets: Mapping[str, Kept]) -> str:
     return "Neither retain nor held-out rows were measured: nothing can be said of what must stay."
 
 
-def _kept_in_words(name: str, kept: Kept, share: float | None) -> str:
+def _kept_in_words(name: str, kept: Kept) -> str:
     words = f"{name.capitalize()} rows: {_from(kept.before)}{shown(kept.after)}"
-    words += "" if share is None else f" ({share:.1%} of before)"
+    if kept.share is not None:
+        words += f" ({kept.share:.1%} of before)"
     if kept.retain_model is not None:
-        on = "" if kept.retain_model_rows is None else f" (on {kept.retain_model_rows} rows)"
-        words += f"; a model that never saw the forgotten: {shown(kept.retain_model)}{on}"
-    return words + ("." if kept.rmf is None else f"; at matched forgetting (RMF) {shown(kept.rmf)}.")
+        words += f"; a model that never saw the forgotten: {shown(kept.retain_model)}"
+        if kept.retain_model_rows is not None:
+            words += f" (on {kept.retain_model_rows} rows)"
+    if kept.rmf is not None:
+        words += f"; at matched forgetting (RMF) {shown(kept.rmf)}"
+    return f"{words}."
 
 
 def _from(before: float | None) -> str:
