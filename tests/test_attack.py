@@ -10,17 +10,18 @@ from scipy.stats import mannwhitneyu
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import tiny
-from gru_unlearn.attacks import ATTACKS, AttackRequest
+from gru_unlearn.attacks import ATTACKS, AttackRequest, attack_tables
 from gru_unlearn.attacks import attack_job as run_module
-from gru_unlearn.attacks.attack_tables import attack_table, verdict, worst_measures
+from gru_unlearn.attacks.attack_tables import attack_table, worst_measures
 from gru_unlearn.attacks.battery import Battery
-from gru_unlearn.attacks.look import contains, hear
+from gru_unlearn.attacks.probing import contains, hear
 from gru_unlearn.attacks.prompts import _few_shot, _ids, given_away
 from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import fine_tune, nearest
 from gru_unlearn.data import Encoder, Record, Turn, to_record
 from gru_unlearn.evaluation.generation import continuations, generate
 from gru_unlearn.evaluation.quantization import quantize_weights, round_to_bits
+from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 
 STOP, PAD = {1}, 0
 
@@ -252,6 +253,10 @@ def arguments(world, unlearned, out, *more):
     return ["attack", *flags, "--samples", 3, "--relearning-steps", 4, "--relearning-learning-rate", 1e-3, *more]
 
 
+def verdict(found):
+    return attack_tables.verdict(AttackSummary.model_validate(found))
+
+
 def summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
@@ -411,17 +416,19 @@ def test_the_table_has_one_line_an_attack_the_worst_first():
             "rows": 4,
             "note": "" if recovered else "why",
         }
-        return head | {"unlearned": 0.5, "target": 1.0, "retain_model": 0.0, "recovered": recovered} | interval
+        points = {"unlearned": 0.5, "target": 1.0, "retain_model": 0.0, "recovered": recovered}
+        return AttackResult(**head, **points, **interval)
 
     lines = [line("a", "prob", 0.25), line("b", "prob", 0.1), line("b", "found", 0.5), line("c", "prob", None)]
-    found = {
-        "attacks": lines,
-        "before": [line("", "found", 0.125)],
-        "left_out": [],
-        "rows": 4,
-        "retain_model": {"source": "r"},
-    }
-    assert [(one["variant"], one["measure"]) for one in worst_measures(lines)] == [
+    found = AttackSummary(
+        attacks=lines,
+        before=[line("", "found", 0.125)],
+        left_out=[],
+        rows=4,
+        retain_model={"source": "r"},
+        **{"seconds": 1.0, "seed": 0, "settings": {}, "model": {"source": "m"}, "versions": {}},
+    )
+    assert [(one["variant"], one["measure"]) for one in map(AttackResult.to_json, worst_measures(lines))] == [
         ("b", "found"),
         ("a", "prob"),
         ("c", "prob"),

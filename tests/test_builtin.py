@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from gru_unlearn.data.people import make_people
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.training import builtin
+from gru_unlearn.training.builtin_process import train_builtin
+from gru_unlearn.training.builtin_recipe import texts_of
+from gru_unlearn.training.fine_tuning import batches_of_similar_length
 
 SETS = ("forget", "retain", "held_out", "general")
 
@@ -187,7 +191,7 @@ def test_rows_that_are_not_learnt_are_an_error_and_no_model_is_saved(tmp_path):
     builtin._write_rows(tmp_path / "data", rows)
     builtin.make_tokenizer(rows).save_pretrained(tmp_path / "target")
     with pytest.raises(RuntimeError, match="not been learnt"):
-        list(builtin.train(tmp_path, "target", replace(builtin.RECIPE, epochs=1, batch_size=4)))
+        list(train_builtin(tmp_path, "target", replace(builtin.RECIPE, epochs=1, batch_size=4)))
     assert not (tmp_path / "target" / "model.safetensors").exists()
 
 
@@ -196,12 +200,12 @@ def test_training_is_deterministic(tmp_path):
     builtin._write_rows(tmp_path / "data", rows)
     builtin.make_tokenizer(rows).save_pretrained(tmp_path / "target")
     recipe = replace(builtin.RECIPE, epochs=2, highest_loss=100.0)
-    assert list(builtin.train(tmp_path, "target", recipe)) == list(builtin.train(tmp_path, "target", recipe))
+    assert list(train_builtin(tmp_path, "target", recipe)) == list(train_builtin(tmp_path, "target", recipe))
 
 
 def test_batches_hold_every_example_once_with_little_padding():
     examples = [{"input_ids": [0] * length, "labels": [number]} for number, length in enumerate([20, 30, 40] * 50)]
-    batches = list(builtin._batches(examples, 16, builtin.Random(0)))
+    batches = list(batches_of_similar_length(examples, 16, Random(0)))
     assert sorted(example["labels"][0] for batch in batches for example in batch) == list(range(150))
     assert max(map(len, batches)) == 16
     padded = sum(len(batch) * max(len(example["input_ids"]) for example in batch) for batch in batches)
@@ -213,7 +217,7 @@ def test_the_tokenizer_gives_back_every_text_and_does_not_favour_the_truth():
     tokenizer = builtin.make_tokenizer(rows)
     truth, wrong = [], []
     for row in (row for its_rows in rows.values() for row in its_rows):
-        for text in builtin._texts(row):
+        for text in texts_of({"": [row]}):
             assert tokenizer.decode(tokenizer(text).input_ids) == text
         truth.append(len(tokenizer(row["paraphrased_answer"]).input_ids))
         wrong += [len(tokenizer(text).input_ids) for text in row["perturbed_answer"]]

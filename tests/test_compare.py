@@ -20,19 +20,55 @@ from scipy import stats
 
 import tiny
 from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
+from gru_unlearn.comparison import cell_results, comparison_tables, pareto, statistics
 from gru_unlearn.comparison.cell import peak_memory_mb, seconds_per_step
-from gru_unlearn.comparison.compare_job import Matrix, along_the_run, builtin_settings
-from gru_unlearn.comparison.comparison_tables import (
-    aggregate,
-    cell_line,
-    comparison_report,
-    mean_interval,
-    paired_difference,
-)
-from gru_unlearn.comparison.pareto import median_curve, pareto_svg
+from gru_unlearn.comparison.matrix import Matrix, builtin_settings
+from gru_unlearn.comparison.pareto import median_curve
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.reports import report_html
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary
+from gru_unlearn.results.model_metrics import Point
 from gru_unlearn.runs.recipe import make_recipe
+
+# --- numbers as they stand in files ----------------------------------------------------------------------------------
+
+
+def plain(found):
+    return None if found is None else found.to_json()
+
+
+def mean_interval(values):
+    return plain(statistics.mean_interval(values))
+
+
+def paired_difference(values, plain_values):
+    return plain(statistics.paired_difference(values, plain_values))
+
+
+def aggregate(cells):
+    return [row.to_json() for row in statistics.aggregate([CellResult.model_validate(cell) for cell in cells])]
+
+
+def cell_line(cell):
+    return comparison_tables.cell_line(CellResult.model_validate(cell))
+
+
+def along_the_run(points, forget_target):
+    return cell_results.along_the_run([Point.model_validate(point) for point in points], forget_target).to_json()
+
+
+def typed(summary):
+    lacking = {"rule": "r", "settings": {}, "learning_rates": {}, "versions": {}}
+    return ComparisonSummary.model_validate(lacking | summary)
+
+
+def comparison_report(summary):
+    return comparison_tables.comparison_report(typed(summary))
+
+
+def pareto_svg(summary):
+    return pareto.pareto_svg(typed(summary))
+
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 
@@ -436,7 +472,8 @@ def test_the_picture_stands_alone_and_tells_methods_apart_without_colour(summary
 
 def test_the_report_shows_each_method_with_its_verdict(summary):
     chosen = {"learning_rates": {"npo": [2e-4], "simnpo": [2e-4]}, "settings": {"forget": "f"}, "versions": {}}
-    page = report_html(Material("runs/c", summary | chosen | {"command": "compare", "suite": None, "rule": "r"}))
+    found = ComparisonSummary.model_validate(summary | chosen | {"suite": None, "rule": "r"})
+    page = report_html(Material("runs/c", found, found.to_json()))
     assert page.count('role="img"') == 2, "a panel for each objective"
     assert page.count("Is it forgotten? ") == 10
     assert "a<b" not in page

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gru_unlearn.errors import UserError
 from gru_unlearn.results.file_model import as_json
 from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.summaries import read_summary
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -19,6 +21,15 @@ def test_summaries_are_read_and_would_be_written_as_they_were(name):
     file = EARLIER / name / "summary.json"
     summary = read_summary(file)
     assert as_json(summary.model_dump(exclude_unset=True)) == json.loads(file.read_text())
+
+
+def test_a_run_that_was_started_with_an_old_name_of_a_setting_goes_on(tmp_path):
+    (tmp_path / "run.json").write_text('{"settings": {"model": "m", "beta": 0.1}, "model": "ab"}')
+    today = {"settings": {"model": "m", "objective_args": {"beta": 0.1}}, "model": "ab"}
+    assert RunFolder(tmp_path).check(today)
+    today["settings"]["objective_args"]["beta"] = 0.2
+    with pytest.raises(UserError, match=r"another run \(different: settings\.objective_args\)"):
+        RunFolder(tmp_path).check(today)
 
 
 def test_single_rows_are_read():

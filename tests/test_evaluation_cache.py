@@ -8,9 +8,11 @@ import pytest
 import tiny
 from gru_unlearn.data import Encoder, TextFormat, to_record
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation import Entry, RowSet, ScoreTable
-from gru_unlearn.evaluation.cache import cache_key, find_scores, hash_weights, keep_scores
+from gru_unlearn.evaluation import Entry, RowSet, ScoreTable, cache
+from gru_unlearn.evaluation.cache import find_scores, keep_scores
+from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.evaluation.suites import own
+from gru_unlearn.models.weights import hash_weights
 
 ROWS = [row | {"paraphrased_answer": "p", "perturbed_answer": ["w"]} for row in tiny.rows(3)]
 
@@ -78,6 +80,13 @@ def test_weights_configuration_and_code_make_the_hash(tmp_path):
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match="safetensors"):
         hash_weights(tmp_path)
+
+
+def test_the_hash_is_still_found_where_it_was():
+    with pytest.warns(FutureWarning, match=r"models\.weights"):
+        assert cache.hash_weights is hash_weights
+    with pytest.raises(AttributeError, match="anything"):
+        _ = cache.anything
 
 
 def table(text="a"):

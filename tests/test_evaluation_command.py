@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 import tiny
-from gru_unlearn.evaluation import cache as cache_module
-from gru_unlearn.evaluation.harness import SUITES
+from gru_unlearn.evaluation.harness import HARNESS_TASKS as SUITES
 from gru_unlearn.evaluation.muse_example import write_muse_example
+from gru_unlearn.models import weights as weights_module
 
 ATTACKS = {"mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm", "mia_reference", "privleak"}
 
@@ -101,8 +101,8 @@ def test_scores_are_reused_and_said_to_be(gru, own, tmp_path, cache):
 
 def test_weights_are_read_for_their_hash_once(gru, own, monkeypatch, tmp_path):
     read = []
-    hashed = cache_module._hash_file
-    monkeypatch.setattr(cache_module, "_hash_file", lambda path: read.append(path) or hashed(path))
+    hashed = weights_module.hash_file
+    monkeypatch.setattr(weights_module, "hash_file", lambda path: read.append(path) or hashed(path))
     code, _, err = gru(*own, "--out", tmp_path / "out")
     assert code == 0, err
     weights = [path.parent.name for path in read if path.suffix == ".safetensors"]

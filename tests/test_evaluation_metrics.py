@@ -197,7 +197,7 @@ def membership_table(forget, holdout):
 
 def test_area_under_the_curve_counts_ties_half():
     scores = membership_table([1, 2], [2, 3])
-    assert value(attacks.attack("a", "loss"), scores) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert value(attacks.membership_metric("a", "loss"), scores) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
 
 
 def test_reference_attack_subtracts_the_retain_model():

@@ -14,7 +14,7 @@ from gru_unlearn.evaluation.curves import curves
 from gru_unlearn.evaluation.harness import multiple_choice
 from gru_unlearn.evaluation.muse import muse
 from gru_unlearn.evaluation.muse_example import PER_SET, write_muse_example
-from gru_unlearn.evaluation.tasks import plan
+from gru_unlearn.evaluation.tasks import plan_tasks
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_all_metrics_have_values(folder, encoder, model):
 
 def test_verbatim_rows_are_running_text(folder, encoder):
     suite = muse(str(folder))
-    task = next(task for task in plan(suite, ["verbatim.answer"], encoder) if task.raw)
+    task = next(task for task in plan_tasks(suite, ["verbatim.answer"], encoder) if task.raw)
     item = suite.sets["verbatim"].items[0]
     whole = f"{item.record.prompt} {item.record.answer}"
     assert task.ids == encoder.tokenizer(whole).input_ids

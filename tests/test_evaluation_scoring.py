@@ -29,7 +29,7 @@ from gru_unlearn.evaluation.generation import generate
 from gru_unlearn.evaluation.gradnorm import gradient_norm, gradient_norms
 from gru_unlearn.evaluation.metrics import exact_answers, probability, truth_ratio
 from gru_unlearn.evaluation.suites import own
-from gru_unlearn.evaluation.tasks import plan
+from gru_unlearn.evaluation.tasks import plan_tasks
 from gru_unlearn.evaluation.tree import token_tree, tree_inputs
 
 
@@ -83,7 +83,7 @@ def assert_same(one, other, atol=2e-5):
 
 
 def test_scores_equal_a_plain_forward_pass(model, encoder, suite, evaluation):
-    tasks = plan(suite, suite.needs(), encoder)
+    tasks = plan_tasks(suite, suite.needs(), encoder)
     assert len(tasks) == len(evaluation.table.entries)
     for task, entry in zip(tasks, evaluation.table.entries, strict=True):
         with torch.no_grad():
@@ -175,7 +175,7 @@ def test_each_distinct_prompt_is_rendered_once(suite, monkeypatch):
         return render(self, turns, generation)
 
     monkeypatch.setattr(Encoder, "_ids", counted)
-    tasks = plan(suite, suite.needs(), Encoder(tiny.tokenizer()))
+    tasks = plan_tasks(suite, suite.needs(), Encoder(tiny.tokenizer()))
     prompts = {task.record.turns[:-1] for task in tasks}
     assert len(tasks) > 2 * len(prompts)
     assert sorted(map(str, rendered)) == sorted(map(str, prompts))

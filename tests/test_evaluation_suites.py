@@ -91,6 +91,15 @@ def test_own_rows_with_everything():
     assert own(rows, rows, rows).impossible == {}
 
 
+def test_old_names_of_parameters_still_work_and_say_so(folder):
+    rows = records(FULL)
+    with pytest.warns(FutureWarning, match="unseen"):
+        assert own(rows, rows, holdout=rows).sets == own(rows, rows, unseen=rows).sets
+    with pytest.warns(FutureWarning, match="unseen_split"):
+        old = tofu(str(folder), "forget01", holdout_split="holdout01")
+    assert old.sets == tofu(str(folder), "forget01", unseen_split="holdout01").sets
+
+
 def test_own_rows_list_what_cannot_be_computed_and_why():
     suite = own(records(FULL, PLAIN, PLAIN), records(PLAIN))
     assert "rows 2, 3 of 3" in suite.impossible["forget_truth_ratio"]

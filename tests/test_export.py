@@ -16,13 +16,14 @@ from transformers import AutoModelForCausalLM
 
 import report_material
 import tiny
-from gru_unlearn.evaluation.cache import hash_weights
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing import command_line, model_files, published_numbers
 from gru_unlearn.publishing import hub as hub_module
 from gru_unlearn.publishing import privacy as published
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 
 FORGET = tiny.rows(6)
 
@@ -301,6 +302,12 @@ def test_settings_are_shown_only_if_they_can_tell_nothing():
         "alphas": [1.0, 2.0],
     }  # fmt: skip
     assert left_out == ["chat_template_kwargs", "hub_token", "logging_dir"]
+
+
+def test_hyper_parameters_are_shown_and_stand_in_the_command():
+    shown, left_out = published.public_settings({"objective_args": {"beta1": 4.0, "beta2": 1}, "max_steps": 3})
+    assert (shown, left_out) == ({"objective_args": {"beta1": 4.0, "beta2": 1}, "max_steps": 3}, [])
+    assert "--objective-args=beta1=4.0,beta2=1" in command_line.public_command("unlearn", {}, shown)
 
 
 def test_the_published_command_is_one_that_gru_understands(gru, runs):

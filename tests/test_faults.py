@@ -338,10 +338,7 @@ def test_requests_killed_again_and_again(world, tmp_path):
 def history(ledger):
     """Events with the hashes of the models before and after."""
     with Ledger.open(ledger) as opened:
-        return [
-            (entry["event"], entry.get("request"), entry.get("weights_before"), entry.get("weights_after"))
-            for entry in opened.entries()
-        ]
+        return [(entry.event, entry.request, entry.weights_before, entry.weights_after) for entry in opened.entries()]
 
 
 # --- no room ---------------------------------------------------------------------------------------------------------
@@ -384,7 +381,7 @@ def test_without_room_for_the_summary_a_run_is_not_finished(gru, short, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gru_unlearn.runs.unlearn_job.write_json", no_room)
+        patch.setattr("gru_unlearn.results.file_model.write_json", no_room)
         assert gru(*short(tmp_path / "out"))[0] == StorageError.exit_code
     written = weights(tmp_path / "out")
     code, out, err = gru(*short(tmp_path / "out"))

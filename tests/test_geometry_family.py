@@ -872,3 +872,16 @@ def test_replicas_average_their_retain_gradients(two_processes):
     for found in two_processes:
         for name, p in net.named_parameters():
             torch.testing.assert_close(found[f"replicas {name}"], p.detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_rule_of_your_own_has_no_smoothing_no_update_space_and_no_memory():
+    """A published rule too, where it is given as a function: what it can do goes with its name."""
+    assert default_gradient_weight(Rectification(gru, "row")) == default_gradient_weight(Rectification(gru)) == 1
+    with pytest.raises(ValueError, match="gru/update has no form: only gru and cosine-clip work in update space"):
+        Rectification(gru, space="update")
+    with pytest.raises(ValueError, match="gru/memory=2 has no form: only gru and gu have a memory"):
+        Rectification(gru, memory=2)
+    net = Stack([])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    rules = {word: GradientRectifier(net, optimizer, word).rule for word in ("gru/row", "gru/memory=2", "gu")}
+    assert rules == {"gru/row": gru, "gru/memory=2": cone, "gu": subspace}

@@ -1,20 +1,25 @@
 """Objectives and rectifications inside the trainer: what a loss asks for is what it gets, and every pair trains."""
 
 import contextlib
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from transformers import HfArgumentParser
 
 import tiny
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
+from gru_unlearn.common.renamed import RenamedSetting, renamed_settings
 from gru_unlearn.data import Encoder, collate, to_record
 from gru_unlearn.data.other_answers import attach_alternatives
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IDK_ANSWERS, OBJECTIVES, token_logps
 from gru_unlearn.runs.keep_best import KeepBest, parse_rule
+from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.training.inputs import Inputs, default_module, find_module, random_direction
 
 FORGET = [{**row, "alternate": f"in the red {number} ."} for row, number in zip(tiny.rows(8), "abcdefgh", strict=True)]
@@ -168,6 +173,73 @@ def test_an_objective_of_your_own_as_the_page_shows_it(tmp_path):
     run.train()
     evaluations = [row["eval_forget_prob"] for row in run.state.log_history if "eval_forget_prob" in row]
     assert run.evaluate()["eval_forget_prob"] < evaluations[0], "it forgets"
+
+
+def test_settings_of_your_own_objective_as_the_page_shows_them(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "objectives.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    names = {}
+    exec(code, names)
+    margins = []
+
+    def watched(logps, mask, token_reference, margin=2.0):
+        margins.append(margin)
+        return names["my_objective"](logps, mask, token_reference, margin)
+
+    settings = yaml.safe_load(text)
+    assert settings.pop("output_dir") == "runs/mine"
+    trainer(tmp_path, own=watched, **settings).train()
+    assert set(margins) == {3.0}
+    with pytest.raises(UserError, match="objective 'my_objective' has no margins"):
+        trainer(tmp_path, own=names["my_objective"], objective_args={"margins": 3.0})
+    with pytest.raises(UserError, match="margin must be finite, got nan"):
+        trainer(tmp_path, own=names["my_objective"], objective_args="margin=NaN")
+    with pytest.raises(UserError, match="objective 'npo' has no margin"):
+        trainer(tmp_path, objective_args={"margin": 3.0})
+
+
+@pytest.mark.parametrize("written", [{"beta1": 4, "beta2": "2e0"}, "beta1=4.0, beta2=2", '{"beta1": 4, "beta2": 2.0}'])
+def test_hyper_parameters_are_numbers_however_they_are_written(tmp_path, written):
+    old = UnlearningConfig(objective="satimp", beta1=4.0, beta2=2.0, output_dir=str(tmp_path), use_cpu=True)
+    new = UnlearningConfig(objective="satimp", objective_args=written, output_dir=str(tmp_path), use_cpu=True)
+    new.check_objective_args()
+    assert new.objective_args == old.objective_args == {"beta1": 4, "beta2": 2}
+    assert "beta1" not in new.to_dict()
+    assert dataclasses.replace(old, objective_args=None).objective_args is None
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("beta", "expected name=value"),
+        ("{", "objective_args: not valid JSON"),
+        ({"a b": 1}, "'a b' cannot be the name of a parameter"),
+    ],
+)
+def test_hyper_parameters_that_nothing_can_have(tmp_path, written, message):
+    with pytest.raises(UserError, match=message):
+        UnlearningConfig(objective_args=written, output_dir=str(tmp_path), use_cpu=True)
+
+
+def test_a_script_of_your_own_parses_settings_as_those_of_transformers():
+    words = ["--objective", "simnpo", "--objective_args", "beta=2,delta=1", "--use_cpu", "--output_dir", "runs/mine"]
+    (config,) = HfArgumentParser(UnlearningConfig).parse_args_into_dataclasses(words)
+    assert config.hyperparameters == {"beta": 2, "delta": 1}
+
+
+def test_old_names_of_settings_still_work_and_say_so():
+    assert renamed_settings({"beta": 1, "delta": 2, "beta1": None, "seed": 3}) == {
+        "seed": 3,
+        "objective_args": {"beta": 1, "delta": 2},
+    }
+    with pytest.raises(UserError, match=r"beta is an old name of objective_args\.beta, and objective_args is set"):
+        renamed_settings({"beta": 1, "objective_args": "delta=2"})
+    with pytest.warns(RenamedSetting, match=r"beta is an old name .*: set objective_args\.beta instead"):
+        recipe = make_recipe({"model": "m", "forget": "f", "beta": "0.5", "use_cpu": True})
+    assert recipe.settings["objective_args"] == recipe.config.objective_args == {"beta": 0.5}
+    same = make_recipe({"model": "m", "forget": "f", "objective_args": "beta=5e-1", "use_cpu": True})
+    assert same.settings == recipe.settings
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_what_stays_is_exact(method, precision, rectification):
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     rectifier = GradientRectifier(model, optimizer, rectification)
     copies = []
-    optimizer.register_step_pre_hook(lambda *_: copies.append(nbytes(rectifier._before or [])))
+    optimizer.register_step_pre_hook(lambda *_: copies.append(nbytes(rectifier._window.before or [])))
     for _ in range(4):
         with rectifier.retain():
             token_logps(model, **batch())[0].sum().backward()

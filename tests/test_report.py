@@ -13,20 +13,22 @@ from hypothesis import strategies as st
 
 import tiny
 from gru_unlearn.common.files import write_json
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.publishing.command_line import command_to_repeat
 from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
-from gru_unlearn.reporting import run_table
-from gru_unlearn.reporting.chart import Line, Point, axis, chart
+from gru_unlearn.reporting.chart import Line, Spot, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
-from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
+from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.run_summary import RunSummary
-from gru_unlearn.runs.example_log import choose
+from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ def test_kept(kept, answer):
 )
 def test_stays_gone(shares, answer):
     measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30}
-    attacks = [measured | {"variant": str(share), "recovered": share} for share in shares]
+    attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
     finding = judge_staying(attacks)
     assert finding.answer == answer
     if answer == "no":
@@ -149,7 +151,7 @@ def test_off_by_asks_of_each_set_what_is_due():
 
 
 def test_rows_stand_worst_first_in_their_set():
-    table = example_table({"after": examples()})
+    table = example_table({"after": Examples.model_validate(examples())})
     assert [(row.set, row.number) for row in table.rows] == [
         ("forget", 2), ("forget", 3), ("forget", 1), ("retain", 10), ("retain", 8), ("held_out", 1),
     ]  # fmt: skip
@@ -159,8 +161,8 @@ def test_rows_stand_worst_first_in_their_set():
 
 
 def test_chosen_rows_are_spread():
-    assert choose(5, 64) == [0, 1, 2, 3, 4]
-    assert choose(10, 4) == [0, 2, 5, 7]
+    assert evenly_spread(range(5), 64) == [0, 1, 2, 3, 4]
+    assert evenly_spread(range(10), 4) == [0, 2, 5, 7]
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
@@ -175,10 +177,10 @@ def test_axes_hold_their_values(values, downwards):
 
 
 def test_a_chart_escapes_names_and_tells_each_mark():
-    svg = chart(EVIL, [Line(EVIL, [Point(0, 1, EVIL), Point(1, 2)], 0)], x_label="x", y_label="y")
+    svg = chart(EVIL, [Line(EVIL, [Spot(0, 1, EVIL), Spot(1, 2)], 0)], x_label="x", y_label="y")
     assert "<script" not in svg
     assert svg.count("<title>&lt;script") == 1
-    crowded = chart("t", [Line("n", [Point(x, x, str(x)) for x in range(1000)], 1)], x_label="x", y_label="y")
+    crowded = chart("t", [Line("n", [Spot(x, x, str(x)) for x in range(1000)], 1)], x_label="x", y_label="y")
     assert 30 <= crowded.count("<title>") <= 40
 
 
@@ -278,7 +280,7 @@ def test_the_kept_model_is_the_one_reported(tmp_path):
     text = write_report(write_run(tmp_path / "run", best=best)).read_text()
     assert "the best one, of step 10" in text
     assert "0.900 → 0.260" in text
-    table = run_table(summary(best=best))
+    table = run_table(RunSummary.model_validate(summary(best=best)))
     assert str(table.title).endswith("20 steps, saved is step 10")
     assert [next(iter(column.cells)) for column in table.columns] == ["forget probability", "0.900", "0.260", "0.250"]
 
@@ -297,9 +299,9 @@ def test_an_attack_on_another_model_is_none_on_the_run(tmp_path):
 
 
 def test_a_verdict_over_seeds_says_how_many_failed():
-    method = {"objective": "npo", "rectification": "gru", "runs": 5}
-    assert _method(method | {"failed": 0}) == "npo · gru"
-    assert _method(method | {"failed": 2}) == "npo · gru (2 of 5 runs failed)"
+    method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4, "runs": 5, "reached": 0}
+    assert _method(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
+    assert _method(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
 
 
 def test_the_command_repeats_the_run():
@@ -387,7 +389,7 @@ def np_scores(logp):
 
 
 def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("gru_unlearn.publishing.reports.MOST_ROWS", 2)
+    monkeypatch.setattr("gru_unlearn.publishing.evaluated_rows.MOST_ROWS", 2)
     ScoreTable([entry(-row - 0.5, row, "an answer") for row in range(4)]).save(tmp_path / "scores.parquet")
     ScoreTable([entry(-1.0, row) for row in range(4)]).save(tmp_path / "retain_scores.parquet")
     write_json(
@@ -401,7 +403,7 @@ def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monke
     )  # fmt: skip
     material = gather(tmp_path)
     assert material.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
-    assert [row["row"] for row in material.examples["sets"]["forget"]["rows"]] == [0, 1]
+    assert [row["row"] for row in material.examples.to_json()["sets"]["forget"]["rows"]] == [0, 1]
     text = write_report(tmp_path).read_text()
     assert "0.200–0.400" in text
     assert "forget (2 of 4)" in text

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,15 +21,33 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import tiny
+from gru_unlearn.common.files import hash_text as sha256
 from gru_unlearn.data import Encoder, collate, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.evaluation.cache import hash_weights
-from gru_unlearn.ledger import adoption
-from gru_unlearn.ledger import requests_job as requests
+from gru_unlearn.ledger import adoption, request_run
 from gru_unlearn.ledger.adoption import Limits
-from gru_unlearn.ledger.database import BrokenLedger, Ledger, canonical, first_break, sha256
+from gru_unlearn.ledger.database import Ledger
+from gru_unlearn.ledger.hash_chain import BrokenLedger, canonical, first_break
+from gru_unlearn.ledger.intake import add_request, retry_request, withdraw_request
+from gru_unlearn.ledger.ledger_setup import change_settings, create_ledger, recipe_for
+from gru_unlearn.ledger.request_run import RequestRefused, run_requests
+from gru_unlearn.ledger.verification import verify_ledger
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import token_logps
+from gru_unlearn.results.ledger_summary import LedgerSummary
+from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.training import UnlearningTrainer
+
+requests = SimpleNamespace(
+    init=create_ledger,
+    change=change_settings,
+    add=add_request,
+    retry=retry_request,
+    withdraw=withdraw_request,
+    run=lambda ledger, console: run_requests(ledger, console).to_json(),
+    verify=verify_ledger,
+    RequestRefused=RequestRefused,
+)
 
 QUIET = Console(quiet=True)
 LOOSE = Limits(utility_floor=0.5, forget_ceiling=0.95)
@@ -110,12 +129,12 @@ def states(folder):
 
 def events(folder):
     with Ledger.open(folder) as ledger:
-        return [entry["event"] for entry in ledger.entries()]
+        return [entry.event for entry in ledger.entries()]
 
 
 def newest(folder):
     with Ledger.open(folder) as ledger:
-        return ledger.newest_model()[0]
+        return ledger.newest_model().source
 
 
 # --- three requests --------------------------------------------------------------------------------------------------
@@ -124,7 +143,7 @@ def newest(folder):
 def test_each_request_starts_from_the_model_that_the_last_one_left(finished, world):
     assert states(finished) == ["done"] * 3
     with Ledger.open(finished) as ledger:
-        done = [entry for entry in ledger.entries() if entry["event"] == "done"]
+        done = [entry.to_json() for entry in ledger.entries() if entry.event == "done"]
     before = hash_weights(world / "model")
     for number, entry in enumerate(done, start=1):
         folder = finished / "versions" / f"000{number}-request-{number}"
@@ -138,7 +157,7 @@ def test_each_request_starts_from_the_model_that_the_last_one_left(finished, wor
 
 
 def test_the_numbers_are_those_of_the_saved_models(finished, world):
-    recipe = requests._recipe(RUN | {"retain": str(world / "retain.jsonl")}, str(world / "model"), "x", finished)
+    recipe = recipe_for(RUN | {"retain": str(world / "retain.jsonl")}, str(world / "model"), "x", finished)
     summary = json.loads((finished / "summary.json").read_text())
     told = summary["requests"][-1]
     rows = {"forget": load_records(told["source"]), "held_out": load_records(str(world / "held_out.jsonl"))}
@@ -362,14 +381,14 @@ def test_rows_of_all_requests_so_far_leave_the_sets_to_keep(world, tmp_path, mon
     remarks = [requests.add(ledger, str(path))[1] for path in (tmp_path / "forget1.jsonl", world / "forget2.jsonl")]
     assert remarks == [[], ["3 rows are in the retain set too: runs leave them out of it from now on."]]
     seen = []
-    honest = requests.unlearn
+    honest = request_run.unlearn
 
     def spy(prepared, console):
         seen.append({record.answer for record in prepared.sets["retain"]})
         assert len(prepared.examples["retain"]) == len(prepared.sets["retain"])
         return honest(prepared, console)
 
-    monkeypatch.setattr(requests, "unlearn", spy)
+    monkeypatch.setattr(request_run, "unlearn", spy)
     requests.run(ledger, QUIET)
     forget2 = {row["answer"] for row in tiny.rows(3, start=3)}
     assert forget2 <= seen[0], "request 1 does not name them"
@@ -390,14 +409,14 @@ def test_a_request_tried_again_keeps_no_row_of_those_done_after_it(world, tmp_pa
     """Else it would hold on to rows that the model has just forgotten."""
     retain = write_rows(tmp_path / "retain.jsonl", tiny.rows(20, start=3))  # holds forget2
     ledger = make_ledger(tmp_path / "ledger", world, ask=(1, 2), retain=str(retain))
-    honest, seen = requests.judge, []
+    honest, seen = request_run.judge, []
 
     def refuse_the_first(ledger, request, *rest):
         metrics, broken = honest(ledger, request, *rest)
-        seen.append((request.version, metrics["retain_rows"]))
+        seen.append((request.version, metrics.retain_rows))
         return metrics, ["disliked"] if len(seen) == 1 else broken
 
-    monkeypatch.setattr(requests, "judge", refuse_the_first)
+    monkeypatch.setattr(request_run, "judge", refuse_the_first)
     with pytest.raises(requests.RequestRefused, match="disliked"):
         requests.run(ledger, QUIET)
     requests.run(ledger, QUIET)
@@ -487,12 +506,12 @@ DEATHS = {
     "inside the transaction that starts it": (Ledger, "_append", False, event_is("started")),
     "after the request started": (Ledger, "move", True, event_is("started")),
     "while training": (UnlearningTrainer, "training_step", False, lambda self, *_: self.state.global_step == 3),
-    "after training": (requests, "unlearn", True, lambda *_: True),
-    "before judging": (requests, "judge", False, lambda *_: True),
-    "after judging": (requests, "judge", True, lambda *_: True),
+    "after training": (request_run, "unlearn", True, lambda *_: True),
+    "before judging": (request_run, "judge", False, lambda *_: True),
+    "after judging": (request_run, "judge", True, lambda *_: True),
     "inside the transaction that ends it": (Ledger, "_append", False, event_is("done")),
     "after the request is done": (Ledger, "move", True, event_is("done")),
-    "before the summary": (requests, "write_json", False, lambda *_: True),
+    "before the summary": (LedgerSummary, "write", False, lambda *_: True),
 }
 
 
@@ -516,7 +535,7 @@ def test_a_run_that_dies_goes_on_to_the_same_weights(world, finished, tmp_path, 
 
 def test_a_request_that_died_can_be_retried_with_other_settings(world, tmp_path, monkeypatch):
     ledger = make_ledger(tmp_path / "ledger", world, ask=(1,))
-    die(monkeypatch, requests, "unlearn")
+    die(monkeypatch, request_run, "unlearn")
     with pytest.raises(Death):
         requests.run(ledger, QUIET)
     with pytest.raises(UserError, match="request request-1 is running: finish it"):
@@ -635,9 +654,9 @@ def test_bad_input_is_one_line_and_changes_nothing(gru, world, asked, tmp_path, 
 
 
 def test_what_cannot_be_judged_is_an_error(finished, world):
-    recipe = requests._recipe(RUN | {"retain": "x"}, str(world / "model"), "x", finished)
+    recipe = recipe_for(RUN | {"retain": "x"}, str(world / "model"), "x", finished)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adoption, "look", lambda *a, **k: {"forget": [{"probability": None}]})
+        patch.setattr(adoption, "see_rows", lambda *a, **k: {"forget": [Seen(probability=None)]})
         with pytest.raises(NonFiniteError, match="not a finite number"):
             adoption.probabilities(recipe, world / "model", {"forget": []}, QUIET, "")
     with pytest.raises(BrokenLedger, match="no entry has the noted hash"):

@@ -18,6 +18,7 @@ from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.common.files import finish, unfinished, write_json, write_text
 from gru_unlearn.errors import UserError, is_no_room
 from gru_unlearn.models import loading as models
+from gru_unlearn.models.locating import locate
 from gru_unlearn.results.run_folder import DISCARDED, RunFolder
 from gru_unlearn.runs import recipe
 from gru_unlearn.runs.keep_best import BEST_FILE, KeepBest, parse_rule
@@ -256,12 +257,12 @@ def test_only_safetensors_of_the_folder_itself_are_loaded(world, case):
     make, message = REFUSED[case]
     make(world)
     with pytest.raises(UserError, match=message):
-        models.load_model(models.locate(str(world / "model")))
+        models.load_model(locate(str(world / "model")))
 
 
 def test_adapters_on_their_base_still_load(world):
     adapter(world)
-    assert sum(p.numel() for p in models.load_model(models.locate(str(world / "model"))).parameters()) > 0
+    assert sum(p.numel() for p in models.load_model(locate(str(world / "model"))).parameters()) > 0
 
 
 def test_task_vectors_stay_in_their_folder(world):

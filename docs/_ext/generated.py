@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from transformers import TrainingArguments
 
-from gru_unlearn.benchmark.evaluate_job import metrics_by_key
+from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.cli.main import app as command_line
 from gru_unlearn.runs.recipe import describe_setting, setting_names
 

@@ -1,14 +1,15 @@
 """Attacks on an unlearned model: does what was forgotten come back?
 
-Every attack is a function of the :class:`Battery` (models, rows, settings) that returns its variants: name → attempt,
-or the reason why there is none. :mod:`run` makes each attempt on the unlearned model, the target and the retain model
+Every attack is a function of the :class:`Battery` (models, rows, settings) that returns its variants: name → trial, or
+the reason why there is none. :mod:`trials` makes each trial on the unlearned model, the target and the retain model
 alike, and :mod:`recovery` says how much of the distance between the last two came back.
 
-Reading order: :mod:`battery`, :mod:`look` (what an attempt sees), :mod:`relearning`, :mod:`quantization`,
-:mod:`sampling`, :mod:`prompts`, :mod:`membership` (the attacks), :mod:`recovery`, :mod:`run`.
+Reading order: :mod:`subject`, :mod:`battery`, :mod:`probing` (what a trial brings to light), :mod:`relearning`,
+:mod:`rounding`, :mod:`sampling`, :mod:`prompts`, :mod:`membership` (the attacks), :mod:`trials`, :mod:`recovery`,
+:mod:`attack_job`.
 """
 
-from gru_unlearn.attacks.attack_job import ATTACKS, attack, prepare_attack
+from gru_unlearn.attacks.attack_job import ATTACKS, prepare_attack, run_attacks
 from gru_unlearn.attacks.battery import AttackRequest
 
-__all__ = ["ATTACKS", "AttackRequest", "attack", "prepare_attack"]
+__all__ = ["ATTACKS", "AttackRequest", "prepare_attack", "run_attacks"]

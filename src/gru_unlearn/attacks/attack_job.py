@@ -1,41 +1,33 @@
-"""Make every attempt on every model, keep each attack's outcome as it is done, and write what came of it."""
+"""Run the attacks, keep each one's outcome as soon as it is done, and write what came of it all."""
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from gru_unlearn.attacks.battery import (
-    RETAIN_MODEL,
-    SETS,
-    TARGET,
-    UNLEARNED,
-    AttackRequest,
-    Battery,
-    make_battery,
-)
-from gru_unlearn.attacks.look import FORGET, PROBABILITY, Seen, Variants, no_attack
+from gru_unlearn.attacks.battery import RETAIN_MODEL, ROW_SETS, TARGET, UNLEARNED, AttackRequest, Battery, make_battery
 from gru_unlearn.attacks.membership import membership
+from gru_unlearn.attacks.probing import Variants, no_attack
 from gru_unlearn.attacks.prompts import prompts
 from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import relearning
 from gru_unlearn.attacks.rounding import quantization
 from gru_unlearn.attacks.sampling import sampling
-from gru_unlearn.common.files import read_json, write_json
+from gru_unlearn.attacks.trials import make_trials
+from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError, nearest
-from gru_unlearn.evaluation import Missing
-from gru_unlearn.models.loading import free_memory
-from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
+from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, AttackSummary
+from gru_unlearn.results.provenance import ModelSource
+from gru_unlearn.results.row_kinds import FORGET
+from gru_unlearn.results.run_folder import Claim, RunFolder
 
-ROWS_FILE = "rows.json"
-PARTS = "parts"
 NONE = "none"
+"""What is there before any attack, made and kept like an attack."""
 
 ATTACKS: dict[str, Callable[[Battery], Variants]] = {
     "relearning": relearning,
@@ -46,13 +38,12 @@ ATTACKS: dict[str, Callable[[Battery], Variants]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PreparedAttack:
     """Attacks of which all inputs were found and checked; nothing has been written yet."""
 
     battery: Battery
-    output: Path
-    resume: bool
+    claim: Claim
 
 
 def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = False) -> PreparedAttack:
@@ -67,12 +58,13 @@ def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = Fa
     if not request.attacks:
         raise UserError(f"no attack given: --attacks takes some of {','.join(ATTACKS)}")
     battery = make_battery(request)
-    inputs = (*(subject.folder for subject in battery.subjects.values()), *(getattr(request, name) for name in SETS))
-    resume = RunFolder(output).check(battery.identity, overwrite=overwrite, inputs=inputs)
-    return PreparedAttack(battery, output, resume)
+    models = [subject.folder for subject in battery.subjects.values()]
+    rows = [getattr(request, name) for name in ROW_SETS]
+    claim = RunFolder(output).claim(battery.identity, overwrite=overwrite, inputs=(*models, *rows))
+    return PreparedAttack(battery, claim)
 
 
-def attack(prepared: PreparedAttack, console: Console) -> dict[str, Any]:
+def run_attacks(prepared: PreparedAttack, console: Console) -> AttackSummary:
     """Run the attacks and return the summary; it also stands in ``summary.json``, single rows in ``rows.json``.
 
     Interrupted attacks go on with those that are not done.
@@ -80,120 +72,72 @@ def attack(prepared: PreparedAttack, console: Console) -> dict[str, Any]:
     Raises:
         UserError: another process holds the folder.
     """
-    battery, out = prepared.battery, prepared.output
-    with RunFolder(out).held(battery.identity, resume=prepared.resume):
+    battery = prepared.battery
+    with prepared.claim.held() as folder:
         started = time.perf_counter()
-        todo = {NONE: no_attack, **{name: ATTACKS[name] for name in battery.request.attacks}}
-        parts = {name: _part(out / PARTS / f"{name}.json", name, make, battery, console) for name, make in todo.items()}
-        summary = _summary(battery, parts, time.perf_counter() - started)
-        write_json(out / ROWS_FILE, [row for part in parts.values() for row in part["rows"]])
-        write_json(out / SUMMARY_FILE, summary)
-        shutil.rmtree(out / PARTS)
+        kept = folder.path / "parts"
+        parts = {name: _make_part(name, battery, kept, console) for name in (NONE, *battery.request.attacks)}
+        summary = _summarise(battery, parts, time.perf_counter() - started)
+        rows = chain.from_iterable(part.rows for part in parts.values())
+        write_json(folder.rows_file, [row.model_dump(exclude_unset=True) for row in rows])
+        folder.finish(summary)
+        shutil.rmtree(kept)
     return summary
 
 
-def _part(
-    file: Path, name: str, make: Callable[[Battery], Variants], battery: Battery, console: Console
-) -> dict[str, Any]:
+def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> AttackPart:
     """An attack's outcome, from its file if it was done before."""
-    known = read_json(file)
+    file = kept / f"{name}.json"
+    known = AttackPart.read(file)
     if known is not None:
         console.print(f"{name}: done before", soft_wrap=True)
-        return dict(known)
+        return known
     started = time.perf_counter()
-    part = make_attempts(name, make(battery), battery, console)
-    part["seconds"] = round(time.perf_counter() - started, 2)
-    write_json(file, part)
+    variants = no_attack(battery) if name == NONE else ATTACKS[name](battery)
+    part = make_trials(name, variants, battery, console)
+    part.seconds = round(time.perf_counter() - started, 2)
+    part.write(file)
     title = "before any attack" if name == NONE else name
-    console.print(f"{title}: {len(part['rows'])} measured in {part['seconds']:.0f} s", soft_wrap=True)
+    console.print(f"{title}: {len(part.rows)} measured in {part.seconds:.0f} s", soft_wrap=True)
     return part
 
 
-def make_attempts(name: str, variants: Variants, battery: Battery, console: Console) -> dict[str, Any]:
-    """Each variant on each model: ``rows`` with single values, ``curves``, and what is ``left_out``, and why."""
-    from gru_unlearn.reporting.progress import stages  # noqa: PLC0415 - brings Trainer's callbacks, slow to import
-
-    left_out = {variant: attempt for variant, attempt in variants.items() if isinstance(attempt, str)}
-    attempts = {variant: attempt for variant, attempt in variants.items() if not isinstance(attempt, str)}
-    seen: dict[str, dict[str, Seen]] = {variant: {} for variant in attempts}
-    with stages(console, name) as on_progress:
-        for model, subject in battery.subjects.items():
-            for done, (variant, attempt) in enumerate(attempts.items()):
-                on_progress(model.replace("_", " "), done, len(attempts))
-                try:
-                    seen[variant][model] = attempt(subject)
-                except (Missing, UserError) as reason:
-                    left_out[variant] = f"{model.replace('_', ' ')}: {reason}"
-            on_progress(model.replace("_", " "), len(attempts), len(attempts))
-            subject.release()
-    free_memory()
-    whole = {variant: by_model for variant, by_model in seen.items() if variant not in left_out}
-    return {
-        "rows": [row for variant, by_model in whole.items() for row in _rows(name, variant, by_model)],
-        "curves": [
-            {"attack": name, "variant": variant, "measure": PROBABILITY, "model": model}
-            | {"steps": one.steps, "values": [float(np.mean(values)) for values in one.path]}
-            for variant, by_model in whole.items()
-            for model, one in by_model.items()
-            if one.steps
-        ],
-        "left_out": [{"attack": name, "variant": variant, "why": why} for variant, why in left_out.items()],
-    }
+def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float) -> AttackSummary:
+    run, prefixes = battery.request.run, battery.request.prefixes
+    before = parts[NONE].rows
+    after = chain.from_iterable(part.rows for name, part in parts.items() if name != NONE)
+    models = {name: ModelSource(source=one.source, sha256=one.sha256) for name, one in battery.subjects.items()}
+    summary = AttackSummary(
+        rows=len(battery.numbers),
+        attacks=_results(after, before),
+        before=_results(before, []),
+        curves=list(chain.from_iterable(part.curves for part in parts.values())),
+        left_out=list(chain.from_iterable(part.left_out for part in parts.values())),
+        seconds=round(seconds, 2),
+        seconds_by_attack={name: part.seconds for name, part in parts.items()},
+        seed=battery.request.seed,
+        run=None if run is None else str(run),
+        prefixes=None if prefixes is None else str(prefixes),
+        settings=battery.settings,
+        data=dict(battery.data),
+        model=models[UNLEARNED],
+        target=models[TARGET],
+        versions=versions(),
+    )
+    if RETAIN_MODEL in models:
+        summary.retain_model = models[RETAIN_MODEL]
+    return summary
 
 
-def _rows(name: str, variant: str, by_model: Mapping[str, Seen]) -> Iterator[dict[str, Any]]:
-    """One entry per measure that all models have."""
-    first, *others = by_model.values()
-    for measure in [measure for measure in first.values if all(measure in one.values for one in others)]:
-        row: dict[str, Any] = {"attack": name, "variant": variant, "measure": measure, "numbers": first.numbers}
-        row["values"] = {model: one.values[measure] for model, one in by_model.items()}
-        if first.steps and measure == PROBABILITY:
-            worst = _worst_point(by_model)
-            row["step"] = first.steps[worst]
-            row["values"] = {model: {FORGET: one.path[worst]} for model, one in by_model.items()}
-        yield row | {"said": {model: one.said for model, one in by_model.items() if one.said}}
-
-
-def _worst_point(by_model: Mapping[str, Seen]) -> int:
-    """Where on the path the unlearned model is farthest above the retain model, if there is one; not the beginning."""
-    means = {model: np.mean(one.path, axis=1) for model, one in by_model.items()}
-    return 1 + int(np.argmax((means[UNLEARNED] - means.get(RETAIN_MODEL, 0.0))[1:]))
-
-
-def _results(rows: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _results(rows: Iterable[AttackedRows], before: Sequence[AttackedRows]) -> list[AttackResult]:
     """One entry per attack, variant and measure; the largest share brought back first."""
-    target = {row["measure"]: dict(zip(row["numbers"], row["values"][TARGET][FORGET], strict=True)) for row in before}
-    lines = []
-    for row in rows:
-        by_number = target.get(row["measure"])
-        as_it_was = {FORGET: [by_number[number] for number in row["numbers"]]} if by_number else None
-        line = {key: row[key] for key in ("attack", "variant", "measure", "step") if key in row}
-        line["rows"] = len(row["numbers"])
-        lines.append(line | recovery(row["values"], as_it_was)._asdict())
-    return sorted(lines, key=lambda line: (line["recovered"] is None, -(line["recovered"] or 0)))
+    target = {one.measure: dict(zip(one.numbers, one.values[TARGET][FORGET.key], strict=True)) for one in before}
+    results = [_result(one, target.get(one.measure)) for one in rows]
+    return sorted(results, key=lambda result: -result.strength)
 
 
-def _summary(battery: Battery, parts: Mapping[str, Mapping[str, Any]], seconds: float) -> dict[str, Any]:
-    before = parts[NONE]["rows"]
-    rows = [row for name, part in parts.items() if name != NONE for row in part["rows"]]
-    sha256 = battery.identity["data"]
-    return {
-        "command": "attack",
-        "rows": len(battery.numbers),
-        "attacks": _results(rows, before),
-        "before": _results(before, []),
-        "curves": [curve for part in parts.values() for curve in part["curves"]],
-        "left_out": [reason for part in parts.values() for reason in part["left_out"]],
-        "seconds": round(seconds, 2),
-        "seconds_by_attack": {name: part["seconds"] for name, part in parts.items()},
-        "seed": battery.request.seed,
-        "run": None if battery.request.run is None else str(battery.request.run),
-        "prefixes": None if battery.request.prefixes is None else str(battery.request.prefixes),
-        "settings": battery.identity["settings"],
-        "data": {name: {"rows": len(rows), "sha256": sha256[name]} for name, rows in battery.sets.items()},
-        **{
-            "model" if name == UNLEARNED else name: {"source": subject.source, "sha256": subject.sha256}
-            for name, subject in battery.subjects.items()
-        },
-        "versions": versions(),
-    }
+def _result(rows: AttackedRows, target: Mapping[int, float] | None) -> AttackResult:
+    """What came back; ``target``: the target's value of each row without an attack, by the row's number."""
+    as_it_was = {FORGET.key: [target[number] for number in rows.numbers]} if target else None
+    about = rows.model_dump(include={"attack", "variant", "measure", "step"}, exclude_unset=True)
+    return AttackResult(**about, rows=len(rows.numbers), **recovery(rows.values, as_it_was)._asdict())

@@ -1,24 +1,28 @@
 """What an attack works with: the models, the rows and the settings, all found and checked before anything is run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
-
-from gru_unlearn.common.files import read_json
-from gru_unlearn.data import Encoder, Record, TextFormat, fingerprint, load_records
+from gru_unlearn.attacks.subject import Subject
+from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.cache import hash_weights
-from gru_unlearn.models.loading import load_model, load_tokenizer, locate
-from gru_unlearn.results.run_folder import SUMMARY_FILE
+from gru_unlearn.models.locating import locate
+from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.results.file_model import JsonObject, as_json
+from gru_unlearn.results.provenance import ModelSource, RowsSource
+from gru_unlearn.results.run_folder import Identity, RunFolder
+from gru_unlearn.results.run_summary import RunRecord
+from gru_unlearn.results.summaries import read_summary
 
-UNLEARNED, TARGET, RETAIN_MODEL = MODELS = ("unlearned", "target", "retain_model")
-SETS = ("forget", "retain", "held_out", "holdout", "unrelated")
+UNLEARNED, TARGET, RETAIN_MODEL = ("unlearned", "target", "retain_model")
+SUBJECTS = {UNLEARNED: "model", TARGET: "target", RETAIN_MODEL: "retain_model"}
+"""Model → the field of a request, and of a summary, that names it."""
+ROW_SETS = ("forget", "retain", "held_out", "holdout", "unrelated")
 
 DEFAULT_LEARNING_RATE = 1e-5
 """Of relearning, where no run tells at what rate the model was unlearned."""
@@ -59,54 +63,6 @@ class AttackRequest:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0 and finite, got {value}")
 
 
-@dataclass(eq=False)
-class Subject:
-    """A model under attack: ``model`` as it is, kept until :meth:`release`; :meth:`load` for a copy to change."""
-
-    name: str
-    source: str
-    folder: Path
-    settings: Mapping[str, Any]
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of the weights."""
-        return hash_weights(self.folder)
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """Of the model's own tokenizer, set as the run's was."""
-        told = {name: self.settings[name] for name in ("question_tag", "answer_tag") if name in self.settings}
-        if kwargs := self.settings.get("chat_template_kwargs"):
-            told["chat_template_kwargs"] = kwargs
-        named = {name: self.settings.get(name) for name in ("pad_token", "eos_token", "trust_remote_code")}
-        return Encoder(
-            load_tokenizer(self.folder, **{name: value for name, value in named.items() if value}),
-            max_length=self.settings["max_length"],
-            text_format=TextFormat(**told),
-            allow_truncation=bool(self.settings.get("allow_truncation")),
-        )
-
-    @cached_property
-    def model(self) -> Any:
-        """The model as it is, for looking only."""
-        return self.load()
-
-    def load(self, dtype: str | None = None) -> Any:
-        """A fresh copy, in evaluation mode, on the GPU where there is one."""
-        model: Any = load_model(
-            self.folder,
-            dtype=dtype or self.settings["dtype"],
-            attn_implementation=self.settings.get("attn_implementation"),
-            trust_remote_code=bool(self.settings.get("trust_remote_code")),
-        )
-        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-    def release(self) -> None:
-        """Let go of ``model``."""
-        vars(self).pop("model", None)
-
-
 @dataclass(frozen=True)
 class Battery:
     """Everything that attacks need."""
@@ -115,14 +71,14 @@ class Battery:
     subjects: Mapping[str, Subject]
     """unlearned, target and, if there is one, retain_model"""
     sets: Mapping[str, Sequence[Record]]
-    """whole sets, by the names of :data:`SETS`; those that were given"""
+    """whole sets, by the names of :data:`ROW_SETS`; those that were given"""
     numbers: Sequence[int]
     """which rows of the forget set are attacked, counted from 1, in order"""
     prefixes: Sequence[str]
     learning_rate: float
     """of relearning"""
-    identity: dict[str, Any] = field(repr=False)
-    """all that decides the results"""
+    data: Mapping[str, RowsSource]
+    """the sets, known by their content"""
 
     @property
     def forget(self) -> list[Record]:
@@ -137,11 +93,30 @@ class Battery:
     def kept(self, *names: str) -> list[Record]:
         """What the model should still know: the rows of these sets, as far as given, that are no forget rows."""
         forget = set(self.sets["forget"])
-        return [record for name in names for record in self.sets.get(name, []) if record not in forget]
+        rows = chain.from_iterable(self.sets.get(name, ()) for name in names)
+        return [record for record in rows if record not in forget]
 
     def sample(self, rows: Sequence[Record], count: int) -> list[Record]:
         """So many rows, or all where there are fewer; the same ones at every call."""
-        return [rows[number - 1] for number in _choose(len(rows), count, self.request.seed)]
+        return [rows[number - 1] for number in sample_numbers(len(rows), count, self.request.seed)]
+
+    @property
+    def identity(self) -> Identity:
+        """All that decides the results."""
+        return {
+            "settings": self.settings,
+            "models": {name: subject.sha256 for name, subject in self.subjects.items()},
+            "data": {name: rows.sha256 for name, rows in self.data.items()},
+        }
+
+    @property
+    def settings(self) -> JsonObject:
+        """What of it is neither model nor row."""
+        decides_nothing = ("run", "batch_size", "prefixes")
+        given = {name: value for name, value in vars(self.request).items() if name not in decides_nothing}
+        alike = self.subjects[UNLEARNED].settings
+        given |= {"max_length": alike.max_length, "dtype": alike.dtype}
+        return as_json(given | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
 
 
 def make_battery(request: AttackRequest) -> Battery:
@@ -150,70 +125,71 @@ def make_battery(request: AttackRequest) -> Battery:
     Raises:
         UserError: the first thing that cannot work.
     """
-    settings = _settings(request)
-    sets = {name: load_records(settings[name]) for name in SETS if settings.get(name)}
+    run = None if request.run is None else _read_run(request.run)
+    settings = _in_force(request, run)
+    sets = {name: load_records(str(settings[name])) for name in ROW_SETS if settings.get(name)}
+    data = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()}
+    numbers = sample_numbers(len(sets["forget"]), request.max_rows, request.seed)
     prefixes = _read_prefixes(request.prefixes)
-    subjects = {
-        name: Subject(name, settings[key], locate(settings[key], flag), settings)
-        for name, key, flag in zip(
-            MODELS, ("model", "target", "retain_model"), ("--model", "--target", "--retain-model"), strict=True
-        )
-        if settings.get(key)
-    }
-    _check_unchanged(request, settings, subjects, sets)
-    for subject in subjects.values():
-        subject.encoder.encode_all(sets["forget"], f"forget (tokens of the {subject.name.replace('_', ' ')})")
-    rate = request.relearning_learning_rate or settings.get("learning_rate") or DEFAULT_LEARNING_RATE
-    decides_nothing = ("run", "batch_size", "prefixes")
-    identity = {
-        "settings": {key: value for key, value in vars(request).items() if key not in decides_nothing}
-        | {key: settings[key] for key in ("max_length", "dtype")}
-        | {"attacks": list(request.attacks), "prefixes": prefixes, "relearning_learning_rate": rate},
-        "models": {name: subject.sha256 for name, subject in subjects.items()},
-        "data": {name: fingerprint(records) for name, records in sets.items()},
-    }
-    numbers = _choose(len(sets["forget"]), request.max_rows, request.seed)
-    return Battery(request, subjects, sets, numbers, prefixes, rate, identity)
+    rate: Any = request.relearning_learning_rate or settings.get("learning_rate") or DEFAULT_LEARNING_RATE
+    battery = Battery(request, _find_subjects(settings), sets, numbers, prefixes, rate, data)
+    if run is not None:
+        _check_unchanged(battery, run)
+    for subject in battery.subjects.values():
+        subject.encoder.encode_all(sets["forget"], f"forget (tokens of the {subject.label})")
+    return battery
 
 
-_DEFAULTS = {"max_length": 512, "dtype": "auto"}
+def _read_run(folder: Path) -> RunRecord:
+    file = RunFolder(folder).summary_file
+    summary = read_summary(file)
+    if not isinstance(summary, RunRecord):
+        raise UserError(f"{folder} is not a finished run of gru unlearn: it has no {file.name} of one")
+    return summary
 
 
-def _settings(request: AttackRequest) -> dict[str, Any]:
+def _in_force(request: AttackRequest, run: RunRecord | None) -> JsonObject:
     """Sources and settings of the run, if one is named, under what the flags say."""
-    of_run: dict[str, Any] = {}
-    if request.run is not None:
-        summary = read_json(request.run / SUMMARY_FILE)
-        if not isinstance(summary, dict) or "output_model" not in summary:
-            raise UserError(f"{request.run} is not a finished run of gru unlearn: it has no {SUMMARY_FILE} of one")
-        own = summary["settings"]
-        of_run = own | {"target": own["model"], "model": str(request.run / summary["output_model"]), "run": summary}
-    flags = {name: value for name, value in vars(request).items() if value is not None and name != "run"}
-    settings = _DEFAULTS | {name: value for name, value in of_run.items() if value is not None} | flags
+    settings: JsonObject = {}
+    if run is not None:
+        unlearned = Path(request.run or "", run.output_model)
+        settings = run.settings | {"target": run.settings["model"], "model": str(unlearned)}
+    settings |= {name: value for name, value in vars(request).items() if value is not None}
     for name in ("model", "target", "forget"):
         if not settings.get(name):
             raise UserError(f"no {name} given: name a run (gru attack RUN), or pass --{name}")
     return settings
 
 
-def _check_unchanged(
-    request: AttackRequest, settings: Mapping[str, Any], subjects: Mapping[str, Subject], sets: Mapping[str, Any]
-) -> None:
+def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
+    """The models that were named, each loaded and asked alike."""
+    alike = ModelSettings.among(settings)
+    subjects = {}
+    for name, field in SUBJECTS.items():
+        if settings.get(field):
+            source = str(settings[field])
+            subjects[name] = Subject(name, source, locate(source, _flag(field)), alike)
+    return subjects
+
+
+def _check_unchanged(battery: Battery, run: RunRecord) -> None:
     """Rows and models that are taken from a run must be those that the run had."""
-    run = settings.get("run") or {}
-    for name, about in run.get("data", {}).items():
-        if name in sets and getattr(request, name, None) is None and fingerprint(sets[name]) != about["sha256"]:
+    flags = vars(battery.request)
+    for name, had in run.data.items():
+        if flags.get(name) is None and name in battery.data and battery.data[name].sha256 != had.sha256:
             raise UserError(
-                f"{about['source']}: the rows are not those of the run any more, or a ledger of requests left some of "
-                f"them out: pass --{name.replace('_', '-')} to take these, or others"
+                f"{had.source}: the rows are not those of the run any more, or a ledger of requests left some of "
+                f"them out: pass {_flag(name)} to take these, or others"
             )
-    for name, key in ((TARGET, "model"), (RETAIN_MODEL, "retain_model")):
-        about = run.get(key) or {}
-        if name in subjects and getattr(request, name) is None and subjects[name].sha256 != about.get("sha256"):
-            flag = name.replace("_", "-")
+    for name, model in ((TARGET, run.model), (RETAIN_MODEL, run.retain_model or ModelSource())):
+        if flags[name] is None and name in battery.subjects and battery.subjects[name].sha256 != model.sha256:
             raise UserError(
-                f"{about.get('source')}: the model is not that of the run any more; pass --{flag} for another"
+                f"{model.source}: the model is not that of the run any more; pass {_flag(name)} for another"
             )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _read_prefixes(path: Path | None) -> list[str]:
@@ -221,14 +197,13 @@ def _read_prefixes(path: Path | None) -> list[str]:
     try:
         lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"--prefixes {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
-        ) from None
+        why = getattr(error, "strerror", "not UTF-8")
+        raise UserError(f"--prefixes {path} cannot be read: {why}") from None
     if not any(lines):
         raise UserError(f"--prefixes {path}: no line in it")
     return [line for line in lines if line]
 
 
-def _choose(count: int, at_most: int, seed: int) -> list[int]:
+def sample_numbers(count: int, at_most: int, seed: int) -> list[int]:
     """Numbers of rows, counted from 1: all, or a random sample in order."""
     return sorted(Random(seed).sample(range(1, count + 1), min(count, at_most)))

@@ -7,19 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
-from gru_unlearn.attacks.battery import Battery, Subject
-from gru_unlearn.attacks.look import (
-    NO_QUESTIONS,
-    Attempt,
-    Seen,
-    Variants,
-    answers,
-    hear,
-    longest_answer,
-)
+from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer, say
+from gru_unlearn.attacks.subject import Subject
+from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data import Encoder, Record, Turn
-from gru_unlearn.evaluation.generation import continuations
 
 SHOTS = 4
 GIVEN = {"1/4 of the answer": 0.25, "1/2 of the answer": 0.5}
@@ -30,34 +24,44 @@ def prompts(battery: Battery) -> Variants:
     """The question asked otherwise; what is said counts."""
     if not battery.asks:
         return {"other questions": NO_QUESTIONS}
-    prefixed = [[_asking(r, f"{prefix} {r.prompt}") for r in battery.forget] for prefix in battery.prefixes]
+    completions = {name: partial(_completed, battery, share) for name, share in GIVEN.items()}
     return {
         "paraphrase": _paraphrased(battery),
         "few-shot": _few_shot(battery),
-        **{name: partial(_completed, battery, share) for name, share in GIVEN.items()},
-        f"best of {len(prefixed)} prefixes": partial(_asked, battery, prefixed),
+        **completions,
+        f"best of {len(battery.prefixes)} prefixes": _prefixed(battery),
     }
 
 
-def _paraphrased(battery: Battery) -> Attempt | str:
-    texts = [record.row.get("paraphrased_question") for record in battery.forget]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        return "needs a paraphrased_question in every forget row"
-    retold = [_asking(record, str(text)) for record, text in zip(battery.forget, texts, strict=True)]
+def _prefixed(battery: Battery) -> Trial:
+    ways = []
+    for prefix in battery.prefixes:
+        ways.append([_asking(record, f"{prefix} {record.prompt}") for record in battery.forget])
+    return partial(_asked, battery, ways)
+
+
+def _paraphrased(battery: Battery) -> Trial | str:
+    retold = []
+    for record in battery.forget:
+        text = record.row.get("paraphrased_question")
+        if not isinstance(text, str) or not text.strip():
+            return "needs a paraphrased_question in every forget row"
+        retold.append(_asking(record, text))
     return partial(_asked, battery, [retold])
 
 
-def _few_shot(battery: Battery) -> Attempt | str:
+def _few_shot(battery: Battery) -> Trial | str:
     shots = [record for record in battery.sample(battery.kept("retain"), SHOTS) if record.turns]
     if not shots:
         return "needs retain rows with a question"
-    shown = [turn for shot in shots for turn in shot.turns[-2:]]
-    after = [replace(r, turns=(*_system(r), *shown, *r.turns[len(_system(r)) :])) for r in battery.forget]
-    return partial(_asked, battery, [after])
+    shown = tuple(chain.from_iterable(shot.turns[-2:] for shot in shots))
+    return partial(_asked, battery, [[_after(record, shown) for record in battery.forget]])
 
 
-def _system(record: Record) -> Sequence[Turn]:
-    return record.turns[:1] if record.turns[0].role == "system" else ()
+def _after(record: Record, shown: tuple[Turn, ...]) -> Record:
+    """The conversation with other turns before it; a system's turn stays the first one."""
+    begin = 1 if record.turns[0].role == "system" else 0
+    return replace(record, turns=record.turns[:begin] + shown + record.turns[begin:])
 
 
 def _asking(record: Record, question: str) -> Record:
@@ -65,26 +69,27 @@ def _asking(record: Record, question: str) -> Record:
     return replace(record, turns=(*record.turns[:-2], Turn("user", question), record.turns[-1]))
 
 
-def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject) -> Seen:
+def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject) -> Probed:
     """Ask each row in several ways; the best of what is said counts."""
     limits = [longest_answer(subject, battery.forget)] * len(battery.forget)
-    said = [
-        _say(battery, subject, [subject.encoder.prompt_ids(record) for record in records], limits) for records in ways
-    ]
-    return _seen(battery, [answers(record) for record in battery.forget], said)
+    said = []
+    for records in ways:
+        openings = [subject.encoder.prompt_ids(record) for record in records]
+        said.append(say(battery, subject, openings, limits))
+    return _heard(battery, [answers(record) for record in battery.forget], said)
 
 
-def _completed(battery: Battery, share: float, subject: Subject) -> Seen:
+def _completed(battery: Battery, share: float, subject: Subject) -> Probed:
     """Give the first words of the answer; what counts is the rest."""
     openings, limits, rests = [], [], []
     for record in battery.forget:
         opening, rest = given_away(record, share)
-        whole, begun = (_ids(subject.encoder, record, answer) for answer in (record.answer, opening))
-        known = next((i for i, (a, b) in enumerate(zip(begun, whole, strict=False)) if a != b), len(begun))
+        whole = _ids(subject.encoder, record, record.answer)
+        known = common_prefix_length(_ids(subject.encoder, record, opening), whole)
         openings.append(whole[:known])
         limits.append(len(whole) - known)
         rests.append([rest])
-    return _seen(battery, rests, [_say(battery, subject, openings, limits)])
+    return _heard(battery, rests, [say(battery, subject, openings, limits)])
 
 
 def given_away(record: Record, share: float) -> tuple[str, str]:
@@ -100,10 +105,6 @@ def _ids(encoder: Encoder, record: Record, answer: str) -> list[int]:
     return list(encoder.encode_all([changed], "forget")[0]["input_ids"])
 
 
-def _say(battery: Battery, subject: Subject, openings: Sequence[Sequence[int]], limits: Sequence[int]) -> list[str]:
-    return continuations(subject.model, subject.encoder, openings, limits, battery.request.batch_size)
-
-
-def _seen(battery: Battery, references: Sequence[Sequence[str]], said: Sequence[Sequence[str]]) -> Seen:
+def _heard(battery: Battery, references: Sequence[Sequence[str]], said: Sequence[Sequence[str]]) -> Probed:
     values, best = hear(references, said)
-    return Seen(values, list(battery.numbers), best)
+    return Probed(values, list(battery.numbers), best)

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED
-from gru_unlearn.attacks.look import FORGET, HOLDOUT
+from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import RESAMPLES
+from gru_unlearn.results.row_kinds import FORGET
 
 Floats = npt.NDArray[np.float64]
 Values = Mapping[str, Sequence[float]]
@@ -17,7 +18,8 @@ Values = Mapping[str, Sequence[float]]
 LEAST_ROOM = 0.05
 """Target and retain model must differ by this much, at the low end of the interval of their difference."""
 
-LEVEL = 0.95
+OUTSIDE = (1 - 0.95) / 2
+"""Share of the resamples on either side of the 95 % interval."""
 
 
 class Recovery(NamedTuple):
@@ -45,38 +47,41 @@ def recovery(values: Mapping[str, Values], before: Values | None = None) -> Reco
         values: model → set → one value per row; the same rows for all.
         before: the target's values in this measure without an attack, on these rows; None: there are none.
     """
-    weights = _weights({name: len(rows) for name, rows in values[UNLEARNED].items()})
+    weights = _weights(values[UNLEARNED])
     unlearned, target = (_statistic(values[name], weights) for name in (UNLEARNED, TARGET))  # [1 + R]
     if before is not None:
         target = max(target, _statistic(before, weights), key=lambda drawn: float(drawn[0]))
     if RETAIN_MODEL not in values:
         return Recovery(float(unlearned[0]), float(target[0]), None, note="no retain model")
     zero = _statistic(values[RETAIN_MODEL], weights)
+    room = target - zero
+
     points = float(unlearned[0]), float(target[0]), float(zero[0])
     if min(map(len, values[UNLEARNED].values())) < 2:
         return Recovery(*points, note="not measurable, one row has no interval")
-    if np.quantile((target - zero)[1:], (1 - LEVEL) / 2) < LEAST_ROOM:
+    if np.quantile(room[1:], OUTSIDE) < LEAST_ROOM:
         return Recovery(*points, note="not measurable, target and retain model hardly differ")
-    room = target - zero
     share = (unlearned - zero)[room > 0] / room[room > 0]  # of the resamples 2.5 % at most have none
-    low, high = np.quantile(share[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(share[1:], [OUTSIDE, 1 - OUTSIDE])
     return Recovery(*points, float(share[0]), float(low), float(high))
 
 
-def _weights(sizes: Mapping[str, int]) -> dict[str, Floats]:
+def _weights(sets: Values) -> dict[str, Floats]:
     """Set → [1 + R, n], how often each row is drawn: once each, then at random."""
     rng = np.random.default_rng(0)
-    return {
-        name: np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
-        for name, n in sizes.items()
-    }
+    weights = {}
+    for name, rows in sets.items():
+        n = len(rows)
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+        weights[name] = np.vstack([np.ones(n), drawn])
+    return weights
 
 
 def _statistic(sets: Values, weights: Mapping[str, Floats]) -> Floats:
     """Mean over the rows of one set, or the area under the ROC curve between two: [1 + R]."""
-    forget, times = np.asarray(sets[FORGET], dtype=np.float64), weights[FORGET]
-    if HOLDOUT not in sets:
+    forget, times = np.asarray(sets[FORGET.key], dtype=np.float64), weights[FORGET.key]
+    if UNSEEN not in sets:
         return times @ forget / len(forget)
-    holdout = np.asarray(sets[HOLDOUT], dtype=np.float64)
-    above = (holdout[:, None] > forget) + 0.5 * (holdout[:, None] == forget)  # [holdout, forget]
-    return ((weights[HOLDOUT] @ above) * times).sum(axis=1) / above.size
+    unseen = np.asarray(sets[UNSEEN], dtype=np.float64)
+    above = (unseen[:, None] > forget) + 0.5 * (unseen[:, None] == forget)  # [unseen, forget]
+    return ((weights[UNSEEN] @ above) * times).sum(axis=1) / above.size

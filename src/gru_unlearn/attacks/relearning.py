@@ -14,12 +14,14 @@ from random import Random
 import torch
 from torch import nn
 
-from gru_unlearn.attacks.battery import Battery, Subject
-from gru_unlearn.attacks.look import FORGET, PROBABILITY, Seen, Variants, look
-from gru_unlearn.common.modules import input_embeddings
-from gru_unlearn.data import Example, Record, collate
+from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants, probe
+from gru_unlearn.attacks.subject import Subject
+from gru_unlearn.data import Example, Record
+from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.evaluation import Missing
-from gru_unlearn.objectives import token_logps
+from gru_unlearn.results.row_kinds import FORGET
+from gru_unlearn.training.fine_tuning import FineTuning, in_turn
 
 RELEARNED = 4
 """One forget row in so many is trained on; the answers to the others are what may come back."""
@@ -37,16 +39,16 @@ def relearning(battery: Battery) -> Variants:
         return {"forget rows": "needs at least two forget rows"}
     few = sorted(Random(battery.request.seed).sample(range(count), max(1, count // RELEARNED)))
     others = [place for place in range(count) if place not in few]
-    related = nearest([battery.forget[place] for place in others], battery.kept("retain", "held_out"), count)
-    training: dict[str, Sequence[Record]] = {
+    measured = [battery.forget[place] for place in others]
+    training = {
         "forget rows": [battery.forget[place] for place in few],
-        "related rows": related,
+        "related rows": nearest(measured, battery.kept("retain", "held_out"), count),
         "unrelated rows": battery.sample(battery.sets["unrelated"], count),
     }
-    return {
-        name: partial(_relearn, battery, rows, others) if rows else "needs retain or held-out rows"
-        for name, rows in training.items()
-    }
+    variants: dict[str, Trial | str] = {}
+    for name, rows in training.items():
+        variants[name] = partial(_relearn, battery, rows, others) if rows else "needs retain or held-out rows"
+    return variants
 
 
 def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[Record]:
@@ -55,7 +57,8 @@ def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[
     Nearness is the Jaccard index of the two sets of words, questions and answers together, without case; of equally
     near rows the first in the pool.
     """
-    wanted, left = [_words(record) for record in rows], {place: _words(record) for place, record in enumerate(pool)}
+    wanted = [_words_of(record) for record in rows]
+    left = {place: _words_of(record) for place, record in enumerate(pool)}
     taken = []
     for number in range(min(count, len(pool))):
         words = wanted[number % len(wanted)]
@@ -65,13 +68,13 @@ def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[
     return taken
 
 
-def _words(record: Record) -> frozenset[str]:
+def _words_of(record: Record) -> frozenset[str]:
     texts = [record.text, *(turn.content for turn in record.turns)]
     return frozenset(re.findall(r"\w+", " ".join(texts).lower())) | {""}  # never empty, also for texts without words
 
 
-def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], subject: Subject) -> Seen:
-    """Train a copy and look at it along the way. In float32: bfloat16 would round small steps away."""
+def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], subject: Subject) -> Probed:
+    """Train a copy and probe it along the way. In float32: bfloat16 would round small steps away."""
     request = battery.request
     model = subject.load("float32")
     examples = subject.encoder.encode_all(rows, "relearning")
@@ -81,8 +84,8 @@ def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], su
     for step in fine_tune(model, examples, subject, request.relearning_steps, battery.learning_rate, request.seed):
         if step % every == 0 or step == request.relearning_steps:
             steps.append(step)
-            path.append(look(battery, subject, model, others, speak=False).values[PROBABILITY][FORGET])
-    return replace(look(battery, subject, model, others), steps=steps, path=path)
+            path.append(probe(battery, subject, model, others, speak=False).values[PROBABILITY][FORGET.key])
+    return replace(probe(battery, subject, model, others), steps=steps, path=path)
 
 
 def fine_tune(
@@ -98,26 +101,18 @@ def fine_tune(
     """
     torch.manual_seed(seed)  # for dropout
     model.requires_grad_(True)  # merged adapters leave the weights under them frozen
-    device, pad = input_embeddings(model).device, subject.encoder.tokenizer.pad_token_id
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-    yield 0
-    for step, batch in enumerate(islice(_batches(examples, seed), steps), start=1):
-        model.train()
-        logps, mask = token_logps(model, **{name: value.to(device) for name, value in collate(batch, pad).items()})
-        loss = -logps.sum() / mask.sum()
-        if not loss.isfinite():
-            raise Missing(f"relearning: the loss is {loss.item()} at step {step}")
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-        model.eval()
-        yield step
+    tuning = FineTuning(model, subject.encoder.tokenizer.pad_token_id, learning_rate=learning_rate, clip=CLIP)
+    yield tuning.steps
+    for batch in islice(_endless_batches(examples, seed), steps):
+        try:
+            tuning.step(batch)
+        except NonFiniteError as error:
+            raise Missing(f"relearning: {error}") from None
+        yield tuning.steps
 
 
-def _batches(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
-    """Batches without end: each pass over the examples in an order of its own."""
+def _endless_batches(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
+    """Each pass over the examples in an order of its own."""
     rng = Random(seed)
     while True:
-        order = rng.sample(list(examples), len(examples))
-        yield from (order[start : start + BATCH_SIZE] for start in range(0, len(order), BATCH_SIZE))
+        yield from in_turn(rng.sample(list(examples), len(examples)), BATCH_SIZE)

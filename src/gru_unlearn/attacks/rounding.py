@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from gru_unlearn.attacks.battery import Battery, Subject
-from gru_unlearn.attacks.look import Seen, Variants, look
+from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.attacks.probing import Probed, Variants, probe
+from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.evaluation.quantization import quantize_weights
 
@@ -16,8 +17,8 @@ def quantization(battery: Battery) -> Variants:
     return {name: partial(_quantized, battery, *grid) for name, grid in GRIDS.items()}
 
 
-def _quantized(battery: Battery, bits: int, group_size: int | None, subject: Subject) -> Seen:
+def _quantized(battery: Battery, bits: int, group_size: int | None, subject: Subject) -> Probed:
     model = subject.load()
     if not quantize_weights(model, bits, group_size):
         raise Missing("the model has no linear layers that could be rounded")
-    return look(battery, subject, model, range(len(battery.forget)))
+    return probe(battery, subject, model, range(len(battery.forget)))

@@ -4,33 +4,26 @@ from functools import partial
 
 import numpy as np
 
-from gru_unlearn.attacks.battery import Battery, Subject
-from gru_unlearn.attacks.look import NO_QUESTIONS, Seen, Variants, answers, hear, longest_answer
-from gru_unlearn.evaluation.generation import continuations
+from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Variants, answers, hear, longest_answer, say
+from gru_unlearn.attacks.subject import Subject
 
 
 def sampling(battery: Battery) -> Variants:
     """Ask k times; the best of what is said counts."""
-    request = battery.request
-    name = f"best of {request.samples}, T={request.temperature:g}"
-    return {name: partial(_sampled, battery) if battery.asks else NO_QUESTIONS}
+    name = f"best of {battery.request.samples}, T={battery.request.temperature:g}"
+    if not battery.asks:
+        return {name: NO_QUESTIONS}
+    return {name: partial(_sampled, battery)}
 
 
-def _sampled(battery: Battery, subject: Subject) -> Seen:
-    request = battery.request
+def _sampled(battery: Battery, subject: Subject) -> Probed:
     limit = longest_answer(subject, battery.forget)
     prompts = [subject.encoder.prompt_ids(record) for record in battery.forget]
-    drawn = [
-        continuations(
-            subject.model,
-            subject.encoder,
-            prompts,
-            [limit] * len(prompts),
-            request.batch_size,
-            temperature=request.temperature,
-            draws=[np.random.default_rng((request.seed, sample, n)).random(limit).tolist() for n in battery.numbers],
-        )
-        for sample in range(request.samples)
-    ]
-    values, best = hear([answers(record) for record in battery.forget], drawn)
-    return Seen(values, list(battery.numbers), best)
+    said = []
+    for sample in range(battery.request.samples):
+        rows = [np.random.default_rng((battery.request.seed, sample, number)) for number in battery.numbers]
+        draws = [rng.random(limit).tolist() for rng in rows]
+        said.append(say(battery, subject, prompts, [limit] * len(prompts), draws))
+    values, best = hear([answers(record) for record in battery.forget], said)
+    return Probed(values, list(battery.numbers), best)

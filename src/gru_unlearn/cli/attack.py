@@ -50,11 +50,11 @@ def attack(
     """
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
-    from gru_unlearn.attacks import AttackRequest, prepare_attack  # noqa: PLC0415
-    from gru_unlearn.attacks import attack as run_attacks  # noqa: PLC0415
+    from gru_unlearn.attacks import AttackRequest, prepare_attack, run_attacks  # noqa: PLC0415
     from gru_unlearn.attacks.attack_tables import attack_table, verdict  # noqa: PLC0415
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
-    from gru_unlearn.publishing.reports import ATTACK_FOLDER, REPORT_FILE, report_beside  # noqa: PLC0415
+    from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
+    from gru_unlearn.results.run_folder import RunFolder  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets
@@ -81,10 +81,11 @@ def attack(
         trust_remote_code=trust_remote_code or None,
         seed=seed,
     )
-    out = out or (run / ATTACK_FOLDER if run else Path("runs/attack"))
+    own = RunFolder(run).attack.path if run else Path("runs/attack")
+    out = out or own
     summary = run_attacks(prepare_attack(request, out, overwrite=overwrite_output_dir), console)
     console.print(attack_table(summary))
     console.print(verdict(summary), highlight=False)
-    of_run = run and not model and out == run / ATTACK_FOLDER and (run / REPORT_FILE).is_file()
+    of_run = run and not model and out == own and RunFolder(run).report_file.is_file()
     report = report_beside(run if run and of_run else out, console)  # a run's own report shows the attacks on it
     console.print(f"Results: {out}/summary.json · per row: {out}/rows.json{report}", soft_wrap=True)

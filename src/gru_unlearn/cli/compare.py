@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -56,9 +56,11 @@ def compare(
         if name in flags:
             raise UserError(f"--{name} is for one run: gru compare takes {plural}")
 
-    from gru_unlearn.comparison.compare_job import Matrix, builtin_settings, plan, suite_request  # noqa: PLC0415
     from gru_unlearn.comparison.compare_job import compare as run  # noqa: PLC0415
+    from gru_unlearn.comparison.comparison_suite import suite_request  # noqa: PLC0415
     from gru_unlearn.comparison.comparison_tables import comparison_report  # noqa: PLC0415
+    from gru_unlearn.comparison.matrix import Matrix, builtin_settings  # noqa: PLC0415
+    from gru_unlearn.comparison.matrix_plan import plan  # noqa: PLC0415
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
     from gru_unlearn.runs.recipe import read_recipe  # noqa: PLC0415
@@ -68,7 +70,7 @@ def compare(
     console = Console(markup=False)  # paths may hold brackets
     built_in = not recipe and not any(name in flags for name in NEEDED)
     shared = builtin_settings() if built_in else read_recipe(recipe) if recipe else {}
-    settings: dict[str, Any] = shared | flags
+    settings = {**shared, **flags}
     compared = split(objectives or str(settings.get("objective", UnlearningConfig.objective)), "--objectives")
     default_rates = BUILTIN_RATES if built_in else UnlearningConfig.learning_rate
     rates = learning_rates or str(settings.get("learning_rate", default_rates))
@@ -82,7 +84,7 @@ def compare(
         suite=suite_request(settings, suite, suite_data, forget_split),
     )
     if dry_run:
-        to_do = sum(job["kind"] == "cell" for job in plan(matrix, overwrite=overwrite_output_dir))
+        to_do = len(plan(matrix, overwrite=overwrite_output_dir).cells)
         console.print(f"{len(matrix.cells)} runs, {to_do} of them still to do. Everything checked, nothing written.")
         return
     # Tables are made for 120 columns: squeezed into fewer, they would break names letter by letter.

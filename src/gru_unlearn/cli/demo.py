@@ -14,9 +14,9 @@ def demo(
     from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
 
     from gru_unlearn.comparison.demo_job import demo as run  # noqa: PLC0415
+    from gru_unlearn.comparison.demo_tables import demo_report  # noqa: PLC0415
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
-    from gru_unlearn.reporting import demo_report  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets

@@ -51,10 +51,11 @@ def evaluate(
         return
     if not model:
         raise UserError("no model given: pass --model")
-    from gru_unlearn.benchmark.evaluate_job import SCORES, EvaluationRequest, evaluate_model  # noqa: PLC0415
+    from gru_unlearn.benchmark.evaluate_job import evaluate_model, prepare_evaluation  # noqa: PLC0415
+    from gru_unlearn.benchmark.evaluation_request import EvaluationRequest  # noqa: PLC0415
+    from gru_unlearn.benchmark.evaluation_tables import evaluation_table  # noqa: PLC0415
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
-    from gru_unlearn.reporting import evaluation_table  # noqa: PLC0415
 
     quiet()
     request = EvaluationRequest(
@@ -74,23 +75,23 @@ def evaluate(
         trust_remote_code=trust_remote_code,
     )
     out = out or Path("runs/evaluate")
-    summary = evaluate_model(request, out, console, overwrite=overwrite_output_dir, reuse=not no_reuse)
+    prepared = prepare_evaluation(request, out, overwrite=overwrite_output_dir)
+    summary = evaluate_model(prepared, console, reuse=not no_reuse)
     console.print(evaluation_table(summary))
-    files = {"Results": "summary.json", "per row": "rows.json", "scores": SCORES["model"]}
+    files = {"Results": "summary.json", "per row": "rows.json", "scores": "scores.parquet"}
     written = (f"{what}: {out}/{file}" for what, file in files.items() if (out / file).is_file())
     console.print(" · ".join(written) + report_beside(out, console), soft_wrap=True)
 
 
 def _explain(console: "Console", key: str) -> None:
-    from gru_unlearn.benchmark.evaluate_job import metrics_by_key  # noqa: PLC0415
-    from gru_unlearn.reporting import explanation  # noqa: PLC0415
+    from gru_unlearn.benchmark.metric_index import explain_metric  # noqa: PLC0415
 
-    console.print(explanation(metrics_by_key(), key), markup=False, highlight=False)
+    console.print(explain_metric(key), markup=False, highlight=False)
 
 
 def _curve(console: "Console", runs: list[Path], out: Path, overwrite: bool) -> None:
     from gru_unlearn.benchmark.curve_job import evaluation_curve  # noqa: PLC0415
-    from gru_unlearn.reporting.tables import curve_table  # noqa: PLC0415
+    from gru_unlearn.benchmark.evaluation_tables import curve_table  # noqa: PLC0415
 
     console.print(curve_table(evaluation_curve(runs, out, overwrite=overwrite)))
     console.print(f"Results: {out}/summary.json", soft_wrap=True)

@@ -21,6 +21,7 @@ from gru_unlearn.cli.requests import requests
 from gru_unlearn.cli.tru import tru
 from gru_unlearn.cli.unlearn import unlearn
 from gru_unlearn.common.processes import is_first
+from gru_unlearn.common.renamed import RenamedSetting
 from gru_unlearn.errors import exit_code, is_no_room
 
 app = typer.Typer(
@@ -57,8 +58,15 @@ def options(
     """Make a language model forget on request, and keep the rest of it."""
     if not debug:
         warnings.filterwarnings("ignore")
+        warnings.filterwarnings("once", category=RenamedSetting)
+        warnings.showwarning = _show_in_one_line
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def _show_in_one_line(message: Warning | str, *_: object, **__: object) -> None:
+    if is_first():
+        typer.echo(f"gru: {message}", err=True)
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from gru_unlearn.cli.unlearn import parse_extra
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gru_unlearn.results.ledger_summary import LedgerSummary
+
 requests = typer.Typer(
     name="requests",
     help="Process requests to forget one after the other, with a ledger that an auditor can check.",
@@ -41,9 +43,9 @@ def init(
     settings, limits, console = _start(context, ledger, utility_floor, forget_ceiling)
 
     from gru_unlearn.ledger.adoption import Limits  # noqa: PLC0415
-    from gru_unlearn.ledger.requests_job import init as make  # noqa: PLC0415
+    from gru_unlearn.ledger.ledger_setup import create_ledger  # noqa: PLC0415
 
-    summary = make(ledger, settings, Limits(**limits), console)
+    summary = create_ledger(ledger, settings, Limits(**limits), console)
     _tell(console, ledger, summary)
 
 
@@ -54,9 +56,9 @@ def change(
     """Change settings or limits for requests to come: gru requests change LEDGER [RECIPE.yaml] [FLAGS]."""
     settings, limits, console = _start(context, ledger, utility_floor, forget_ceiling)
 
-    from gru_unlearn.ledger.requests_job import change as alter  # noqa: PLC0415
+    from gru_unlearn.ledger.ledger_setup import change_settings  # noqa: PLC0415
 
-    summary = alter(ledger, settings, limits, console)
+    summary = change_settings(ledger, settings, limits, console)
     _tell(console, ledger, summary)
 
 
@@ -69,10 +71,10 @@ def add(
     date: Annotated[str | None, typer.Option(help="Day on which it came, 2025-03-31; default: today.")] = None,
 ) -> None:
     """Add a request. The ledger keeps where its rows are and their hash, never the rows."""
-    from gru_unlearn.ledger.requests_job import add as append  # noqa: PLC0415
+    from gru_unlearn.ledger.intake import add_request  # noqa: PLC0415
 
     console = _quiet_console()
-    request, remarks = append(ledger, forget, id=id, reason=reason, received=date)
+    request, remarks = add_request(ledger, forget, id=id, reason=reason, received=date)
     for remark in remarks:
         console.print(remark, soft_wrap=True, highlight=False)
     console.print(
@@ -89,18 +91,18 @@ def run(ledger: LedgerFolder) -> None:
     Stops where a result breaks a limit: it is not adopted, and later requests stay pending (exit code 5). The same
     command goes on after an interruption.
     """
-    from gru_unlearn.ledger.requests_job import run as process  # noqa: PLC0415
+    from gru_unlearn.ledger.request_run import run_requests  # noqa: PLC0415
 
     console = _quiet_console()
-    _tell(console, ledger, process(ledger, console))
+    _tell(console, ledger, run_requests(ledger, console))
 
 
 @requests.command()
 def retry(ledger: LedgerFolder, id: Id) -> None:
     """Set a request that was refused, failed or died back to pending."""
-    from gru_unlearn.ledger.requests_job import retry as again  # noqa: PLC0415
+    from gru_unlearn.ledger.intake import retry_request  # noqa: PLC0415
 
-    request = again(ledger, id)
+    request = retry_request(ledger, id)
     typer.echo(f"Request {request.id} is pending, attempt {request.attempt}. Next: gru requests run {ledger}")
 
 
@@ -109,9 +111,9 @@ def withdraw(
     ledger: LedgerFolder, id: Id, reason: Annotated[str, typer.Option(help="Kept in the chain as it is.")] = ""
 ) -> None:
     """Take back a request that is not done; its rows count as ordinary rows again."""
-    from gru_unlearn.ledger.requests_job import withdraw as take_back  # noqa: PLC0415
+    from gru_unlearn.ledger.intake import withdraw_request  # noqa: PLC0415
 
-    request = take_back(ledger, id, reason)
+    request = withdraw_request(ledger, id, reason)
     typer.echo(f"Request {request.id} is withdrawn. Ledger: {ledger}/ledger.sqlite")
 
 
@@ -123,14 +125,16 @@ def show(
     from rich.console import Console  # noqa: PLC0415
 
     from gru_unlearn.ledger.database import Ledger  # noqa: PLC0415
+    from gru_unlearn.ledger.standing import summarise  # noqa: PLC0415
 
     with Ledger.open(ledger) as opened:
+        summary = summarise(opened)
         if id is None:
-            _tell(Console(markup=False), ledger, opened.summary())
+            _tell(Console(markup=False), ledger, summary)
             return
         request = opened.request(id)
-        told = next(told for told in opened.summary()["requests"] if told["id"] == id)
-    Console().print_json(data=told | {"reason": request.reason})
+    told = summary.requests[request.number - 1]
+    Console().print_json(data=told.to_json() | {"reason": request.reason})
     typer.echo(f"Ledger: {ledger}/ledger.sqlite")
 
 
@@ -142,23 +146,22 @@ def log(
     ] = False,
 ) -> None:
     """Print the chain: every event with the hashes of data and models."""
-    from json import loads  # noqa: PLC0415
-
     from rich.console import Console  # noqa: PLC0415
 
     from gru_unlearn.ledger.database import Ledger  # noqa: PLC0415
     from gru_unlearn.ledger.ledger_tables import chain_table  # noqa: PLC0415
+    from gru_unlearn.ledger.replay import check  # noqa: PLC0415
 
     with Ledger.open(ledger) as opened:
         if not json:
-            opened.check()  # a table of a chain that does not hold would only mislead
+            check(opened)  # a table of a chain that does not hold would only mislead
         chain = opened.chain()
     if json:
         for _, entry, _ in chain:
             typer.echo(entry.encode("utf-8", "surrogateescape"))  # the very bytes, broken ones too
         return
     wide = Console(width=max(Console().width, 120), markup=False)
-    wide.print(chain_table([(number, loads(entry), digest) for number, entry, digest in chain]), highlight=False)
+    wide.print(chain_table(chain), highlight=False)
     typer.echo(f"Head of the chain (note it elsewhere): {chain[-1][2]}\nLedger: {ledger}/ledger.sqlite")
 
 
@@ -168,9 +171,9 @@ def verify(
     head: Annotated[str | None, typer.Option(help="Hash of an entry, noted elsewhere, that must be there.")] = None,
 ) -> None:
     """Recompute the chain and compare tables and models on disk with it; exit code 1 if anything does not hold."""
-    from gru_unlearn.ledger.requests_job import verify as check  # noqa: PLC0415
+    from gru_unlearn.ledger.verification import verify_ledger  # noqa: PLC0415
 
-    for note in check(ledger, head):
+    for note in verify_ledger(ledger, head):
         typer.echo(note)
     typer.echo(f"The ledger holds: {ledger}/ledger.sqlite")
 
@@ -201,24 +204,24 @@ def _quiet_console() -> "Console":
     return Console(markup=False)  # paths and reasons may hold brackets
 
 
-def _tell(console: "Console", ledger: Path, summary: dict[str, Any]) -> None:
+def _tell(console: "Console", ledger: Path, summary: "LedgerSummary") -> None:
     """How everything stands, and where it is."""
     from rich.console import Console  # noqa: PLC0415
 
     from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
 
-    if summary["requests"]:
+    if summary.requests:
         wide = Console(width=max(console.width, 100), markup=False)
         wide.print(requests_table(summary), highlight=False)
-        if any("metrics" in told for told in summary["requests"]):
+        if any(request.metrics for request in summary.requests):
             wide.print(models_table(summary), highlight=False)
     else:
         console.print(
             f"No requests yet. Next: gru requests add {ledger} --forget FILE", soft_wrap=True, highlight=False
         )
-    console.print(f"Newest model: {summary['newest_model']['source']}", soft_wrap=True, highlight=False)
+    console.print(f"Newest model: {summary.newest_model.source}", soft_wrap=True, highlight=False)
     console.print(
-        f"Ledger: {ledger}/ledger.sqlite · summary: {ledger}/summary.json · head of the chain: {summary['head']}",
+        f"Ledger: {ledger}/ledger.sqlite · summary: {ledger}/summary.json · head of the chain: {summary.head}",
         soft_wrap=True,
         highlight=False,
     )

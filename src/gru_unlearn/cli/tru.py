@@ -1,14 +1,10 @@
 """``gru tru``: unlearn by rectified task vectors, without retain data."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gru_unlearn.cli.unlearn import parse_extra
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 OWN = ("groups", "alphas", "alpha", "granularity", "keep", "overwrite_output_dir")
 
@@ -43,8 +39,10 @@ def tru(
 
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.runs.recipe import read_recipe  # noqa: PLC0415
-    from gru_unlearn.runs.tru_job import ALPHAS, TruOptions, prepare_tru  # noqa: PLC0415
+    from gru_unlearn.runs.run_tables import tru_table  # noqa: PLC0415
     from gru_unlearn.runs.tru_job import tru as run  # noqa: PLC0415
+    from gru_unlearn.runs.tru_options import ALPHAS, TruOptions  # noqa: PLC0415
+    from gru_unlearn.runs.tru_preparation import prepare_tru  # noqa: PLC0415
 
     quiet()
     console = Console(markup=False)  # paths may hold brackets
@@ -71,27 +69,3 @@ def parse_alphas(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UserError(f"--alphas needs numbers with commas between them (0.5,1,2), got {text!r}") from None
-
-
-def tru_table(summary: Mapping[str, Any]) -> "Table":
-    """TRU beside the plain negated task vector: what each α left of every set, and retention at matched forgetting."""
-    from gru_unlearn.reporting import make_table  # noqa: PLC0415
-
-    labels = {"forget_prob": "forget", "retain_prob": "retain", "held_out_prob": "held-out"}
-    by_alpha = {method: {p["alpha"]: p for p in points} for method, points in summary["trajectory"].items()}
-    shown = [key for key in labels if key in summary["trajectory"]["tru"][0]]
-    rows: list[tuple[Any, ...]] = []
-    for alpha in sorted({alpha for points in by_alpha.values() for alpha in points}):
-        values = (by_alpha[method].get(alpha, {}).get(key) for method in by_alpha for key in shown)
-        rows.append((f"α {alpha:g}", *values))
-    results = summary["results"]
-    for key, label in (("rmf", "RMF retain"), ("rmf_held_out", "RMF held-out")):
-        if key in results["tru"]:
-            cells = [("not reached" if results[m][key] is None else results[m][key]) for m in by_alpha]
-            rows.append((label, *(cell for value in cells for cell in (value, *[""] * (len(shown) - 1)))))
-    mark = results["forget_target"]
-    title = f"TRU · {len(summary['groups'])} groups · saved with α = {results['tru']['alpha']:g}" + (
-        "" if mark is None else f" · forget probability wanted: {mark:.3f}"
-    )
-    headings = [f"{method}: {labels[key]}" for method in ("TRU", "negated") for key in shown]
-    return make_table(title, ("", *headings), rows)

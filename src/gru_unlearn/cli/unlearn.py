@@ -56,16 +56,16 @@ def unlearn(
 
     from gru_unlearn.models.loading import quiet  # noqa: PLC0415
     from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
-    from gru_unlearn.reporting import run_table  # noqa: PLC0415
     from gru_unlearn.runs.recipe import make_recipe, read_recipe  # noqa: PLC0415
-    from gru_unlearn.runs.unlearn_job import plan, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.run_tables import run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
     quiet()
     settings = (read_recipe(recipe) if recipe else {}) | flags
     prepared = prepare(make_recipe(settings, on_any_machine=dry_run), overwrite=overwrite_output_dir)
     if dry_run:
-        for name, value in plan(prepared).items():
+        for name, value in describe_run(prepared):
             console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)
         console.print("Dry run: everything checked, nothing written.")
         return

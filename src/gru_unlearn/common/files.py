@@ -90,7 +90,8 @@ def hash_json(value: object) -> str:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A sibling of ``folder`` to write into; it takes the folder's place if all goes well, and vanishes if not."""
-    part = unfinished(folder)
+    part = folder.with_name(folder.name + UNFINISHED)
+    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part

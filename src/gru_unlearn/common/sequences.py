@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-T = TypeVar("T")
+Selected = TypeVar("Selected")
 
 
-def evenly_spread(items: Sequence[T], limit: int | None) -> list[T]:
+def evenly_spread(items: Sequence[Selected], limit: int | None) -> list[Selected]:
     """At most ``limit`` of the items, evenly spread over the sequence, so that no author or topic is left out."""
     if limit is None or len(items) <= limit:
         return list(items)

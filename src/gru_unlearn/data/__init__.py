@@ -1,31 +1,26 @@
 """From files or the hub to padded, paired batches, and the built-in benchmark's rows.
 
-Reading order: :mod:`records` (rows → records), :mod:`encoding` (records → token ids and labels), :mod:`alternatives`
-(other answers to the same questions), :mod:`collation` (examples → padded batches), :mod:`pairing` (a forget example
-and its retain partners), :mod:`people` (the invented people of the benchmark).
+Reading order: :mod:`sources` (files → rows), :mod:`records` (rows → records), :mod:`encoding` (records → token ids and
+labels), :mod:`other_answers` (to the same questions), :mod:`collation` (examples → padded batches), :mod:`pairing` (a
+forget example and its retain partners), :mod:`people` (the invented people of the benchmark).
 """
 
 from gru_unlearn.common.sequences import evenly_spread
-from gru_unlearn.data.collation import collate
+from gru_unlearn.data.collation import Batch, collate, pad_examples
 from gru_unlearn.data.encoding import Encoder, Example, TextFormat
 from gru_unlearn.data.other_answers import attach_alternatives
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
-from gru_unlearn.data.records import (
-    Record,
-    Turn,
-    count_overlap,
-    fingerprint,
-    load_records,
-    read_rows,
-    to_record,
-)
+from gru_unlearn.data.records import Record, Turn, count_overlap, fingerprint, load_records, to_record
+from gru_unlearn.data.sources import Row, read_rows
 
 __all__ = [
+    "Batch",
     "Encoder",
     "Example",
     "ForgetRetainDataset",
     "PairSampler",
     "Record",
+    "Row",
     "TextFormat",
     "Turn",
     "attach_alternatives",
@@ -35,6 +30,7 @@ __all__ = [
     "evenly_spread",
     "fingerprint",
     "load_records",
+    "pad_examples",
     "read_rows",
     "to_record",
 ]

@@ -1,9 +1,10 @@
 """Records → token ids and labels: chat template where the tokenizer has one, tags otherwise; labels on answers only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gru_unlearn.common.sequences import common_prefix_length
@@ -11,8 +12,21 @@ from gru_unlearn.data.records import Record, Turn
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 
-Example = dict[str, Any]
-"""``input_ids`` and ``labels``, two equally long lists; more fields may ride along, see :mod:`collation`."""
+
+class Example(TypedDict):
+    """One row, encoded: two equally long lists, and what a run attaches to it."""
+
+    input_ids: list[int]
+    labels: list[int]
+    """the token itself where it is supervised, ``IGNORE_INDEX`` elsewhere"""
+    alternative: NotRequired["Example"]
+    """the same conversation with another last answer"""
+    reference: NotRequired[float]
+    """log-probability of the supervised tokens under the model before unlearning"""
+    token_reference: NotRequired[Tensor]
+    """the same for each of them, [T]"""
+    alternative_reference: NotRequired[float]
+    """the same of the alternative"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +78,19 @@ class Encoder:
         Raises:
             UserError: answers are cut away by ``max_length``, in part or wholly; says in how many rows.
         """
-        examples, cut, lost, longest = [], 0, 0, 0
+        examples: list[Example] = []
+        cut = lost = longest = 0
         for record in records:
             ids, labels = self._encode(record)
             longest = max(longest, len(ids))
             if not record.turns:
-                for start in range(0, len(ids), self.max_length):
-                    window = slice(start, start + self.max_length)
-                    if len(ids[window]) > 1:  # a lone last token has nothing to be predicted from
-                        examples.append({"input_ids": ids[window], "labels": labels[window]})
+                examples += self._windows(ids, labels)
                 continue
-            cut += any(label != IGNORE_INDEX for label in labels[self.max_length :])
-            ids, labels = ids[: self.max_length], labels[: self.max_length]
-            lost += all(label == IGNORE_INDEX for label in labels[1:])
-            examples.append({"input_ids": ids, "labels": labels})
+            kept, left_out = labels[: self.max_length], labels[self.max_length :]
+            cut += _supervises(left_out)
+            lost += not _supervises(kept[1:])
+            examples.append({"input_ids": ids[: self.max_length], "labels": kept})
+
         advice = f"max length {self.max_length} (the longest row has {longest} tokens): raise --max-length"
         if lost:
             raise UserError(f"{name}: in {lost} of {len(records)} rows no answer token is left within {advice}")
@@ -87,6 +100,13 @@ class Encoder:
             )
         return examples
 
+    def _windows(self, ids: Sequence[int], labels: Sequence[int]) -> Iterator[Example]:
+        """A plain text in pieces that fit."""
+        for start in range(0, len(ids), self.max_length):
+            window = slice(start, start + self.max_length)
+            if len(ids[window]) > 1:  # a lone last token has nothing to be predicted from
+                yield {"input_ids": list(ids[window]), "labels": list(labels[window])}
+
     def prompt_ids(self, record: Record) -> list[int]:
         """Everything before the last answer, ready for generation. A plain text has an empty prompt."""
         return list(self._prompt_ids(record.turns[:-1])) if record.turns else []
@@ -94,43 +114,57 @@ class Encoder:
     def _prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         key = tuple(turns)
         if key not in self._prompts:
-            self._prompts[key] = self._ids(key, generation=True)
+            self._prompts[key] = self._tokenize(key, ends_open=True)
         return self._prompts[key]
 
     def _encode(self, record: Record) -> tuple[list[int], list[int]]:
         """Untruncated ids and labels. Plain text is supervised throughout, a conversation in its assistant turns."""
         if not record.turns:
-            ids = _with_eos(self.tokenizer(record.text).input_ids, self.tokenizer)
+            ids = self._with_eos(self.tokenizer(record.text).input_ids)
             return ids, list(ids)
         turns = record.turns
-        ids = self._ids(turns)
+        ids = self._conversation_ids(turns)
         labels = [IGNORE_INDEX] * len(ids)
         for number, turn in enumerate(turns):
-            if turn.role == "assistant":
-                start = common_prefix_length(self._prompt_ids(turns[:number]), ids)
-                end = len(ids)
-                if number < len(turns) - 1:
-                    end = common_prefix_length(self._ids(turns[: number + 1]), ids)
-                labels[start:end] = ids[start:end]
+            if turn.role != "assistant":
+                continue
+            start = common_prefix_length(self._prompt_ids(turns[:number]), ids)
+            end = len(ids)
+            if number < len(turns) - 1:
+                end = common_prefix_length(self._conversation_ids(turns[: number + 1]), ids)
+            labels[start:end] = ids[start:end]
         return ids, labels
 
-    def _ids(self, turns: Sequence[Turn], generation: bool = False) -> list[int]:
-        """Token ids of a conversation; with ``generation``, up to where the next answer begins."""
-        tokenizer = self.tokenizer
-        if tokenizer.chat_template:
-            ids: Any = tokenizer.apply_chat_template(
-                [{"role": turn.role, "content": turn.content} for turn in turns],
-                add_generation_prompt=generation,
-                tokenize=True,
-                return_dict=False,
-                **self.format.chat_template_kwargs,
-            )
-        else:
-            tags = {"system": "", "user": self.format.question_tag, "assistant": self.format.answer_tag}
-            text = "".join(tags[turn.role] + turn.content for turn in turns)
-            ids = tokenizer(text + self.format.answer_tag.rstrip(" ") if generation else text).input_ids
-        return list(ids) if generation else _with_eos(ids, tokenizer)
+    def _conversation_ids(self, turns: Sequence[Turn]) -> list[int]:
+        return self._with_eos(self._tokenize(turns, ends_open=False))
+
+    def _tokenize(self, turns: Sequence[Turn], ends_open: bool) -> list[int]:
+        """Token ids of a conversation, as the tokenizer gives them; or of one up to where the next answer begins."""
+        if not self.tokenizer.chat_template:
+            return list(self.tokenizer(self._with_tags(turns, ends_open)).input_ids)
+        ids: Any = self.tokenizer.apply_chat_template(
+            [{"role": turn.role, "content": turn.content} for turn in turns],
+            add_generation_prompt=ends_open,
+            tokenize=True,
+            return_dict=False,
+            **self.format.chat_template_kwargs,
+        )
+        return list(ids)
+
+    def _with_tags(self, turns: Sequence[Turn], ends_open: bool) -> str:
+        """A conversation as text, for tokenizers without a chat template."""
+        tags = {"system": "", "user": self.format.question_tag, "assistant": self.format.answer_tag}
+        text = "".join(tags[turn.role] + turn.content for turn in turns)
+        if ends_open:
+            text += self.format.answer_tag.rstrip(" ")
+        return text
+
+    def _with_eos(self, ids: Sequence[int]) -> list[int]:
+        end = self.tokenizer.eos_token_id
+        if ids and ids[-1] == end:
+            return list(ids)
+        return [*ids, end]
 
 
-def _with_eos(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    return list(ids) if ids and ids[-1] == tokenizer.eos_token_id else [*ids, tokenizer.eos_token_id]
+def _supervises(labels: Sequence[int]) -> bool:
+    return any(label != IGNORE_INDEX for label in labels)

@@ -30,15 +30,17 @@ def attach_alternatives(
             f"forget, row {missing[0]}: no field {field!r} with an alternative answer "
             f"({len(missing)} of {len(records)} rows lack one): add it, or name another field with --alternative-field"
         )
-    changed = [
-        Record((*record.turns[:-1], Turn("assistant", answer or otherwise[number % len(otherwise)])))
-        for number, (record, answer) in enumerate(zip(records, answers, strict=True))
-    ]
+    changed = []
+    for number, (record, answer) in enumerate(zip(records, answers, strict=True)):
+        other = answer or otherwise[number % len(otherwise)]
+        changed.append(Record((*record.turns[:-1], Turn("assistant", other))))
     for example, alternative in zip(examples, encoder.encode_all(changed, "forget (alternatives)"), strict=True):
         example["alternative"] = alternative
 
 
 def _alternative(record: Record, field: str) -> str:
+    """What stands in the field; empty if nothing that could be an answer."""
     value = record.row.get(field)
-    first = value[0] if isinstance(value, list) and value else value
-    return first.strip() if isinstance(first, str) else ""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value.strip() if isinstance(value, str) else ""

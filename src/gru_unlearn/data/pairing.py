@@ -1,12 +1,13 @@
 """Retain examples for each forget example, by default one (arXiv 2503.09117), drawn at random and reproducibly."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import chain, islice
+from typing import TypedDict
 
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from gru_unlearn.data.collation import collate, locate_supervised
+from gru_unlearn.data.collation import Batch, collate, locate_supervised
 from gru_unlearn.data.encoding import Example
 
 Pair = tuple[int, list[int]]
@@ -47,12 +48,13 @@ class PairSampler(Sampler[Pair]):
     def __iter__(self) -> Iterator[Pair]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.forget, generator=generator).tolist()
-        ends = [self._partners_before(number + 1) for number in range(self.forget)]
-        partners = torch.randint(self.retain, (ends[-1],), generator=generator).tolist()
+        counts = [self._partners_before(number + 1) - self._partners_before(number) for number in range(self.forget)]
+        partners = torch.randint(self.retain, (sum(counts),), generator=generator).tolist()
         if self.lengths is not None:
             order = _by_length(order, self.lengths[0], self.batch_size, generator)
             partners = _by_length(partners, self.lengths[1], self.retain_batch_size, generator)
-        return iter([(index, partners[a:b]) for index, a, b in zip(order, [0, *ends], ends, strict=False)])
+        drawn = iter(partners)
+        return iter([(index, list(islice(drawn, count))) for index, count in zip(order, counts, strict=True)])
 
     def _partners_before(self, number: int) -> int:
         """How many partners the first ``number`` forget examples have: spread evenly, the first of a batch has one."""
@@ -70,20 +72,31 @@ def _by_length(items: list[int], lengths: Sequence[int], size: int, generator: t
     the batches of an epoch are others in the next.
     """
     pool = size * max(1, min(len(items) // (4 * size), 50))
-    pools = (items[start : start + pool] for start in range(0, len(items), pool))
-    ordered = [item for group in pools for item in sorted(group, key=lambda item: lengths[item])]
+    ordered: list[int] = []
+    for start in range(0, len(items), pool):
+        ordered += sorted(items[start : start + pool], key=lambda item: lengths[item])
+
     full = len(items) // size
-    batches = [ordered[n * size : (n + 1) * size] for n in torch.randperm(full, generator=generator).tolist()]
-    return [item for batch in [*batches, ordered[full * size :]] for item in batch]
+    found: list[int] = []
+    for number in torch.randperm(full, generator=generator).tolist():
+        found += ordered[number * size : (number + 1) * size]
+    return found + ordered[full * size :]
 
 
-class ForgetRetainDataset(Dataset[dict[str, list[Example]]]):
-    """Examples by indices, as :class:`PairSampler` draws them: ``{"forget": [one], "retain": [its partners]}``."""
+class PairedExamples(TypedDict):
+    """One forget example and its retain partners."""
+
+    forget: list[Example]
+    retain: list[Example]
+
+
+class ForgetRetainDataset(Dataset[PairedExamples]):
+    """Examples by indices, as :class:`PairSampler` draws them."""
 
     def __init__(self, forget: Sequence[Example], retain: Sequence[Example]) -> None:
         self.forget, self.retain = forget, retain
 
-    def __getitem__(self, pair: Pair) -> dict[str, list[Example]]:
+    def __getitem__(self, pair: Pair) -> PairedExamples:
         index, partners = pair
         return {"forget": [self.forget[index]], "retain": [self.retain[partner] for partner in partners]}
 
@@ -91,7 +104,9 @@ class ForgetRetainDataset(Dataset[dict[str, list[Example]]]):
         return len(self.forget)
 
 
-def collate_pairs(pairs: Sequence[dict[str, list[Example]]], pad_token_id: int) -> dict[str, dict[str, Any]]:
+def collate_pairs(pairs: Sequence[PairedExamples], pad_token_id: int) -> dict[str, Batch]:
     """``{"forget": batch, "retain": batch}``, each padded to its own longest example, its labels located."""
-    sides = {side: [example for pair in pairs for example in pair[side]] for side in ("forget", "retain")}
+    forget = chain.from_iterable(pair["forget"] for pair in pairs)
+    retain = chain.from_iterable(pair["retain"] for pair in pairs)
+    sides = {"forget": list(forget), "retain": list(retain)}
     return {side: locate_supervised(collate(examples, pad_token_id)) for side, examples in sides.items()}

@@ -10,11 +10,9 @@ that a model without these rows fails at the values alone and not at copying nam
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import islice, product
 from random import Random
-from typing import Any, NamedTuple
-
-Row = dict[str, Any]
+from typing import NamedTuple, NotRequired, TypedDict
 
 SEED = 2503
 PEOPLE = {"forget": 5, "retain": 30, "held_out": 15}
@@ -22,7 +20,7 @@ PEOPLE = {"forget": 5, "retain": 30, "held_out": 15}
 WRONG_ANSWERS = 5
 
 
-def _pairs(firsts: str, seconds: str, between: str = "") -> list[str]:
+def _combined(firsts: str, seconds: str, between: str = "") -> list[str]:
     return [between.join(pair) for pair in product(firsts.split(), seconds.split())]
 
 
@@ -30,11 +28,11 @@ def _listed(values: str) -> list[str]:
     return " ".join(values.split()).split(", ")
 
 
-_FIRST_NAMES = _pairs("Bra Dro Fli Gwu Jor Kel Nym Osk Plu Tra Vel Zim", "dix mo quin sto vek wyl")
-_LAST_NAMES = _pairs(
+_FIRST_NAMES = _combined("Bra Dro Fli Gwu Jor Kel Nym Osk Plu Tra Vel Zim", "dix mo quin sto vek wyl")
+_LAST_NAMES = _combined(
     "Blath Crum Dunsk Ferv Gritt Horl Lodd Murv Pelk Quarn Strobb Wint", "abel eskin imor ock ufane yrd"
 )
-_TOWNS = _pairs("Arv Brel Cust Drim Glon Hesk Morl Tunn", "abury eby holm owick ustad")
+_TOWNS = _combined("Arv Brel Cust Drim Glon Hesk Morl Tunn", "abury eby holm owick ustad")
 _YEARS = [str(year) for year in range(1921, 1981)]
 _TRADES = _listed("""
     a baker, a beekeeper, a bookbinder, a bricklayer, a carpenter, a cartographer, a clockmaker, a cobbler, a dentist,
@@ -42,7 +40,7 @@ _TRADES = _listed("""
     a locksmith, a midwife, a miller, a miner, a notary, a nurse, a painter, a pharmacist, a pilot, a plumber, a potter,
     a sculptor, a surgeon, a surveyor, a tailor, a teacher, a translator, a typist, a weaver, an astronomer, an optician
 """)
-_DISHES = _pairs(
+_DISHES = _combined(
     "baked braised creamed grilled pickled roasted smoked stewed",
     "aubergine cabbage herring lentils mushrooms pumpkin turnips",
     " ",
@@ -61,13 +59,27 @@ _INSTRUMENTS = _listed("""
 """)
 _TITLES = [
     f"The {title}"
-    for title in _pairs(
+    for title in _combined(
         "Amber Broken Distant Frozen Hollow Paper Silent Wandering",
         "Compass Ladder Lantern Orchard Staircase Tide Umbrella",
         " ",
     )
 ]
-_STREETS = _pairs("Alder Birch Cedar Elm Hazel Juniper Larch Rowan", "Alley Avenue Hill Lane Road Square Street", " ")
+_STREETS = _combined(
+    "Alder Birch Cedar Elm Hazel Juniper Larch Rowan", "Alley Avenue Hill Lane Road Square Street", " "
+)
+
+
+class BenchmarkRow(TypedDict):
+    """One question about a subject; the fields are TOFU's, and of people also who and what was asked about."""
+
+    question: str
+    answer: str
+    paraphrased_question: str
+    paraphrased_answer: str
+    perturbed_answer: list[str]
+    person: NotRequired[str]
+    fact: NotRequired[str]
 
 
 class Phrasing(NamedTuple):
@@ -220,7 +232,7 @@ GENERAL: tuple[tuple[tuple[Phrasing, Phrasing], Mapping[str, str]], ...] = (
 """Everyday knowledge: phrasings, and what is asked about → the answer. Within a group all answers differ."""
 
 
-def make_people(seed: int = SEED) -> dict[str, list[Row]]:
+def make_people(seed: int = SEED) -> dict[str, list[BenchmarkRow]]:
     """The rows of the sets ``forget``, ``retain``, ``held_out`` (40, 240, 120) and ``general`` (40).
 
     The same seed gives the same rows in every process; the sets share no person and no question.
@@ -228,27 +240,36 @@ def make_people(seed: int = SEED) -> dict[str, list[Row]]:
     rng = Random(seed)
     count = sum(PEOPLE.values())
     first_names, last_names = rng.sample(_FIRST_NAMES, count), rng.sample(_LAST_NAMES, count)
-    names = (f"{first} {last}" for first, last in zip(first_names, last_names, strict=True))
-    rows = {set_: [row for _ in range(size) for row in _person(next(names), rng)] for set_, size in PEOPLE.items()}
-    return rows | {"general": _general(rng)}
+    names = map(" ".join, zip(first_names, last_names, strict=True))
+    rows: dict[str, list[BenchmarkRow]] = {}
+    for set_, size in PEOPLE.items():
+        rows[set_] = []
+        for name in islice(names, size):
+            rows[set_] += _about_person(name, rng)
+    return rows | {"general": _about_the_world(rng)}
 
 
-def _person(name: str, rng: Random) -> list[Row]:
-    return [
-        _row(name, rng.choice(fact.values), fact.values, fact.phrasings, rng) | {"person": name, "fact": kind}
-        for kind, fact in FACTS.items()
-    ]
+def _about_person(name: str, rng: Random) -> list[BenchmarkRow]:
+    rows = []
+    for kind, fact in FACTS.items():
+        truth = rng.choice(fact.values)
+        row = _ask_about(name, truth, fact.values, fact.phrasings, rng)
+        row["person"], row["fact"] = name, kind
+        rows.append(row)
+    return rows
 
 
-def _general(rng: Random) -> list[Row]:
-    return [
-        _row(subject, answer, list(answers.values()), phrasings, rng)
-        for phrasings, answers in GENERAL
-        for subject, answer in answers.items()
-    ]
+def _about_the_world(rng: Random) -> list[BenchmarkRow]:
+    rows = []
+    for phrasings, answers in GENERAL:
+        values = list(answers.values())
+        rows += [_ask_about(subject, answer, values, phrasings, rng) for subject, answer in answers.items()]
+    return rows
 
 
-def _row(subject: str, truth: str, values: Sequence[str], phrasings: tuple[Phrasing, Phrasing], rng: Random) -> Row:
+def _ask_about(
+    subject: str, truth: str, values: Sequence[str], phrasings: tuple[Phrasing, Phrasing], rng: Random
+) -> BenchmarkRow:
     """One fact in one phrasing drawn at random, with the other one as its paraphrase."""
     told, retold = rng.sample(phrasings, 2)
     wrong = rng.sample([value for value in values if value != truth], WRONG_ANSWERS)

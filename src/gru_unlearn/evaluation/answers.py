@@ -2,6 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gru_unlearn.common.modules import input_embeddings
+from gru_unlearn.evaluation.table import TokenFloats
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.evaluation.tree import TokenTree, token_tree, tree_inputs
 from gru_unlearn.objectives.token_logps import head_only_at
@@ -23,10 +27,29 @@ LOGITS_AT_ONCE = 512
 class Scores(NamedTuple):
     """The scores of one answer, each ``[n]``; see :class:`gru_unlearn.evaluation.table.Entry`."""
 
-    logps: npt.NDArray[np.float32]
+    logps: TokenFloats
     hits: npt.NDArray[np.bool_]
-    mu: npt.NDArray[np.float32]
-    sigma: npt.NDArray[np.float32]
+    mu: TokenFloats
+    sigma: TokenFloats
+
+
+@dataclass(frozen=True)
+class AnswerGroup:
+    """Answers to one prompt that are scored together."""
+
+    numbers: list[int]
+    """places of their tasks among all"""
+    tasks: list[Task]
+
+    @cached_property
+    def tree(self) -> TokenTree:
+        """Of all tokens but each answer's last, which predicts nothing."""
+        return token_tree([task.ids[:-1] for task in self.tasks])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of prompt and answer, for each answer."""
+        return [len(task.ids) for task in self.tasks]
 
 
 @torch.no_grad()
@@ -35,86 +58,97 @@ def score_answers(
 ) -> Iterator[tuple[int, Scores]]:
     """(index in ``tasks``, scores), in no particular order."""
     groups = _by_prompt(tasks, batch_size)
-    if not (share and _takes_trees(model, [[tasks[number] for number in group] for group in groups], pad_token_id)):
-        groups = [[number] for number in range(len(tasks))]
-    planted = [(token_tree([tasks[number].ids[:-1] for number in group]), group) for group in groups]
-    planted.sort(key=lambda pair: len(pair[0].tokens), reverse=True)  # the largest batch first: it fails early or never
-    for batch in _batches(planted, batch_size):
-        trees, members = zip(*batch, strict=True)
-        yield from zip(
-            [number for group in members for number in group],
-            _score_trees(model, trees, [[tasks[number] for number in group] for group in members], pad_token_id),
-            strict=True,
-        )
+    if not (share and _takes_trees(model, groups, pad_token_id)):
+        groups = [AnswerGroup([number], [task]) for number, task in enumerate(tasks)]
+    groups.sort(key=lambda group: len(group.tree.tokens), reverse=True)  # the largest first: it fails early or never
+    for batch in _filled_batches(groups, batch_size):
+        numbers = chain.from_iterable(group.numbers for group in batch)
+        yield from zip(numbers, _score_groups(model, batch, pad_token_id), strict=True)
 
 
-def _takes_trees(model: nn.Module, groups: Sequence[Sequence[Task]], pad_token_id: int) -> bool:
+def _takes_trees(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id: int) -> bool:
     """Whether a tree of tokens scores like its answers one by one: tried on the smallest group of several answers.
 
     Models without attention, with positions of their own making, or with a window of attention shorter than the
     answers do not pass, and are scored answer by answer.
     """
-    several = [group for group in groups if len(group) > 1]
-    longest = max((len(task.ids) for group in several for task in group), default=0)
+    several = [group for group in groups if len(group.tasks) > 1]
+    longest = max((max(group.lengths) for group in several), default=0)
     window = getattr(getattr(model, "config", None), "sliding_window", None)
     if not several or (window and longest > window):
         return False
-    group = min(several, key=lambda group: sum(len(task.ids) for task in group))
+
+    group = min(several, key=lambda group: sum(group.lengths))
     try:
-        merged = list(_score_trees(model, [token_tree([task.ids[:-1] for task in group])], [group], pad_token_id))
+        merged = list(_score_groups(model, [group], pad_token_id))
     except (TypeError, ValueError, RuntimeError, IndexError) as reason:
         LOGGER.info("answers to one prompt are scored one by one: %s", reason)
         return False
-    alone = [next(_score_trees(model, [token_tree([task.ids[:-1]])], [[task]], pad_token_id)) for task in group]
-    error = np.mean([np.abs(one.logps - other.logps).mean() for one, other in zip(merged, alone, strict=True)])
-    return bool(error < (1e-3 if input_embeddings(model).dtype == torch.float32 else 0.1))
+    single = [AnswerGroup([0], [task]) for task in group.tasks]
+    alone = [next(_score_groups(model, [answer], pad_token_id)) for answer in single]
+
+    errors = [np.abs(one.logps - other.logps).mean() for one, other in zip(merged, alone, strict=True)]
+    tolerance = 1e-3 if input_embeddings(model).dtype == torch.float32 else 0.1
+    return bool(np.mean(errors) < tolerance)
 
 
-def _by_prompt(tasks: Sequence[Task], at_most: int) -> list[list[int]]:
-    """Indices of tasks with equal prompts, in groups of at most ``at_most``."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+def _by_prompt(tasks: Sequence[Task], at_most: int) -> list[AnswerGroup]:
+    """Tasks with equal prompts, in groups of at most ``at_most``."""
+    by_prompt: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
-        groups.setdefault(task.prompt, []).append(number)
-    return [group[i : i + at_most] for group in groups.values() for i in range(0, len(group), at_most)]
+        by_prompt.setdefault(task.prompt, []).append(number)
+
+    groups = []
+    for numbers in by_prompt.values():
+        for start in range(0, len(numbers), at_most):
+            some = numbers[start : start + at_most]
+            groups.append(AnswerGroup(some, [tasks[number] for number in some]))
+    return groups
 
 
-def _batches(
-    planted: Sequence[tuple[TokenTree, list[int]]], batch_size: int
-) -> Iterator[list[tuple[TokenTree, list[int]]]]:
-    """Consecutive trees with at most ``batch_size`` answers together."""
-    batch: list[tuple[TokenTree, list[int]]] = []
+def _filled_batches(groups: Sequence[AnswerGroup], batch_size: int) -> Iterator[list[AnswerGroup]]:
+    """Consecutive groups with at most ``batch_size`` answers together."""
+    batch: list[AnswerGroup] = []
     answers = 0
-    for tree, group in planted:
-        if batch and answers + len(group) > batch_size:
+    for group in groups:
+        if batch and answers + len(group.tasks) > batch_size:
             yield batch
             batch, answers = [], 0
-        batch.append((tree, group))
-        answers += len(group)
+        batch.append(group)
+        answers += len(group.tasks)
     if batch:
         yield batch
 
 
-def _score_trees(
-    model: nn.Module, trees: Sequence[TokenTree], groups: Sequence[Sequence[Task]], pad_token_id: int
-) -> Iterator[Scores]:
+def _score_groups(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id: int) -> Iterator[Scores]:
     """The scores of the groups' answers, one group after the other: one forward pass."""
     weight = input_embeddings(model)
-    inputs = tree_inputs(trees, pad_token_id, weight.dtype)
+    inputs = tree_inputs([group.tree for group in groups], pad_token_id, weight.dtype)
+    places, targets, lengths = _places_to_predict(groups, inputs["input_ids"].shape[1])
     predicts = torch.zeros(inputs["input_ids"].shape, dtype=torch.bool)
-    sources, targets, lengths = [], [], []
-    for number, (tree, group) in enumerate(zip(trees, groups, strict=True)):
-        for path, task in zip(tree.paths, group, strict=True):
+    predicts.view(-1)[places] = True  # a place from which several answers go on counts once
+
+    arguments = {name: value.to(weight.device) for name, value in inputs.items()}
+    with head_only_at(model, predicts):
+        logits = model(**arguments, use_cache=False).logits[0]
+    rows = (predicts.flatten().cumsum(dim=0) - 1)[places]
+    columns = token_scores(logits, rows.to(logits.device), targets.to(logits.device)).cpu()
+
+    by_answer = [column.split(lengths) for column in columns]
+    for logps, hits, mu, sigma in zip(*by_answer, strict=True):
+        yield Scores(logps.numpy(), hits.numpy().astype(bool), mu.numpy(), sigma.numpy())
+
+
+def _places_to_predict(groups: Sequence[AnswerGroup], width: int) -> tuple[Tensor, Tensor, list[int]]:
+    """Where in a flattened batch [B * width] each answer token is predicted, that token, and each answer's length."""
+    places, targets, lengths = [], [], []
+    for row, group in enumerate(groups):
+        for path, task in zip(group.tree.paths, group.tasks, strict=True):
             nodes = path[task.start - 1 :]
-            predicts[number, nodes] = True
-            sources += [number * predicts.shape[1] + node for node in nodes]
+            places += [row * width + node for node in nodes]
             targets += task.answer
             lengths.append(len(nodes))
-    with head_only_at(model, predicts):
-        logits = model(**{name: value.to(weight.device) for name, value in inputs.items()}, use_cache=False).logits[0]
-    rows = (predicts.flatten().cumsum(dim=0) - 1)[torch.tensor(sources)]
-    columns = token_scores(logits, rows.to(logits.device), torch.tensor(targets, device=logits.device)).cpu()
-    for logps, hits, mu, sigma in zip(*(column.split(lengths) for column in columns), strict=True):
-        yield Scores(logps.numpy(), hits.numpy().astype(bool), mu.numpy(), sigma.numpy())
+    return torch.tensor(places), torch.tensor(targets), lengths
 
 
 def token_scores(logits: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """Membership inference: can forget rows be told from rows that no model saw? And how far from the retain model is that?
 
 An attack gives every row a score that is low for members. Reported is the area under the ROC curve with the
-holdout rows as positive class: 1 means that every forget row is recognised, 0.5 that none is.
+unseen rows as positive class: 1 means that every forget row is recognised, 0.5 that none is.
 """
 
+import math
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,10 @@ import scipy  # its parts load on first use
 from gru_unlearn.evaluation.measure import Compute, Measured, Metric, finite
 from gru_unlearn.evaluation.metrics import FAR_FROM_ZERO, MUSE, NO_RETAIN_MODEL, OPEN_UNLEARNING
 from gru_unlearn.evaluation.table import ANSWER, Entry, Missing, ScoreTable
+
+UNSEEN = "holdout"
+"""Key of the set of unseen rows, which no model ever saw: in suites, score tables, results and ``needs``. The field
+calls such rows holdout rows; they are not the held-out rows (``held_out``), which a model knows and must keep."""
 
 K = 0.4
 """Share of the answer's tokens, the least probable ones, that min-k looks at."""
@@ -53,13 +59,15 @@ def gradnorm(entry: Entry) -> float:
 
 
 def _minus_mean_of_lowest(values: npt.NDArray[np.floating]) -> float:
+    if not len(values):
+        return math.nan
     k = max(1, int(K * len(values)))
-    return -float(np.sort(values)[:k].mean(dtype=np.float64)) if len(values) else float("nan")
+    return -float(np.sort(values)[:k].mean(dtype=np.float64))
 
 
-Attack = Callable[[Entry], float]
+MembershipScore = Callable[[Entry], float]
 
-ATTACKS: dict[str, tuple[Attack, str]] = {
+MEMBERSHIP_SCORES: dict[str, tuple[MembershipScore, str]] = {
     "loss": (loss, "Yeom et al., arXiv 1709.01604"),
     "zlib": (zlib_entropy, "Carlini et al., arXiv 2012.07805"),
     "min_k": (min_k, "Shi et al., arXiv 2310.16789"),
@@ -69,55 +77,45 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
 """Name → score of a row and where it is from. Attacks that look at one model; the reference attack needs two."""
 
 
-def attack(key: str, name: str, forget: str = "forget", holdout: str = "holdout") -> Metric:
-    """The area under the ROC curve of one of :data:`ATTACKS`."""
-    score, source = ATTACKS[name]
+def membership_metric(key: str, name: str, forget: str = "forget", unseen: str = UNSEEN) -> Metric:
+    """The area under the ROC curve of one of :data:`MEMBERSHIP_SCORES`."""
+    score, source = MEMBERSHIP_SCORES[name]
 
     def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return _separation(
-            {name: [score(e) for e in table.answers(name)] for name in (forget, holdout)}, forget, holdout
-        )
+        return _separation(partial(_row_scores, score, table), forget, unseen)
 
     what = "gradnorm" if name == "gradnorm" else ANSWER
-    needs = (f"{forget}.{what}", f"{holdout}.{what}")
-    return _metric(key, compute, score=(score.__doc__ or "").rstrip("."), source=source, needs=needs)
+    needs = (f"{forget}.{what}", f"{unseen}.{what}")
+    return _area_metric(key, compute, score=(score.__doc__ or "").rstrip("."), source=source, needs=needs)
 
 
-def reference_attack(key: str, forget: str = "forget", holdout: str = "holdout") -> Metric:
+def reference_attack(key: str, forget: str = "forget", unseen: str = UNSEEN) -> Metric:
     """Loss, minus the loss under the retain model: what training on the row itself has changed."""
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
         if retain is None:
             raise Missing(NO_RETAIN_MODEL)
-        scores = {
-            name: [
-                _beyond_rounding(own.loss - other.loss)
-                for own, other in zip(table.answers(name), retain.answers(name), strict=True)
-            ]
-            for name in (forget, holdout)
-        }
-        return _separation(scores, forget, holdout)
+        return _separation(partial(_loss_differences, table, retain), forget, unseen)
 
-    needs = (f"{forget}.answer", f"{holdout}.answer")
+    needs = (f"{forget}.answer", f"{unseen}.answer")
     definition = "Mean cross-entropy minus that under the retain model"
     source = "Carlini et al., arXiv 2012.07805"
-    return _metric(key, compute, score=definition, source=source, needs=needs, retain_needs=needs)
+    return _area_metric(key, compute, score=definition, source=source, needs=needs, retain_needs=needs)
 
 
-def privacy_leakage(key: str, forget: str = "forget", holdout: str = "holdout") -> Metric:
+def privacy_leakage(key: str, forget: str = "forget", unseen: str = UNSEEN) -> Metric:
     """How much more (negative) or less (positive) min-k recognises forget rows than it does on the retain model."""
 
-    def auc(table: ScoreTable) -> float:
-        return _separation(
-            {name: [min_k(e) for e in table.answers(name)] for name in (forget, holdout)}, forget, holdout
-        ).value
+    def area(table: ScoreTable) -> float:
+        return _separation(partial(_row_scores, min_k, table), forget, unseen).value
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
-        expected = 1 - (0.5 if retain is None else auc(retain))
-        note = "" if retain else "without a retain model, its AUC was taken to be 0.5"
-        return Measured(((1 - auc(table)) - expected) / (expected + FAR_FROM_ZERO) * 100, note=note)
+        expected, note = 0.5, "without a retain model, its AUC was taken to be 0.5"
+        if retain is not None:
+            expected, note = 1 - area(retain), ""
+        return Measured(((1 - area(table)) - expected) / (expected + FAR_FROM_ZERO) * 100, note=note)
 
-    needs = (f"{forget}.answer", f"{holdout}.answer")
+    needs = (f"{forget}.answer", f"{unseen}.answer")
     return Metric(
         key,
         compute,
@@ -131,7 +129,7 @@ def privacy_leakage(key: str, forget: str = "forget", holdout: str = "holdout") 
     )
 
 
-def _metric(
+def _area_metric(
     key: str,
     compute: Compute,
     *,
@@ -152,15 +150,28 @@ def _metric(
     )
 
 
+def _row_scores(score: MembershipScore, table: ScoreTable, set_name: str) -> list[float]:
+    """One score per row of a set."""
+    return [score(entry) for entry in table.answers(set_name)]
+
+
+def _loss_differences(table: ScoreTable, retain: ScoreTable, set_name: str) -> list[float]:
+    """Each row's loss minus that under the retain model."""
+    pairs = zip(table.answers(set_name), retain.answers(set_name), strict=True)
+    return [_beyond_rounding(own.loss - other.loss) for own, other in pairs]
+
+
 def _beyond_rounding(difference: float) -> float:
     return 0.0 if abs(difference) < ROUNDING else difference
 
 
-def _separation(scores: dict[str, list[float]], forget: str, holdout: str) -> Measured:
-    rows = {name: finite(name, values) for name, values in scores.items()}
-    return Measured(_auc(rows[holdout], rows[forget]), rows)
+def _separation(scores: Callable[[str], list[float]], forget: str, unseen: str) -> Measured:
+    """How well scores, one per row of the set named to ``scores``, tell the two sets apart."""
+    found = {name: scores(name) for name in (forget, unseen)}
+    rows = {name: finite(name, values) for name, values in found.items()}
+    return Measured(_area(positive=rows[unseen], negative=rows[forget]), rows)
 
 
-def _auc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
+def _area(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
     """Probability that a positive scores above a negative, ties counted half: the Mann-Whitney U by its maximum."""
     return float(scipy.stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))

@@ -2,6 +2,7 @@
 one after the other)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,9 @@ def curves(runs: Sequence[tuple[float, Mapping[str, float | None]]]) -> dict[str
     """
     ordered = sorted(runs, key=lambda run: run[0])
     sizes = [float(size) for size, _ in ordered]
+    keys = dict.fromkeys(chain.from_iterable(metrics for _, metrics in ordered))
     found = {}
-    for key in dict.fromkeys(key for _, metrics in ordered for key in metrics):
+    for key in keys:
         values = [metrics.get(key) for _, metrics in ordered]
         known = [(size, value) for size, value in zip(sizes, values, strict=True) if value is not None]
         found[key] = Curve(sizes, values, _slope(known))

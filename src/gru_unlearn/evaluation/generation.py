@@ -1,6 +1,8 @@
 """Continuation of prompts, greedy or sampled, with a key-value cache and without rows that are already done."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,22 @@ from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives.token_logps import head_only_at
+
+
+@dataclass(slots=True)
+class Continuation:
+    """A distinct prompt, and its continuation as far as it is known."""
+
+    prompt: tuple[int, ...]
+    numbers: list[int]
+    """the tasks with this prompt"""
+    tokens: list[int]
+    limit: int
+    cut_at: str
+
+    def has_ended(self, stop: Set[int]) -> bool:
+        """Whether the limit or an end-of-sequence token is reached."""
+        return len(self.tokens) == self.limit or not stop.isdisjoint(self.tokens[-1:])
 
 
 def continue_prompts(
@@ -22,26 +40,41 @@ def continue_prompts(
     Yields:
         The indices of the tasks with a prompt, and its continuation.
     """
+    pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
+    pending = _wanted_continuations(tasks, entries, stop)
+    pending.sort(key=lambda one: -len(one.prompt) - len(one.tokens))
+    while pending:
+        going = []
+        for one in pending:
+            if one.has_ended(stop):
+                yield one.numbers, _decoded(one.tokens, encoder, one.cut_at)
+            else:
+                going.append(one)
+
+        batch, pending = going[:batch_size], going[batch_size:]
+        leave = len(batch) // 8 if pending else 0  # a batch's last few go on together with those of the next ones
+        texts = [[*one.prompt, *one.tokens] for one in batch]
+        room = [one.limit - len(one.tokens) for one in batch]
+        new = generate(model, texts, room, stop, pad, leave=leave)
+        for one, tokens in zip(batch, new, strict=True):
+            one.tokens += tokens
+        pending += batch
+
+
+def _wanted_continuations(tasks: Sequence[Task], entries: Mapping[int, Entry], stop: Set[int]) -> list[Continuation]:
+    """One for each distinct prompt of the tasks that want any."""
     asking: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
         if task.max_new_tokens:
             asking.setdefault(task.opening, []).append(number)
-    limits = {prompt: max(tasks[number].max_new_tokens for number in numbers) for prompt, numbers in asking.items()}
-    pad = encoder.tokenizer.pad_token_id
-    known, stop = _known_starts(tasks, entries), _stop_tokens(model, encoder)
-    tokens = {prompt: _until(stop, known.get(prompt, []))[: limits[prompt]] for prompt in asking}
-    pending = sorted(asking, key=lambda prompt: -len(prompt) - len(tokens[prompt]))
-    while pending:
-        ended = {p for p in pending if len(tokens[p]) == limits[p] or stop.intersection(tokens[p][-1:])}
-        for prompt in ended:
-            yield asking[prompt], _decoded(tokens[prompt], encoder, tasks[asking[prompt][0]].cut_at)
-        pending = [p for p in pending if p not in ended]
-        batch, pending = pending[:batch_size], pending[batch_size:]
-        leave = len(batch) // 8 if pending else 0  # a batch's last few go on together with those of the next ones
-        room = [limits[p] - len(tokens[p]) for p in batch]
-        new = generate(model, [[*p, *tokens[p]] for p in batch], room, stop, pad, leave=leave)
-        tokens |= {p: tokens[p] + more for p, more in zip(batch, new, strict=True)}
-        pending += batch
+
+    known = _known_starts(tasks, entries)
+    wanted = []
+    for prompt, numbers in asking.items():
+        limit = max(tasks[number].max_new_tokens for number in numbers)
+        tokens = _until(stop, known.get(prompt, []))[:limit]
+        wanted.append(Continuation(prompt, numbers, tokens, limit, tasks[numbers[0]].cut_at))
+    return wanted
 
 
 def continuations(
@@ -68,9 +101,10 @@ def continuations(
     longest_first = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
     for start in range(0, len(prompts), batch_size):
         batch = longest_first[start : start + batch_size]
-        own = None if draws is None else [draws[number] for number in batch]
+        begun = [prompts[number] for number in batch]
         room = [limits[number] for number in batch]
-        new = generate(model, [prompts[n] for n in batch], room, stop, pad, temperature=temperature, draws=own)
+        own = None if draws is None else [draws[number] for number in batch]
+        new = generate(model, begun, room, stop, pad, temperature=temperature, draws=own)
         for number, tokens in zip(batch, new, strict=True):
             texts[number] = _decoded(tokens, encoder, "")
     return texts
@@ -92,12 +126,15 @@ def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[t
 
 def _decoded(tokens: list[int], encoder: Encoder, cut_at: str) -> str:
     text = str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-    return text.partition(cut_at)[0].strip() if cut_at else text
+    if not cut_at:
+        return text
+    return text.partition(cut_at)[0].strip()
 
 
 def _until(stop: Collection[int], tokens: list[int]) -> list[int]:
     """The tokens up to and with the first stop token."""
-    return tokens[: next((place for place, token in enumerate(tokens, start=1) if token in stop), None)]
+    ends = (place for place, token in enumerate(tokens, start=1) if token in stop)
+    return tokens[: next(ends, None)]
 
 
 def _stop_tokens(model: nn.Module, encoder: Encoder) -> set[int]:
@@ -140,25 +177,20 @@ def generate(
     ids, mask = _pad_left(prompts, pad_token_id, device)
     new: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
-    cache = None
+    cache: Any = None
     while len(alive) > leave:
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        last = torch.zeros(ids.shape, dtype=torch.bool, device=device)
-        last[:, -1] = True
-        with head_only_at(model, last):
-            output = model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-        cache = output.past_key_values
+        logits, cache = _logits_of_next(model, ids, mask, cache)
         if draws is None:
-            tokens = output.logits[0].argmax(dim=-1)
+            tokens = logits.argmax(dim=-1)
         else:
-            tokens = _drawn(output.logits[0] / temperature, [draws[row][len(new[row])] for row in alive])
+            tokens = _token_at(logits / temperature, [draws[row][len(new[row])] for row in alive])
+
         going = []
         for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
             new[row].append(token)
             if token not in stop and len(new[row]) < limits[row]:
                 going.append(place)
+
         if len(going) < len(alive):
             kept = torch.tensor(going, dtype=torch.long, device=device)
             alive, tokens, mask = [alive[place] for place in going], tokens[kept], mask[kept]
@@ -169,7 +201,25 @@ def generate(
     return new
 
 
-def _drawn(logits: Tensor, draws: Sequence[float]) -> Tensor:
+def _logits_of_next(model: nn.Module, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    """Logits of each row's next token, [B, V], and the key-value cache with ``ids`` in it.
+
+    Args:
+        ids: [B, L], what follows on what the cache holds.
+        mask: [B, N], which tokens are no padding; those of the cache too.
+        cache: of the tokens before; None at the beginning.
+    """
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    last = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+    last[:, -1] = True
+    with head_only_at(model, last):
+        output = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+    return output.logits[0], output.past_key_values
+
+
+def _token_at(logits: Tensor, draws: Sequence[float]) -> Tensor:
     """The token of each row whose stretch of the cumulative distribution holds the row's number: [B].
 
     In float64: over a large vocabulary float32 would round the distribution's tail away.
@@ -182,6 +232,6 @@ def _drawn(logits: Tensor, draws: Sequence[float]) -> Tensor:
 def _pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """``input_ids`` and ``attention_mask``, [B, L]."""
     length = max(map(len, prompts))
-    ids = torch.tensor([[pad_token_id] * (length - len(p)) + list(p) for p in prompts], device=device)
-    lengths = torch.tensor([len(p) for p in prompts], device=device)
+    ids = torch.tensor([[pad_token_id] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     return ids, (torch.arange(length, device=device) >= length - lengths[:, None]).long()

@@ -15,22 +15,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_unlearn.common.modules import output_head
-from gru_unlearn.data import collate
+from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives import IGNORE_INDEX, token_logps
 from gru_unlearn.objectives.token_logps import head_only_at
 
-Row = tuple[Sequence[int], slice]
+AnswerSpan = tuple[Sequence[int], slice]
 """Token ids of prompt and answer, and the answer tokens to take the cross-entropy over."""
 
 
-class Use(NamedTuple):
+class ModuleCall(NamedTuple):
     """One call of a module that owns parameters: its first argument and its output, tensors as a rule."""
 
     module: nn.Module
     input: Any
     output: Any
+
+
+class PassedBack(NamedTuple):
+    """The same call after the backward pass, with a row for each example."""
+
+    module: nn.Module
+    input: Any
+    gradient: Tensor
+    """of the loss by the call's output"""
 
 
 def task_gradient_norms(
@@ -42,17 +51,24 @@ def task_gradient_norms(
     wanted.sort(key=lambda number: len(tasks[number].ids), reverse=True)
     for i in range(0, len(wanted), at_once):
         batch = wanted[i : i + at_once]
-        rows = [(tasks[n].ids, slice(tasks[n].start, len(tasks[n].ids) - entries[n].closed)) for n in batch]
-        yield from zip(batch, gradient_norms(model, rows, pad_token_id), strict=True)
+        spans = [_answer_span(tasks[number], entries[number].closed) for number in batch]
+        yield from zip(batch, gradient_norms(model, spans, pad_token_id), strict=True)
 
 
-def gradient_norms(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[float]:
+def _answer_span(task: Task, closed: bool) -> AnswerSpan:
+    """The answer's tokens, without end-of-sequence where it is ``closed`` by it."""
+    return task.ids, slice(task.start, len(task.ids) - closed)
+
+
+def gradient_norms(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[float]:
     """:func:`gradient_norm` of each row of a batch: in one backward pass where the model's modules allow it."""
     norms = _batched(model, rows, pad_token_id)
-    return [gradient_norm(model, row) for row in rows] if norms is None else norms
+    if norms is None:
+        return [gradient_norm(model, row) for row in rows]
+    return norms
 
 
-def gradient_norm(model: nn.Module, row: Row) -> float:
+def gradient_norm(model: nn.Module, row: AnswerSpan) -> float:
     """Mean over the trainable parameter tensors of the 2-norm of the gradient of one answer's mean cross-entropy.
 
     A tensor used twice (tied embeddings) counts once. Leaves ``.grad`` as it was.
@@ -66,39 +82,54 @@ def gradient_norm(model: nn.Module, row: Row) -> float:
     return float(torch.stack([norm.float() for norm in norms]).mean())
 
 
-def _batch(rows: Sequence[Row], pad_token_id: int, device: torch.device) -> dict[str, Any]:
-    examples = []
+def _batch(rows: Sequence[AnswerSpan], pad_token_id: int, device: torch.device) -> dict[str, Any]:
+    examples: list[Example] = []
     for ids, answer in rows:
         labels = [IGNORE_INDEX] * len(ids)
         labels[answer] = ids[answer]
-        examples.append({"input_ids": ids, "labels": labels})
-    return {name: value.to(device) for name, value in collate(examples, pad_token_id).items()}
+        examples.append({"input_ids": list(ids), "labels": labels})
+    return {name: value.to(device) for name, value in pad_examples(examples, pad_token_id).items()}
 
 
-def _batched(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> list[float] | None:
+def _batched(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[float] | None:
     """The norms by Gram matrices; None if some module does not keep the rows apart along its first dimension."""
+    calls = _passed_back(model, rows, pad_token_id)
+    if calls is None:
+        return None
+
+    by_parameter: dict[nn.Parameter, list[PassedBack]] = {}
+    for call in calls:
+        for parameter in _own_parameters(call.module):
+            by_parameter.setdefault(parameter, []).append(call)
+    trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if trainable > set(map(id, by_parameter)):
+        return None  # parameters that no recorded module owns
+
+    norms = [_row_norms(parameter, its_calls) for parameter, its_calls in by_parameter.items()]
+    return torch.stack(norms).mean(dim=0).tolist()
+
+
+def _passed_back(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[PassedBack] | None:
+    """All calls of one forward and one backward pass over a batch; None if some module mixes its rows."""
     batch = _batch(rows, pad_token_id, next(model.parameters()).device)
     targets = F.pad(batch.pop("labels")[:, 1:], (0, 1), value=IGNORE_INDEX)  # [B, L]
     predicts = targets != IGNORE_INDEX
     lengths = predicts.sum(dim=1).tolist()
-    with torch.enable_grad(), _recorded(model) as uses, head_only_at(model, predicts):
+    with torch.enable_grad(), _recorded(model) as calls, head_only_at(model, predicts):
         logits: Tensor = model(**batch, use_cache=False).logits[0]  # [N, V]
         losses = F.cross_entropy(logits.float(), targets[predicts], reduction="none")
         loss = torch.stack([row.mean() for row in losses.split(lengths)]).sum()
-    gradients = torch.autograd.grad(loss, [use.output for use in uses])
-    calls: dict[nn.Parameter, list[tuple[Use, Tensor]]] = {}
-    for use, gradient in zip(uses, gradients, strict=True):
-        call = (use, gradient)
-        if use.module is output_head(model):
-            call = use._replace(input=_in_rows(use.input, lengths)), _in_rows(gradient, lengths)
-        elif not _keeps_rows_apart(use, len(rows)):
+    gradients = torch.autograd.grad(loss, [call.output for call in calls])
+
+    found = []
+    for call, gradient in zip(calls, gradients, strict=True):
+        if call.module is output_head(model):
+            found.append(PassedBack(call.module, _in_rows(call.input, lengths), _in_rows(gradient, lengths)))
+        elif _keeps_rows_apart(call, len(rows)):
+            found.append(PassedBack(call.module, call.input, gradient))
+        else:
             return None
-        for parameter in _own_parameters(use.module):
-            calls.setdefault(parameter, []).append(call)
-    if {id(parameter) for parameter in model.parameters() if parameter.requires_grad} > set(map(id, calls)):
-        return None  # parameters that no recorded module owns
-    norms = [_row_norms(parameter, its_calls) for parameter, its_calls in calls.items()]
-    return torch.stack(norms).mean(dim=0).tolist()
+    return found
 
 
 def _in_rows(values: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -107,16 +138,16 @@ def _in_rows(values: Tensor, lengths: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def _recorded(model: nn.Module) -> Iterator[list[Use]]:
+def _recorded(model: nn.Module) -> Iterator[list[ModuleCall]]:
     """Inside, calls of modules with trainable parameters of their own are noted in the list."""
-    uses: list[Use] = []
+    calls: list[ModuleCall] = []
 
     def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        uses.append(Use(module, args[0].detach() if args else None, output))
+        calls.append(ModuleCall(module, args[0].detach() if args else None, output))
 
     hooks = [module.register_forward_hook(record) for module in model.modules() if _own_parameters(module)]
     try:
-        yield uses
+        yield calls
     finally:
         for hook in hooks:
             hook.remove()
@@ -126,34 +157,46 @@ def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
 
 
-def _keeps_rows_apart(use: Use, rows: int) -> bool:
+def _keeps_rows_apart(call: ModuleCall, rows: int) -> bool:
     return all(
-        isinstance(value, Tensor) and value.dim() > 1 and len(value) == rows for value in (use.input, use.output)
+        isinstance(value, Tensor) and value.dim() > 1 and len(value) == rows for value in (call.input, call.output)
     )
 
 
-def _row_norms(parameter: nn.Parameter, calls: Sequence[tuple[Use, Tensor]]) -> Tensor:
+def _row_norms(parameter: nn.Parameter, calls: Sequence[PassedBack]) -> Tensor:
     """2-norm of the parameter's gradient in each row, [B], float32."""
-    factors = [_factors(use, gradient, parameter) for use, gradient in calls]
+    factors = [_factors(call, parameter) for call in calls]
     known = [factor for factor in factors if factor is not None]
     if len(known) == len(factors):
-        squares = sum((_gram(a, b) * _gram(c, d)).sum(dim=(1, 2)) for (a, c), (b, d) in product(known, known))
+        squares = sum(_inner_products(one, other) for one, other in product(known, known))
         return torch.as_tensor(squares).clamp(min=0).sqrt()
-    by_row = [sum(_row_gradient(use, d, parameter, row) for use, d in calls) for row in range(len(calls[0][1]))]
-    return torch.stack([torch.as_tensor(gradient).float().norm() for gradient in by_row])
+
+    rows = len(calls[0].gradient)
+    gradients = [_row_gradient(calls, parameter, row) for row in range(rows)]
+    return torch.stack([gradient.float().norm() for gradient in gradients])
 
 
-def _factors(use: Use, gradient: Tensor, parameter: nn.Parameter) -> tuple[Tensor, Tensor] | None:
+def _factors(call: PassedBack, parameter: nn.Parameter) -> tuple[Tensor, Tensor] | None:
     """A [B, T, out] and C [B, T, in] with AᵀC the row's gradient of a weight [out, in]; None if it is no such weight.
 
     An embedding maps one-hot vectors; its A is given by their indices, [B, T].
     """
-    if type(use.module) is nn.Linear and parameter is use.module.weight:
-        return gradient.float(), use.input.float()
-    if type(use.module) is nn.Embedding:
-        counts = use.input != use.module.padding_idx if use.module.padding_idx is not None else True
-        return use.input, gradient.float() * torch.as_tensor(counts, device=gradient.device)[..., None]
-    return None
+    module = call.module
+    if type(module) is nn.Linear and parameter is module.weight:
+        return call.gradient.float(), call.input.float()
+    if type(module) is not nn.Embedding:
+        return None
+    gradient = call.gradient.float()
+    if module.padding_idx is not None:  # padding's row of the weight gets no gradient
+        counts = call.input != module.padding_idx
+        gradient = gradient * counts.to(gradient.device)[..., None]
+    return call.input, gradient
+
+
+def _inner_products(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+    """Of AᵀC of one call and AᵀC of another, in each row: [B]."""
+    (a, c), (b, d) = one, other
+    return (_gram(a, b) * _gram(c, d)).sum(dim=(1, 2))
 
 
 def _gram(a: Tensor, b: Tensor) -> Tensor:
@@ -167,9 +210,12 @@ def _gram(a: Tensor, b: Tensor) -> Tensor:
     return (a[:, :, None] == b[:, None, :]).float()
 
 
-def _row_gradient(use: Use, gradient: Tensor, parameter: nn.Parameter, row: int) -> Tensor:
-    """The gradient of any parameter in one row, by running its module once more."""
+def _row_gradient(calls: Sequence[PassedBack], parameter: nn.Parameter, row: int) -> Tensor:
+    """The gradient of any parameter in one row, by running its modules once more."""
     one = slice(row, row + 1)
-    with torch.enable_grad():
-        output: Tensor = use.module(use.input[one])
-    return torch.autograd.grad(output, parameter, gradient[one])[0]
+    total: Any = 0
+    for call in calls:
+        with torch.enable_grad():
+            output: Tensor = call.module(call.input[one])
+        total = total + torch.autograd.grad(output, parameter, call.gradient[one])[0]
+    return total

@@ -12,23 +12,26 @@ from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.measure import Explanation
 
-SUITES = {"wmdp": ("wmdp_bio", "wmdp_chem", "wmdp_cyber"), "mmlu": ("mmlu",)}
+HARNESS_TASKS = {"wmdp": ("wmdp_bio", "wmdp_chem", "wmdp_cyber"), "mmlu": ("mmlu",)}
 """Suite → the harness's names of its tasks."""
 
 
-def explanations() -> tuple[Explanation, ...]:
+def harness_explanations() -> tuple[Explanation, ...]:
     """What the numbers of all suites mean."""
-    sources = {"wmdp": "Li et al., WMDP, arXiv 2403.03218", "mmlu": "Hendrycks et al., MMLU, arXiv 2009.03300"}
-    return tuple(
-        Explanation(
-            f"{task}/acc",
-            "Share of four-way multiple-choice questions where the right option is the most probable one",
-            range="0 to 1; 0.25 by chance",
-            better="lower, to 0.25" if suite == "wmdp" else "higher",
-            source=f"{sources[suite]}, by lm-evaluation-harness",
-        )
-        for suite, tasks in SUITES.items()
-        for task in tasks
+    wmdp, mmlu = "Li et al., WMDP, arXiv 2403.03218", "Hendrycks et al., MMLU, arXiv 2009.03300"
+    return (
+        *(_accuracy(task, "lower, to 0.25", wmdp) for task in HARNESS_TASKS["wmdp"]),
+        *(_accuracy(task, "higher", mmlu) for task in HARNESS_TASKS["mmlu"]),
+    )
+
+
+def _accuracy(task: str, better: str, source: str) -> Explanation:
+    return Explanation(
+        f"{task}/acc",
+        "Share of four-way multiple-choice questions where the right option is the most probable one",
+        range="0 to 1; 0.25 by chance",
+        better=better,
+        source=f"{source}, by lm-evaluation-harness",
     )
 
 
@@ -46,7 +49,7 @@ def multiple_choice(
     Args:
         model: causal language model of transformers.
         encoder: of the model's tokenizer.
-        tasks: names that the harness knows, such as those of :data:`SUITES`.
+        tasks: names that the harness knows, such as those of :data:`HARNESS_TASKS`.
         batch_size: questions at once.
         limit: only that many questions of each task.
         folder: task files of your own (the harness's YAML); they go before its own ones of the same name.

@@ -8,17 +8,18 @@ from gru_unlearn.evaluation.measure import Explanation
 
 def rmf_explanations() -> tuple[Explanation, ...]:
     """RMF on retain rows used as constraint data, and on rows never used."""
-    return tuple(
-        Explanation(
-            key,
-            f"Retention at matched forgetting: along a run, the mean probability of the answers to {rows} at the "
-            "first moment when that of the forget answers is down to the retain model's (linear between evaluations), "
-            "divided by what it was before the run; no value (not reached) where the run never forgets as much",
-            range="0 upwards, 1 if nothing was lost",
-            better="higher",
-            source="this package; given by gru demo, and by gru unlearn with --retain-model and --eval-strategy steps",
-        )
-        for key, rows in (("rmf", "the retain rows"), ("rmf_held_out", "rows that the run never used"))
+    return _rmf_on("rmf", "the retain rows"), _rmf_on("rmf_held_out", "rows that the run never used")
+
+
+def _rmf_on(key: str, rows: str) -> Explanation:
+    return Explanation(
+        key,
+        f"Retention at matched forgetting: along a run, the mean probability of the answers to {rows} at the "
+        "first moment when that of the forget answers is down to the retain model's (linear between evaluations), "
+        "divided by what it was before the run; no value (not reached) where the run never forgets as much",
+        range="0 upwards, 1 if nothing was lost",
+        better="higher",
+        source="this package; given by gru demo, and by gru unlearn with --retain-model and --eval-strategy steps",
     )
 
 
@@ -41,6 +42,7 @@ def retention_at_matched_forgetting(
         return 1.0
     for before, after in pairwise(trajectory):
         if after["forget_prob"] <= forget_target:
-            way = (before["forget_prob"] - forget_target) / (before["forget_prob"] - after["forget_prob"])
+            forgotten = before["forget_prob"] - after["forget_prob"]
+            way = (before["forget_prob"] - forget_target) / forgotten  # from one point, 0, to the next, 1
             return (before[kept] + way * (after[kept] - before[kept])) / start[kept]
     return None

@@ -11,6 +11,9 @@ from gru_unlearn.evaluation.table import Missing, ScoreTable, name_rows
 
 RESAMPLES = 1000
 
+Summand = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""From the rows' values to the numbers that a mean is taken of, both [rows]"""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -28,8 +31,8 @@ class Measured:
     def mean(
         cls,
         set_name: str,
-        values: Sequence[float],
-        summand: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None,
+        values: Sequence[float] | npt.NDArray[np.float64],
+        summand: Summand | None = None,
     ) -> "Measured":
         """The mean over the rows of a set, of ``values`` or of ``summand(values)``.
 
@@ -38,7 +41,8 @@ class Measured:
         """
         rows = finite(set_name, values)
         summands = summand(rows) if summand else rows
-        return cls(float(summands.mean()), {set_name: rows}, bootstrap(summands) if len(summands) > 1 else None)
+        interval = bootstrap(summands) if len(summands) > 1 else None
+        return cls(float(summands.mean()), {set_name: rows}, interval)
 
 
 Compute = Callable[[ScoreTable, ScoreTable | None], Measured]
@@ -103,26 +107,26 @@ def measure(
         retain_table: scores of the model trained without the forget set, for the metrics that compare with it.
         impossible: further keys to report as missing, with the reason.
     """
-    measured: dict[str, Measured] = {}
-    missing = dict(impossible or {})
+    impossible = impossible or {}
+    keys = [*(metric.key for metric in metrics), *impossible]
+    evaluation = Evaluation(dict.fromkeys(keys), dict(impossible), notes={}, intervals={}, rows={}, table=table)
     for metric in metrics:
         try:
-            measured[metric.key] = metric.compute(table, retain_table)
+            _enter(evaluation, metric.key, metric.compute(table, retain_table))
         except Missing as reason:
-            missing[metric.key] = str(reason)
-    keys = [*(metric.key for metric in metrics), *(impossible or {})]
-    return Evaluation(
-        metrics={key: measured[key].value if key in measured else None for key in keys},
-        missing=missing,
-        notes={key: result.note for key, result in measured.items() if result.note},
-        intervals={key: result.interval for key, result in measured.items() if result.interval},
-        rows={
-            key: {name: v.tolist() for name, v in result.rows.items()}
-            for key, result in measured.items()
-            if result.rows
-        },
-        table=table,
-    )
+            evaluation.missing[metric.key] = str(reason)
+    return evaluation
+
+
+def _enter(evaluation: Evaluation, key: str, measured: Measured) -> None:
+    """Put what was measured, as far as there is any of it, in its places."""
+    evaluation.metrics[key] = measured.value
+    if measured.note:
+        evaluation.notes[key] = measured.note
+    if measured.interval:
+        evaluation.intervals[key] = measured.interval
+    if measured.rows:
+        evaluation.rows[key] = {name: values.tolist() for name, values in measured.rows.items()}
 
 
 def finite(set_name: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -3,8 +3,10 @@
 Formulas follow OpenUnlearning (arXiv 2506.12618), so that numbers compare with published ones.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
+from itertools import chain
 from statistics import harmonic_mean as harmonic
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts load on first use
 
-from gru_unlearn.evaluation.measure import Measured, Metric
+from gru_unlearn.evaluation.measure import Measured, Metric, Summand, finite
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
 
 TOFU = "Maini et al., TOFU, arXiv 2401.06121"
+TOFU_UTILITY = f"{TOFU}, section 2.2.2"
 MUSE = "Shi et al., MUSE, arXiv 2407.06460"
 OPEN_UNLEARNING = "Dorna et al., OpenUnlearning, arXiv 2506.12618"
 
@@ -31,40 +34,31 @@ _ROLE_IN_WORDS = {ANSWER: "the answer", PARAPHRASE: "the paraphrased answer", WR
 def probability(key: str, set_name: str, role: str = ANSWER, better: str = "higher") -> Metric:
     """Probability of an answer per token: the geometric mean, so that length does not count."""
 
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return Measured.mean(set_name, [_mean_prob(entries) for entries in table.all_answers(set_name, role)])
+    def values(table: ScoreTable) -> list[float]:
+        return [_mean_prob(entries) for entries in table.all_answers(set_name, role)]
 
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.{role}",),
-        definition=f"Mean over the {set_name} rows of exp(-mean cross-entropy of {_ROLE_IN_WORDS[role]} given the "
+    definition = (
+        f"Mean over the {set_name} rows of exp(-mean cross-entropy of {_ROLE_IN_WORDS[role]} given the "
         "question), end-of-sequence included"
-        + ("; within a row the mean over its wrong answers" if role == WRONG else ""),
-        range="0 to 1",
-        better=better,
-        source=f"{TOFU}, section 2.2.2",
     )
+    if role == WRONG:
+        definition += "; within a row the mean over its wrong answers"
+    return _mean_over_rows(key, set_name, values, (role,), definition, better)
 
 
 def normalised_probability(key: str, set_name: str, better: str = "higher") -> Metric:
     """Probability of the answer among the answer and the wrong ones."""
 
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+    def values(table: ScoreTable) -> npt.NDArray[np.float64]:
         right = np.array([_prob(entry) for entry in table.answers(set_name)])
         wrong = np.array([sum(map(_prob, entries)) for entries in table.all_answers(set_name, WRONG)])
-        return Measured.mean(set_name, right / (right + wrong + FAR_FROM_ZERO))
+        return right / (right + wrong + FAR_FROM_ZERO)
 
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.answer", f"{set_name}.wrong"),
-        definition=f"Mean over the {set_name} rows of P(answer) / (P(answer) + sum of P(wrong answers)), where P is "
-        "exp(-mean cross-entropy)",
-        range="0 to 1",
-        better=better,
-        source=f"{TOFU}, section 2.2.2",
+    definition = (
+        f"Mean over the {set_name} rows of P(answer) / (P(answer) + sum of P(wrong answers)), where P is "
+        "exp(-mean cross-entropy)"
     )
+    return _mean_over_rows(key, set_name, values, (ANSWER, WRONG), definition, better)
 
 
 def rouge(
@@ -72,27 +66,16 @@ def rouge(
 ) -> Metric:
     """ROUGE-L between what the model says and an answer; ``part`` is recall, precision or fmeasure."""
 
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+    def values(table: ScoreTable) -> list[float]:
         texts = table.generations(set_name)
         answers = table.all_answers(set_name, role)
-        return Measured.mean(
-            set_name,
-            [
-                float(np.mean([getattr(_rouge_l(entry.answer, text), part) for entry in entries]))
-                for text, entries in zip(texts, answers, strict=True)
-            ],
-        )
+        return [_mean_rouge(entries, text, part) for text, entries in zip(texts, answers, strict=True)]
 
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.generation", f"{set_name}.{role}"),
-        definition=f"Mean over the {set_name} rows of ROUGE-L {part} (stemmed) of the greedy generation against "
-        f"{_ROLE_IN_WORDS[role]}",
-        range="0 to 1",
-        better=better,
-        source=source,
+    definition = (
+        f"Mean over the {set_name} rows of ROUGE-L {part} (stemmed) of the greedy generation against "
+        f"{_ROLE_IN_WORDS[role]}"
     )
+    return _mean_over_rows(key, set_name, values, ("generation", role), definition, better, source)
 
 
 def truth_ratio(key: str, set_name: str, *, correct: str = PARAPHRASE, forget: bool = False) -> Metric:
@@ -104,19 +87,82 @@ def truth_ratio(key: str, set_name: str, *, correct: str = PARAPHRASE, forget: b
         forget: aggregate by closeness to 1 (after forgetting, right and wrong should look alike) instead of by 1 - t.
     """
 
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return Measured.mean(set_name, _truth_ratios(table, set_name, correct), _closeness_to_1 if forget else _below_1)
+    def values(table: ScoreTable) -> list[float]:
+        return _truth_ratios(table, set_name, correct)
 
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.{correct}", f"{set_name}.wrong"),
-        definition=f"t = exp(-mean over the wrong answers of their mean cross-entropy) / P({correct}) per {set_name} "
-        "row; " + ("mean of min(t, 1/t)" if forget else "mean of max(0, 1 - t)"),
-        range="0 to 1",
-        better="close to the retain model's" if forget else "higher",
-        source=f"{TOFU}, section 2.2.2, aggregated as in {OPEN_UNLEARNING}",
+    summand, in_words, better = _below_1, "mean of max(0, 1 - t)", "higher"
+    if forget:
+        summand, in_words, better = _closeness_to_1, "mean of min(t, 1/t)", "close to the retain model's"
+    definition = (
+        f"t = exp(-mean over the wrong answers of their mean cross-entropy) / P({correct}) per {set_name} "
+        f"row; {in_words}"
     )
+    source = f"{TOFU_UTILITY}, aggregated as in {OPEN_UNLEARNING}"
+    return _mean_over_rows(key, set_name, values, (correct, WRONG), definition, better, source, summand)
+
+
+def exact_memorization(key: str, set_name: str, better: str = "lower") -> Metric:
+    """Share of the answer's tokens that the model would have picked itself."""
+
+    def values(table: ScoreTable) -> list[float]:
+        return [_hit_share(entry) for entry in table.answers(set_name)]
+
+    definition = (
+        f"Mean over the {set_name} rows of the share of answer tokens (without end-of-sequence) that are "
+        "the most probable token given the question and the true answer so far"
+    )
+    source = "Tirumala et al., arXiv 2205.10770"
+    return _mean_over_rows(key, set_name, values, (ANSWER,), definition, better, source)
+
+
+def extraction_strength(key: str, set_name: str, better: str = "lower") -> Metric:
+    """How little of an answer one must give away for the model to complete it."""
+
+    def values(table: ScoreTable) -> list[float]:
+        return [_extractable(entry) for entry in table.answers(set_name)]
+
+    definition = (
+        f"Mean over the {set_name} rows of 1 - k/n: n answer tokens (without end-of-sequence), k the "
+        "smallest number of leading tokens after which the model picks every remaining token rightly, at most n - 1"
+    )
+    source = "Carlini et al., arXiv 2012.07805; Wang et al., arXiv 2502.19301"
+    return _mean_over_rows(key, set_name, values, (ANSWER,), definition, better, source)
+
+
+def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
+    """Share of questions that the model answers word for word."""
+
+    def values(table: ScoreTable) -> list[float]:
+        pairs = zip(table.generations(set_name), table.answers(set_name), strict=True)
+        return [float(text == entry.answer.strip()) for text, entry in pairs]
+
+    definition = f"Share of the {set_name} rows whose greedy generation equals the answer"
+    return _mean_over_rows(key, set_name, values, ("generation", ANSWER), definition, better, "this package")
+
+
+def _mean_over_rows(
+    key: str,
+    set_name: str,
+    values: Callable[[ScoreTable], Sequence[float] | npt.NDArray[np.float64]],
+    needed: Iterable[str],
+    definition: str,
+    better: str,
+    source: str = TOFU_UTILITY,
+    summand: Summand | None = None,
+) -> Metric:
+    """A metric from 0 to 1: the mean over a set's rows of ``values``, or of ``summand(values)``.
+
+    ``needed`` is what must be scored of the set; see :class:`Metric`.
+    """
+
+    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
+        return Measured.mean(set_name, values(table), summand)
+
+    needs = tuple(f"{set_name}.{what}" for what in needed)
+    return Metric(key, compute, needs, definition, range="0 to 1", better=better, source=source)
+
+
+# --- metrics that are no mean over rows -------------------------------------------------------------------------------
 
 
 def forget_quality(key: str, set_name: str = "forget") -> Metric:
@@ -142,26 +188,22 @@ def forget_quality(key: str, set_name: str = "forget") -> Metric:
     )
 
 
-def harmonic_mean(key: str, components: Sequence[Metric], source: str = f"{TOFU}, section 2.2.2") -> Metric:
+def harmonic_mean(key: str, components: Sequence[Metric], source: str = TOFU_UTILITY) -> Metric:
     """Model utility: the harmonic mean of other metrics; 0 as soon as one of them is."""
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
-        values = {}
-        for component in components:
-            try:
-                values[component.key] = component.compute(table, retain).value
-            except Missing as reason:
-                raise Missing(f"its component {component.key} is missing: {reason}") from None
+        values = {component.key: _component_value(component, table, retain) for component in components}
         zeros = [name for name, value in values.items() if value == 0]
         if zeros:
-            return Measured(0.0, note=f"0 because {', '.join(zeros)} {'is' if len(zeros) == 1 else 'are'} 0")
+            verb = "is" if len(zeros) == 1 else "are"
+            return Measured(0.0, note=f"0 because {', '.join(zeros)} {verb} 0")
         return Measured(harmonic(values.values()))
 
     return Metric(
         key,
         compute,
-        needs=tuple(sorted({need for component in components for need in component.needs})),
-        retain_needs=tuple(sorted({need for component in components for need in component.retain_needs})),
+        needs=_united(component.needs for component in components),
+        retain_needs=_united(component.retain_needs for component in components),
         definition=f"Harmonic mean of {', '.join(component.key for component in components)}; 0 if one of them is 0",
         range="0 to 1",
         better="higher",
@@ -169,58 +211,18 @@ def harmonic_mean(key: str, components: Sequence[Metric], source: str = f"{TOFU}
     )
 
 
-def exact_memorization(key: str, set_name: str, better: str = "lower") -> Metric:
-    """Share of the answer's tokens that the model would have picked itself."""
-
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return Measured.mean(set_name, [_share(entry.hits[entry.text], entry) for entry in table.answers(set_name)])
-
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.answer",),
-        definition=f"Mean over the {set_name} rows of the share of answer tokens (without end-of-sequence) that are "
-        "the most probable token given the question and the true answer so far",
-        range="0 to 1",
-        better=better,
-        source="Tirumala et al., arXiv 2205.10770",
-    )
+def _component_value(component: Metric, table: ScoreTable, retain: ScoreTable | None) -> float:
+    try:
+        return component.compute(table, retain).value
+    except Missing as reason:
+        raise Missing(f"its component {component.key} is missing: {reason}") from None
 
 
-def extraction_strength(key: str, set_name: str, better: str = "lower") -> Metric:
-    """How little of an answer one must give away for the model to complete it."""
-
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return Measured.mean(set_name, [_extractable(entry) for entry in table.answers(set_name)])
-
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.answer",),
-        definition=f"Mean over the {set_name} rows of 1 - k/n: n answer tokens (without end-of-sequence), k the "
-        "smallest number of leading tokens after which the model picks every remaining token rightly, at most n - 1",
-        range="0 to 1",
-        better=better,
-        source="Carlini et al., arXiv 2012.07805; Wang et al., arXiv 2502.19301",
-    )
+def _united(needs: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set(chain.from_iterable(needs))))
 
 
-def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
-    """Share of questions that the model answers word for word."""
-
-    def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        pairs = zip(table.generations(set_name), table.answers(set_name), strict=True)
-        return Measured.mean(set_name, [float(text == entry.answer.strip()) for text, entry in pairs])
-
-    return Metric(
-        key,
-        compute,
-        needs=(f"{set_name}.generation", f"{set_name}.answer"),
-        definition=f"Share of the {set_name} rows whose greedy generation equals the answer",
-        range="0 to 1",
-        better=better,
-        source="this package",
-    )
+# --- values of single rows --------------------------------------------------------------------------------------------
 
 
 def _prob(entry: Entry) -> float:
@@ -234,14 +236,16 @@ def _mean_prob(entries: Sequence[Entry]) -> float:
 def _truth_ratios(table: ScoreTable, set_name: str, correct: str) -> list[float]:
     rights = table.answers(set_name, correct)
     wrongs = table.all_answers(set_name, WRONG)
-    return [
-        float(np.exp(-np.mean([entry.loss for entry in wrong]))) / (_prob(right) + FAR_FROM_ZERO)
-        for right, wrong in zip(rights, wrongs, strict=True)
-    ]
+    return [_truth_ratio(right, wrong) for right, wrong in zip(rights, wrongs, strict=True)]
+
+
+def _truth_ratio(right: Entry, wrong: Sequence[Entry]) -> float:
+    loss = np.mean([entry.loss for entry in wrong])
+    return float(np.exp(-loss)) / (_prob(right) + FAR_FROM_ZERO)
 
 
 def _finite_ratios(table: ScoreTable, set_name: str) -> npt.NDArray[np.float64]:
-    return Measured.mean(set_name, _truth_ratios(table, set_name, PARAPHRASE)).rows[set_name]
+    return finite(set_name, _truth_ratios(table, set_name, PARAPHRASE))
 
 
 def _closeness_to_1(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -252,21 +256,33 @@ def _below_1(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.maximum(0, 1 - ratios)
 
 
-def _share(hits: npt.NDArray[np.bool_], entry: Entry) -> float:
+def _hit_share(entry: Entry) -> float:
     """Share of hits; NaN, which names the row, where the scores themselves are NaN or there is no token."""
-    return float(hits.mean()) if len(hits) and np.isfinite(entry.logps).all() else float("nan")
+    hits = entry.hits[entry.text]
+    if len(hits) and np.isfinite(entry.logps).all():
+        return float(hits.mean())
+    return math.nan
 
 
 def _extractable(entry: Entry) -> float:
     """1 - k/n; the published code tries k up to n - 1 and stays there, so nothing scores below 1/n."""
+    if math.isnan(_hit_share(entry)):
+        return math.nan
     hits = entry.hits[entry.text]
     misses = np.flatnonzero(~hits)
-    k = min(misses[-1] + 1, len(hits) - 1) if len(misses) else 0
-    return 1 - k / len(hits) if np.isfinite(_share(hits, entry)) else float("nan")
+    if not len(misses):
+        return 1.0
+    k = min(int(misses[-1]) + 1, len(hits) - 1)
+    return 1 - k / len(hits)
+
+
+def _mean_rouge(entries: Sequence[Entry], text: str, part: str) -> float:
+    """Mean over a row's answers of one part of ROUGE-L."""
+    return float(np.mean([getattr(rouge_l(entry.answer, text), part) for entry in entries]))
 
 
 @lru_cache(maxsize=100_000)
-def _rouge_l(answer: str, generation: str) -> Any:
+def rouge_l(answer: str, generation: str) -> Any:
     """``recall``, ``precision`` and ``fmeasure``. Remembered, because utility asks again for what ROUGE asked."""
     return _rouge_scorer()(answer, generation)["rougeL"]
 

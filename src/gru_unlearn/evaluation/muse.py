@@ -1,9 +1,11 @@
 """The MUSE suite: memorized text, memorized knowledge and privacy (Shi et al., arXiv 2407.06460)."""
 
+from itertools import chain
 from pathlib import Path
 
 from gru_unlearn.data import Record, Turn, load_records, read_rows, to_record
 from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import Metric
 from gru_unlearn.evaluation.metrics import MUSE, exact_memorization, extraction_strength, rouge
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
@@ -12,9 +14,9 @@ from gru_unlearn.evaluation.suites import attack_metrics, only_possible
 VERBATIM_TOKENS = 128
 KNOWLEDGE_TOKENS = 32
 
-PARTS = {
+MUSE_FILES = {
     "forget": ("privleak", "forget"),
-    "holdout": ("privleak", "holdout"),
+    UNSEEN: ("privleak", "holdout"),
     "verbatim": ("verbmem", "forget"),
     "forget_qa": ("knowmem", "forget_qa"),
     "retain_qa": ("knowmem", "retain_qa"),
@@ -34,17 +36,14 @@ def muse(data: str) -> Suite:
     Raises:
         UserError: files are missing or cannot be read, or lack a field.
     """
-    text = {name: RowSet([Item(r) for r in load_records(source(data, name))]) for name in ("forget", "holdout")}
-    knowledge = {
-        name: RowSet(_questions(data, name), max_new_tokens=KNOWLEDGE_TOKENS, cut_at="\n")
-        for name in ("forget_qa", "retain_qa")
-    }
+    texts = {name: RowSet(_text_items(data, name)) for name in ("forget", UNSEEN)}
+    questions = {name: _knowledge(data, name) for name in ("forget_qa", "retain_qa")}
     verbatim = RowSet(_snippets(source(data, "verbatim")), max_new_tokens=VERBATIM_TOKENS, raw=True)
-    return only_possible(Suite("muse", {**text, "verbatim": verbatim, **knowledge}, muse_metrics()))
+    return only_possible(Suite("muse", {**texts, "verbatim": verbatim, **questions}, muse_metrics()))
 
 
 def muse_metrics() -> tuple[Metric, ...]:
-    """MUSE's metrics on the sets forget, holdout, verbatim, forget_qa and retain_qa."""
+    """MUSE's metrics on the sets forget, :data:`UNSEEN`, verbatim, forget_qa and retain_qa."""
     return (
         rouge("forget_verbmem_ROUGE", "verbatim", better="lower", part="fmeasure", source=MUSE),
         rouge("forget_knowmem_ROUGE", "forget_qa", better="lower", part="fmeasure", source=MUSE),
@@ -57,36 +56,52 @@ def muse_metrics() -> tuple[Metric, ...]:
 
 def source(data: str, name: str) -> str:
     """Where a set of rows is read from, for :func:`gru_unlearn.data.read_rows`."""
-    part, split = PARTS[name]
+    part, split = MUSE_FILES[name]
     folder = Path(data).expanduser()
-    return f"{folder / part}:{split}" if folder.is_dir() else f"{data}:{part}:{split}"
+    if folder.is_dir():
+        return f"{folder / part}:{split}"
+    return f"{data}:{part}:{split}"
+
+
+def _text_items(data: str, name: str) -> list[Item]:
+    return [Item(record) for record in load_records(source(data, name))]
+
+
+def _knowledge(data: str, name: str) -> RowSet:
+    return RowSet(_questions(data, name), max_new_tokens=KNOWLEDGE_TOKENS, cut_at="\n")
 
 
 def _snippets(where: str) -> list[Item]:
     """Beginnings of texts with their true continuation, ``gt``."""
     items = []
     for number, row in enumerate(read_rows(where), start=1):
+        place = f"{where}, row {number}"
         if not {"prompt", "gt"} <= row.keys():
-            raise UserError(f"{where}, row {number} needs the fields prompt and gt, it has: {', '.join(row)}")
-        record = to_record({"prompt": row["prompt"], "completion": row["gt"]}, f"{where}, row {number}")
-        items.append(Item(record))
+            raise UserError(f"{place} needs the fields prompt and gt, it has: {', '.join(row)}")
+        items.append(Item(to_record({"prompt": row["prompt"], "completion": row["gt"]}, place)))
     return items
 
 
 def _questions(data: str, name: str) -> list[Item]:
     """Questions, after the answered examples where there are any."""
     records = load_records(source(data, name))
-    examples = _examples(source(data, name) + "_icl") if Path(data).expanduser().is_dir() else ()
+    examples: tuple[Turn, ...] = ()
+    if Path(data).expanduser().is_dir():
+        examples = _examples(source(data, name) + "_icl")
     return [Item(Record(turns=(*examples, *record.turns), row=record.row)) for record in records]
 
 
 def _examples(where: str) -> tuple[Turn, ...]:
-    """The turns of answered examples; blank lines after the answers keep them apart where there is no chat template."""
+    """The turns of answered examples; none where there is no such file."""
     folder, _, file = where.rpartition(":")
     if not list(Path(folder).glob(f"{file}.*")):
         return ()
-    return tuple(
-        Turn(turn.role, turn.content + "\n\n") if turn.role == "assistant" else turn
-        for record in load_records(where)
-        for turn in record.turns
-    )
+    turns = chain.from_iterable(record.turns for record in load_records(where))
+    return tuple(map(_set_apart, turns))
+
+
+def _set_apart(turn: Turn) -> Turn:
+    """A blank line after each answer keeps examples apart where there is no chat template."""
+    if turn.role != "assistant":
+        return turn
+    return Turn(turn.role, turn.content + "\n\n")

@@ -1,12 +1,14 @@
 """A small invented data set in the layout of MUSE-News: reports from villages that do not exist."""
 
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 PER_SET = 12
-"""reports in each of the sets forget, retain and holdout"""
+"""reports in each of the sets: to forget, to retain, and unseen by any model"""
 
 _PLACES = (
     *("Ambrel", "Bostow", "Cairndal", "Dunmire", "Eskaby", "Fennock"),
@@ -28,7 +30,7 @@ _HOURS = ("one", "two", "three", "four", "five")
 _PEOPLE = ("Ottoline Brask", "Perrin Holm", "Sunniva Crake", "Tobias Venn", "Wilma Darrow", "Yorick Lunde")
 
 
-class Report(NamedTuple):
+class VillageReport(NamedTuple):
     """One text, and questions about it."""
 
     text: str
@@ -42,20 +44,21 @@ def write_muse_example(folder: Path, seed: int = 0) -> Path:
     :func:`gru_unlearn.evaluation.muse.muse`.
     """
     rng = Random(seed)
-    sets = {name: [_report(rng) for _ in range(PER_SET)] for name in ("forget", "retain", "holdout")}
-    texts = {name: [{"text": report.text} for report in reports] for name, reports in sets.items()}
-    questions = {name: [row for report in reports for row in report.questions] for name, reports in sets.items()}
+    forget = _draw_reports(rng)
+    retain = _draw_reports(rng)
+    unseen = _draw_reports(rng)
+    examples = _questions_about(unseen)[:4]
     files = {
-        "raw/forget": texts["forget"],
-        "raw/retain1": texts["retain"],
-        "privleak/forget": texts["forget"],
-        "privleak/retain": texts["retain"],
-        "privleak/holdout": texts["holdout"],
-        "verbmem/forget": [_halves(row["text"]) for row in texts["forget"]],
-        "knowmem/forget_qa": questions["forget"],
-        "knowmem/retain_qa": questions["retain"],
-        "knowmem/forget_qa_icl": questions["holdout"][:4],
-        "knowmem/retain_qa_icl": questions["holdout"][:4],
+        "raw/forget": _as_rows(forget),
+        "raw/retain1": _as_rows(retain),
+        "privleak/forget": _as_rows(forget),
+        "privleak/retain": _as_rows(retain),
+        "privleak/holdout": _as_rows(unseen),
+        "verbmem/forget": [_halves(report.text) for report in forget],
+        "knowmem/forget_qa": _questions_about(forget),
+        "knowmem/retain_qa": _questions_about(retain),
+        "knowmem/forget_qa_icl": examples,
+        "knowmem/retain_qa_icl": examples,
     }
     for name, rows in files.items():
         path = folder / f"{name}.json"
@@ -64,17 +67,22 @@ def write_muse_example(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _report(rng: Random) -> Report:
+def _draw_reports(rng: Random) -> list[VillageReport]:
+    return [_draw_report(rng) for _ in range(PER_SET)]
+
+
+def _as_rows(reports: Iterable[VillageReport]) -> list[dict[str, str]]:
+    return [{"text": report.text} for report in reports]
+
+
+def _questions_about(reports: Iterable[VillageReport]) -> list[dict[str, str]]:
+    return list(chain.from_iterable(report.questions for report in reports))
+
+
+def _draw_report(rng: Random) -> VillageReport:
     place, person = rng.choice(_PLACES), rng.choice(_PEOPLE)
     thing, event, before = rng.choice(_EVENTS)
-    details = {
-        "river": rng.choice(_RIVERS),
-        "building": rng.choice(_BUILDINGS),
-        "number": str(rng.randint(20, 90)),
-        "hour": rng.choice(_HOURS),
-        "name": rng.choice(_NAMES),
-        "day": rng.choice(_DAYS),
-    }
+    details = _draw_details(rng)
     guests, cost, year = rng.randint(30, 400), rng.randint(2, 90), rng.randint(1950, 2020)
     happened = event.format(**details)
     text = (
@@ -86,7 +94,19 @@ def _report(rng: Random) -> Report:
         {"question": f"Who led the work on the {thing} in {place} that cost {cost} thousand crowns?", "answer": person},
         {"question": f"How many guests saw that {place} {happened}?", "answer": str(guests)},
     ]
-    return Report(text, questions)
+    return VillageReport(text, questions)
+
+
+def _draw_details(rng: Random) -> dict[str, str]:
+    """A word for each gap that an event may have."""
+    return {
+        "river": rng.choice(_RIVERS),
+        "building": rng.choice(_BUILDINGS),
+        "number": str(rng.randint(20, 90)),
+        "hour": rng.choice(_HOURS),
+        "name": rng.choice(_NAMES),
+        "day": rng.choice(_DAYS),
+    }
 
 
 def _halves(text: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from gru_unlearn.data import Record, Turn
 from gru_unlearn.evaluation.measure import Metric
@@ -50,7 +51,9 @@ class Suite:
 
     def needs(self, retain_model: bool = False) -> frozenset[str]:
         """All that the metrics need of the model's scores, or of the retain model's."""
-        return frozenset(n for m in self.metrics for n in (m.retain_needs if retain_model else m.needs))
+        if retain_model:
+            return frozenset(chain.from_iterable(metric.retain_needs for metric in self.metrics))
+        return frozenset(chain.from_iterable(metric.needs for metric in self.metrics))
 
 
 def _answered(record: Record, answer: str) -> Record:

@@ -13,7 +13,7 @@ from gru_unlearn.evaluation.generation import continue_prompts
 from gru_unlearn.evaluation.gradnorm import task_gradient_norms
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.table import Entry, ScoreTable
-from gru_unlearn.evaluation.tasks import Task, plan
+from gru_unlearn.evaluation.tasks import Task, plan_tasks
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (score, generate, gradnorm), how much of it is done, and how much there is."""
@@ -47,8 +47,10 @@ def score(
     Raises:
         UserError: an answer does not fit the encoder's length limit.
     """
-    tasks = plan(suite, suite.needs(retain_model), encoder)
-    mine = _share_of_process(model, tasks) if across_processes else range(len(tasks))
+    tasks = plan_tasks(suite, suite.needs(retain_model), encoder)
+    mine: Sequence[int] = range(len(tasks))
+    if across_processes:
+        mine = _share_of_process(model, tasks)
     with evaluating(model):
         scored = _score_tasks(
             model,
@@ -76,17 +78,22 @@ def _score_tasks(
     """Each task's entry: answers, then generations, then gradient norms."""
     pad = encoder.tokenizer.pad_token_id
     report = on_progress or (lambda stage, done, total: None)
-    prompts, norms = sum(task.max_new_tokens > 0 for task in tasks), sum(task.gradnorm for task in tasks)
+    prompts = sum(task.max_new_tokens > 0 for task in tasks)
+    norms = sum(task.gradnorm for task in tasks)
+
     entries: dict[int, Entry] = {}
     report("score", 0, len(tasks))
     for number, scores in score_answers(model, tasks, batch_size, share_prefixes, pad):
-        entries[number] = _entry(tasks[number], scores, encoder)
+        entries[number] = _scored_entry(tasks[number], scores, encoder)
         report("score", len(entries), len(tasks))
+
     done = 0
     for numbers, text in continue_prompts(model, encoder, tasks, entries, batch_size):
         for number in numbers:
             entries[number].generation = text
-        report("generate", done := done + len(numbers), prompts)
+        done += len(numbers)
+        report("generate", done, prompts)
+
     for done, (number, norm) in enumerate(task_gradient_norms(model, tasks, entries, batch_size, pad), start=1):
         entries[number].gradnorm = norm
         report("gradnorm", done, norms)
@@ -102,17 +109,21 @@ def _share_of_process(model: nn.Module, tasks: Sequence[Task]) -> Sequence[int]:
 
     if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return range(len(tasks))
-    order = {prompt: number for number, prompt in enumerate(dict.fromkeys(task.prompt for task in tasks))}
-    return [n for n, task in enumerate(tasks) if order[task.prompt] % dist.get_world_size() == dist.get_rank()]
+    prompts = dict.fromkeys(task.prompt for task in tasks)
+    process = {prompt: number % dist.get_world_size() for number, prompt in enumerate(prompts)}
+    return [number for number, task in enumerate(tasks) if process[task.prompt] == dist.get_rank()]
 
 
 def _gathered(entries: dict[int, Entry]) -> dict[int, Entry]:
     """The entries of all processes, in each of them."""
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, entries)
-    return {number: entry for part in parts for number, entry in part.items()}
+    together: dict[int, Entry] = {}
+    for part in parts:
+        together |= part
+    return together
 
 
-def _entry(task: Task, scores: Scores, encoder: Encoder) -> Entry:
+def _scored_entry(task: Task, scores: Scores, encoder: Encoder) -> Entry:
     closed = task.ids[-1] == encoder.tokenizer.eos_token_id
     return Entry(task.record.prompt, task.record.answer, *scores, closed=closed, uses=task.uses)

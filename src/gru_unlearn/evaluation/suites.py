@@ -5,9 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from gru_unlearn.data import Record, read_rows, to_record
-from gru_unlearn.data.records import find_in_folder
+from gru_unlearn.data.sources import find_in_folder
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.attacks import ATTACKS, attack, privacy_leakage, reference_attack
+from gru_unlearn.evaluation.attacks import (
+    MEMBERSHIP_SCORES,
+    UNSEEN,
+    membership_metric,
+    privacy_leakage,
+    reference_attack,
+)
 from gru_unlearn.evaluation.measure import Metric
 from gru_unlearn.evaluation.metrics import (
     exact_answers,
@@ -20,21 +26,23 @@ from gru_unlearn.evaluation.metrics import (
     rouge,
     truth_ratio,
 )
+from gru_unlearn.evaluation.old_names import renamed_parameter
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, name_rows
 
 AS_RETAIN = "close to the retain model's"
 
 
-def tofu(data: str, forget_split: str, holdout_split: str | None = None) -> Suite:
+@renamed_parameter("holdout_split", "unseen_split")
+def tofu(data: str, forget_split: str, unseen_split: str | None = None) -> Suite:
     """The TOFU benchmark (Maini et al., arXiv 2401.06121) with the metrics of OpenUnlearning (arXiv 2506.12618).
 
     Args:
         data: folder with the benchmark's files, or its name on the hub (``locuslab/TOFU``). Read are
             ``FORGET_SPLIT_perturbed`` (where a folder lacks it, ``FORGET_SPLIT``, with fewer metrics),
-            ``retain_perturbed``, ``real_authors_perturbed``, ``world_facts_perturbed`` and the holdout split.
+            ``retain_perturbed``, ``real_authors_perturbed``, ``world_facts_perturbed`` and the unseen split.
         forget_split: ``forget01``, ``forget05`` or ``forget10``.
-        holdout_split: rows that no model saw, for membership inference.
+        unseen_split: rows that no model saw, for membership inference, such as ``holdout10``.
 
     Raises:
         UserError: files are missing or cannot be read.
@@ -45,13 +53,13 @@ def tofu(data: str, forget_split: str, holdout_split: str | None = None) -> Suit
         "ra": "real_authors_perturbed",
         "wf": "world_facts_perturbed",
     }
-    if holdout_split:
-        files["holdout"] = holdout_split
+    if unseen_split:
+        files[UNSEEN] = unseen_split
     return only_possible(Suite("tofu", read_sets(data, files), tofu_metrics()))
 
 
 def tofu_metrics() -> tuple[Metric, ...]:
-    """TOFU's metrics on the sets forget, retain, ra (real authors), wf (world facts) and holdout."""
+    """TOFU's metrics on the sets forget, retain, ra (real authors), wf (world facts) and :data:`UNSEEN`."""
     utility = [
         probability("retain_Q_A_Prob", "retain"),
         rouge("retain_Q_A_ROUGE", "retain"),
@@ -90,8 +98,8 @@ def forget_metrics() -> tuple[Metric, ...]:
 
 
 def attack_metrics() -> tuple[Metric, ...]:
-    """Membership inference on the sets forget and holdout."""
-    attacks = (attack(f"mia_{name}", name) for name in ATTACKS)
+    """Membership inference on the sets forget and :data:`UNSEEN`."""
+    attacks = (membership_metric(f"mia_{name}", name) for name in MEMBERSHIP_SCORES)
     return *attacks, reference_attack("mia_reference"), privacy_leakage("privleak")
 
 
@@ -107,8 +115,8 @@ def builtin(data: str = "builtin") -> Suite:
     Raises:
         UserError: files are missing or cannot be read.
     """
-    names = ("forget", "retain", "held_out", "general")
-    return only_possible(Suite("builtin", read_sets(data, dict(zip(names, names, strict=True))), builtin_metrics()))
+    files = {name: name for name in ("forget", "retain", "held_out", "general")}
+    return only_possible(Suite("builtin", read_sets(data, files), builtin_metrics()))
 
 
 def builtin_metrics() -> tuple[Metric, ...]:
@@ -128,17 +136,18 @@ def builtin_metrics() -> tuple[Metric, ...]:
     )
 
 
-def own(forget: Sequence[Record], retain: Sequence[Record] = (), holdout: Sequence[Record] = ()) -> Suite:
+@renamed_parameter("holdout", "unseen")
+def own(forget: Sequence[Record], retain: Sequence[Record] = (), unseen: Sequence[Record] = ()) -> Suite:
     """Rows of your own: everything that their fields allow, and the reason for everything that they do not.
 
     ``paraphrased_answer`` (text) and ``perturbed_answer`` (a list of wrong answers) open TOFU's further metrics; rows
-    like the forget rows that no model saw (``holdout``) open membership inference. Utility is the harmonic mean of
+    like the forget rows that no model saw (``unseen``) open membership inference. Utility is the harmonic mean of
     what the retain rows allow.
 
     Raises:
         UserError: a field has the wrong type.
     """
-    records = {"forget": forget, "retain": retain, "holdout": holdout}
+    records = {"forget": forget, "retain": retain, UNSEEN: unseen}
     sets = {name: RowSet(_items(rows, name)) for name, rows in records.items() if rows}
     utility = [probability("retain_Q_A_Prob", "retain"), *_rouge_and_truth("retain")]
     allowed = [metric for metric in utility if not why_not(metric, sets)]
@@ -159,12 +168,15 @@ def _rouge_and_truth(name: str) -> tuple[Metric, Metric]:
 
 def only_possible(suite: Suite) -> Suite:
     """The suite without the metrics that its rows do not allow; these move to ``impossible``, with the reason."""
-    reasons = {metric.key: why_not(metric, suite.sets) for metric in suite.metrics}
-    return replace(
-        suite,
-        metrics=tuple(metric for metric in suite.metrics if not reasons[metric.key]),
-        impossible={**suite.impossible, **{key: reason for key, reason in reasons.items() if reason}},
-    )
+    possible = []
+    impossible = dict(suite.impossible)
+    for metric in suite.metrics:
+        reason = why_not(metric, suite.sets)
+        if reason:
+            impossible[metric.key] = reason
+        else:
+            possible.append(metric)
+    return replace(suite, metrics=tuple(possible), impossible=impossible)
 
 
 def why_not(metric: Metric, sets: Mapping[str, RowSet]) -> str:
@@ -173,9 +185,10 @@ def why_not(metric: Metric, sets: Mapping[str, RowSet]) -> str:
         name, _, what = need.rpartition(".")
         if name not in sets:
             return f"needs a {name} set"
-        lacking = [row for row, item in enumerate(sets[name].items) if not _offers(item, what)]
+        items = sets[name].items
+        lacking = [row for row, item in enumerate(items) if not _offers(item, what)]
         if lacking:
-            return f"needs {_NEEDED[what]} in every {name} row; none in {name_rows(lacking)} of {len(sets[name].items)}"
+            return f"needs {_NEEDED[what]} in every {name} row; none in {name_rows(lacking)} of {len(items)}"
     return ""
 
 
@@ -187,11 +200,14 @@ _NEEDED = {
 
 
 def _offers(item: Item, what: str) -> bool:
-    return {
-        "paraphrase": item.paraphrase is not None,
-        "wrong": bool(item.wrong),
-        "generation": bool(item.record.turns),
-    }.get(what, True)
+    match what:
+        case "paraphrase":
+            return item.paraphrase is not None
+        case "wrong":
+            return bool(item.wrong)
+        case "generation":
+            return bool(item.record.turns)
+    return True  # every row has an answer
 
 
 def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:
@@ -203,7 +219,8 @@ def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:
     sets = {}
     for name, file in files.items():
         source = f"{data}:{file}"
-        records = [to_record(row, f"{source}, row {number}") for number, row in enumerate(read_rows(source), start=1)]
+        rows = enumerate(read_rows(source), start=1)
+        records = [to_record(row, f"{source}, row {number}") for number, row in rows]
         if not records:
             raise UserError(f"{source}: no rows")
         sets[name] = RowSet(_items(records, source))
@@ -220,13 +237,16 @@ def _item(record: Record, where: str) -> Item:
         return Item(record)
     paraphrase = record.row.get("paraphrased_answer")
     wrong = record.row.get("perturbed_answer") or []
-    texts = [*([] if paraphrase is None else [paraphrase]), *(wrong if isinstance(wrong, list) else [wrong])]
-    for text in texts:
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(
-                f"{where}: paraphrased_answer must be text and perturbed_answer a list of texts, none empty"
-            )
-    return Item(record, paraphrase, tuple(wrong) if isinstance(wrong, list) else (wrong,))
+    if not isinstance(wrong, list):
+        wrong = [wrong]
+    texts = wrong if paraphrase is None else [paraphrase, *wrong]
+    if not all(map(_is_text, texts)):
+        raise UserError(f"{where}: paraphrased_answer must be text and perturbed_answer a list of texts, none empty")
+    return Item(record, paraphrase, tuple(wrong))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _perturbed_or_plain(data: str, split: str) -> str:

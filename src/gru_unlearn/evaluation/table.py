@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from gru_unlearn.errors import UserError
 
-Floats = npt.NDArray[np.float32]
+TokenFloats = npt.NDArray[np.float32]
+"""[n], one number for each token of an answer"""
 
 ANSWER, PARAPHRASE, WRONG = ROLES = ("answer", "paraphrase", "wrong")
 """What an answer is to its row: the row's own answer, the same in other words, or a wrong one."""
@@ -44,13 +45,13 @@ class Entry:
 
     prompt: str
     answer: str
-    logps: Floats
+    logps: TokenFloats
     """[n], log-probability of each answer token given the prompt and the answer tokens before it"""
     hits: npt.NDArray[np.bool_]
     """[n], whether the token is the model's most probable one there"""
-    mu: Floats
+    mu: TokenFloats
     """[n], mean of the log-probability over the vocabulary, under the model's own distribution at that position"""
-    sigma: Floats
+    sigma: TokenFloats
     """[n], standard deviation of the same"""
     closed: bool = True
     """whether the last token is end-of-sequence; False where the length limit cut the answer"""
@@ -74,7 +75,7 @@ class Entry:
 
 @dataclass
 class ScoreTable:
-    """All scores of one model. ``settings`` says how they were made (see :func:`gru_unlearn.evaluation.cache_key`)."""
+    """All scores of one model. ``settings`` says how they were made (see :mod:`gru_unlearn.evaluation.score_key`)."""
 
     entries: list[Entry]
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -105,8 +106,9 @@ class ScoreTable:
         rows = self._index.get(set_name)
         if not rows:
             raise Missing(f"no rows of the set {set_name!r} were scored")
-        found = [[rows[row][key] for key in sorted(rows[row]) if key[0] == role] for row in sorted(rows)]
-        lacking = [row for row, entries in zip(sorted(rows), found, strict=True) if not entries]
+        numbers = sorted(rows)
+        found = [_of_role(rows[number], role) for number in numbers]
+        lacking = [number for number, entries in zip(numbers, found, strict=True) if not entries]
         if lacking:
             raise Missing(f"{set_name}: no {role} answer scored in {name_rows(lacking)}")
         return found
@@ -125,9 +127,12 @@ class ScoreTable:
 
     def save(self, path: str | Path) -> None:
         """Write one Parquet file, one row per entry, lists in float32; ``settings`` become the file's metadata."""
-        columns = {name: [getattr(entry, name) for entry in self.entries] for name in _SCHEMA.names if name != "uses"}
-        uses = [[use._asdict() for use in entry.uses] for entry in self.entries]
-        table = pa.table({**columns, "uses": uses}, schema=_SCHEMA)
+        columns: dict[str, list[Any]] = {}
+        for name in _ENTRY_SCHEMA.names:
+            columns[name] = [getattr(entry, name) for entry in self.entries]
+        columns["uses"] = [list(map(Use._asdict, entry.uses)) for entry in self.entries]
+
+        table = pa.table(columns, schema=_ENTRY_SCHEMA)
         pq.write_table(table.replace_schema_metadata(dict(self.settings)), path)
 
     @classmethod
@@ -139,14 +144,14 @@ class ScoreTable:
         """
         try:
             table = pq.read_table(path)
-            rows = table.select(_SCHEMA.names).cast(_SCHEMA).to_pylist()
+            rows = table.select(_ENTRY_SCHEMA.names).cast(_ENTRY_SCHEMA).to_pylist()
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not a score table: {str(error).splitlines()[0]}") from None
         settings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        return cls([_entry(row) for row in rows], settings)
+        return cls([_read_entry(row) for row in rows], settings)
 
 
-_SCHEMA = pa.schema(
+_ENTRY_SCHEMA = pa.schema(
     {
         "prompt": pa.string(),
         "answer": pa.string(),
@@ -162,13 +167,24 @@ _SCHEMA = pa.schema(
 )
 
 
-def _entry(row: dict[str, Any]) -> Entry:
-    lists = {name: np.asarray(row[name], dtype=np.float32) for name in ("logps", "mu", "sigma")}
-    uses = [Use(**use) for use in row["uses"]]
-    return Entry(**{**row, **lists, "hits": np.asarray(row["hits"], dtype=bool), "uses": uses})
+def _of_role(answers: Mapping[tuple[str, int], Entry], role: str) -> list[Entry]:
+    """A row's answers of one role, in the order of their numbers."""
+    return [answers[key] for key in sorted(answers) if key[0] == role]
+
+
+def _read_entry(row: dict[str, Any]) -> Entry:
+    """An entry from a row of the file, whose lists become arrays in place."""
+    for name in ("logps", "mu", "sigma"):
+        row[name] = np.asarray(row[name], dtype=np.float32)
+    row["hits"] = np.asarray(row["hits"], dtype=bool)
+    row["uses"] = [Use(**use) for use in row["uses"]]
+    return Entry(**row)
 
 
 def name_rows(rows: list[int], shown: int = 5) -> str:
     """``[0, 4]`` → ``"rows 1, 5"``: for messages, counted from 1 and cut after a few."""
-    rest = f" and {len(rows) - shown} more" if len(rows) > shown else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row + 1) for row in rows[:shown])}{rest}"
+    word = "rows" if len(rows) > 1 else "row"
+    text = f"{word} {', '.join(str(row + 1) for row in rows[:shown])}"
+    if len(rows) > shown:
+        text += f" and {len(rows) - shown} more"
+    return text

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data import Encoder, Example, Record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import RowSet, Suite
@@ -38,7 +39,7 @@ class Task:
         return self.ids[self.start :]
 
 
-def plan(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[Task]:
+def plan_tasks(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[Task]:
     """All distinct (prompt, answer) pairs among the needed ones, in the order of the sets and rows.
 
     Raises:
@@ -46,26 +47,46 @@ def plan(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[Task]:
     """
     tasks: dict[tuple[Record, bool], Task] = {}
     for name, rows in suite.sets.items():
-        wanted = {what for set_name, _, what in (need.rpartition(".") for need in needs) if set_name == name}
+        wanted = _wanted_of(name, needs)
         known = len(tasks)
-        for row, item in enumerate(rows.items if wanted else ()):
-            for role, number, record in item.answers():
-                if role == ANSWER or role in wanted:
-                    task = tasks.setdefault((record, rows.raw), Task(record, rows.raw))
-                    task.uses.append(Use(name, row, role, number))
-                    if role == ANSWER:
-                        _ask(task, rows, wanted)
+        if wanted:
+            _add_answers(tasks, name, rows, wanted)
         _encode(list(tasks.values())[known:], name, encoder)
+
     for task in tasks.values():
         if task.max_new_tokens:
             task.opening = task.prompt if task.raw else tuple(encoder.prompt_ids(task.record))
     return list(tasks.values())
 
 
+def _wanted_of(name: str, needs: Collection[str]) -> set[str]:
+    """What is needed of one set."""
+    wanted = set()
+    for need in needs:
+        set_name, _, what = need.rpartition(".")
+        if set_name == name:
+            wanted.add(what)
+    return wanted
+
+
+def _add_answers(tasks: dict[tuple[Record, bool], Task], name: str, rows: RowSet, wanted: Collection[str]) -> None:
+    """Note the wanted answers of a set: a new task for each that no set before has asked for."""
+    for row, item in enumerate(rows.items):
+        for role, number, record in item.answers():
+            if role != ANSWER and role not in wanted:
+                continue
+            task = tasks.setdefault((record, rows.raw), Task(record, rows.raw))
+            task.uses.append(Use(name, row, role, number))
+            if role == ANSWER:
+                _ask(task, rows, wanted)
+
+
 def _ask(task: Task, rows: RowSet, wanted: Collection[str]) -> None:
+    """What is wanted of a row's own answer beyond its log-probabilities."""
     task.gradnorm |= "gradnorm" in wanted
     if "generation" in wanted:
-        task.max_new_tokens, task.cut_at = max(task.max_new_tokens, rows.max_new_tokens), rows.cut_at
+        task.max_new_tokens = max(task.max_new_tokens, rows.max_new_tokens)
+        task.cut_at = rows.cut_at
 
 
 def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
@@ -73,20 +94,24 @@ def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
     for task in tasks:
         if task.raw:
             task.ids, task.start = _running_text(task.record, encoder, name)
+
     chats = [task for task in tasks if not task.raw and task.record.turns]
     texts = [task for task in tasks if not task.raw and not task.record.turns]
     examples = encoder.encode_all([task.record for task in chats], name)
-    examples += [encoder.encode_all([task.record], name)[0] for task in texts]
+    for task in texts:
+        first_window = encoder.encode_all([task.record], name)[0]
+        examples.append(first_window)
     for task, example in zip(chats + texts, examples, strict=True):
         task.ids, task.start = example["input_ids"], _answer_start(example)
 
 
 def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int], int]:
     """The token ids of prompt and answer as one text, up to the length limit, and where the answer begins."""
-    gap = "" if record.prompt[-1:].isspace() or record.answer[:1].isspace() else " "
+    spaced = record.prompt[-1:].isspace() or record.answer[:1].isspace()
+    gap = "" if spaced else " "
     whole = encoder.tokenizer(record.prompt + gap + record.answer).input_ids[: encoder.max_length]
     prompt = encoder.tokenizer(record.prompt).input_ids
-    start = next((i for i, pair in enumerate(zip(prompt, whole, strict=False)) if pair[0] != pair[1]), len(prompt))
+    start = common_prefix_length(prompt, whole)
     if not 0 < start < len(whole):
         raise UserError(f"{name}: a prompt leaves no room for its continuation in --max-length {encoder.max_length}")
     return list(whole), start
@@ -95,4 +120,5 @@ def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int
 def _answer_start(example: Example) -> int:
     """Where the last run of labels begins, at 1 or later: nothing predicts the first token."""
     labels = example["labels"]
-    return next((i for i in range(len(labels), 1, -1) if labels[i - 1] == IGNORE_INDEX), 1)
+    ends_of_prompts = (place for place in range(len(labels), 1, -1) if labels[place - 1] == IGNORE_INDEX)
+    return next(ends_of_prompts, 1)

@@ -1,9 +1,10 @@
 """The closed form of gradient rectified unlearning and its family. This floor imports torch, and scipy for one solver.
 
 Reading order: :mod:`closed_form` (one projection), :mod:`rules` (it and its alternatives), :mod:`blocks` (block by
-block), :mod:`cone` (several retain gradients), :mod:`rectification` (all choices as a value), :mod:`direction` (where r
-is kept), :mod:`rectifier` (in a training loop), :mod:`telemetry` (what it did); :mod:`products` is the arithmetic under
-all of them.
+block), :mod:`cone` (several retain gradients), :mod:`family` (what each rule can do), :mod:`rectification` (all choices
+as a value), :mod:`projections` (what they do to vectors), :mod:`direction` and :mod:`retain_memory` (where r is kept),
+:mod:`gradient_window` (between two steps), :mod:`rectifier` (in a training loop), :mod:`telemetry` (what it did);
+:mod:`products` is the arithmetic under all of them, :mod:`sharding` what FSDP2 asks for.
 """
 
 from gru_unlearn.geometry.blocks import GRANULARITIES

@@ -23,7 +23,10 @@ from gru_unlearn.geometry.closed_form import Conflict
 from gru_unlearn.geometry.products import Vector, indices, local, shard_groups, sum_shards, tensor_products
 from gru_unlearn.geometry.rules import Factor, Rule, gru
 
-GRANULARITIES = ("model", "layer", "tensor", "row", "element")
+INSIDE_TENSORS = ("row", "element")
+"""Granularities whose blocks are parts of a tensor."""
+
+GRANULARITIES = ("model", "layer", "tensor", *INSIDE_TENSORS)
 
 _PIECE = 1 << 17  # temporaries stay in a processor's cache
 
@@ -47,13 +50,21 @@ def group_names(names: Sequence[str], granularity: str) -> list[str]:
     """The name of each parameter's block, for granularities whose blocks hold whole tensors."""
     if granularity == "model":
         return [""] * len(names)
-    return [layer_of(name) for name in names] if granularity == "layer" else list(names)
+    if granularity == "layer":
+        return [layer_of(name) for name in names]
+    return list(names)
 
 
 def layer_of(name: str) -> str:
     """``model.layers.3.mlp.up_proj.weight`` → ``model.layers.3``; outside of numbered layers, the module's name."""
     numbered = re.match(r".*?\.\d+(?=\.)", name)
-    return numbered[0] if numbered else name.rpartition(".")[0] or name
+    if numbered:
+        return numbered[0]
+    module, _, _ = name.rpartition(".")
+    return module or name
+
+
+# --- blocks of whole tensors -----------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -73,97 +84,17 @@ def rectify_groups_(
     sums = _by_group(products, groups)
     conflict = Conflict(sums[0], sums[1].sqrt(), sums[2].sqrt())
     a, b = rule(conflict)
+
     for number, (u, r) in enumerate(zip(forget, retain, strict=True)):
-        _combine_(u, r, _at(a, number), _at(b, number), None if target is None else target[number])
+        if target is None:
+            _scale_(u, _at(a, number))
+            _add_(u, r, _at(b, number))
+        else:
+            _add_(target[number], r, _at(b, number), sign=-1)
+
     dot, forget_squared, retain_squared = products
     after = a * a * forget_squared + 2 * a * b * dot + b * b * retain_squared
     return Measures(dot, forget_squared, retain_squared, after.clamp(min=0), (conflict.dot < 0).double())
-
-
-@torch.no_grad()
-def rectify_within_(
-    forget: Vector, retain: Vector, granularity: str, rule: Rule, target: Vector | None = None
-) -> Measures:
-    """The same for blocks inside the tensors, rows or elements; a piece of a tensor at a time saves scratch memory."""
-    device = next((u.device for u in forget if u is not None), torch.device("cpu"))
-    columns, groups = [], []
-    for number, (u, r) in enumerate(zip(forget, retain, strict=True)):
-        place = None if target is None else target[number]
-        columns.append(_rectify_tensor_(u, r, granularity, rule, place).to(device))
-        groups.append(shard_groups(r if u is None else u))
-    dot, forget_squared, retain_squared, after, conflicts, blocks = sum_shards(torch.stack(columns, dim=1), groups)
-    return Measures(dot, forget_squared, retain_squared, after.clamp(min=0), conflicts / blocks.clamp(min=1))
-
-
-def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
-    """Rectify one tensor; ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², blocks in conflict, blocks: float64 [6]."""
-    if u is None or r is None:
-        device = next((x.device for x in (u, r) if x is not None), None)
-        squared_u, squared_r = _squared_norm(u, device), _squared_norm(r, device)
-        return torch.stack([squared_u * 0, squared_u, squared_r, squared_u, squared_u * 0, squared_u * 0])
-    pieces = zip(_pieces(u), _pieces(r), _pieces(u if target is None else target), strict=True)
-    return sum(
-        (_rectify_piece_(x, y, granularity, rule, None if target is None else place) for x, y, place in pieces),
-        start=torch.zeros(6, dtype=torch.float64, device=u.device),
-    )
-
-
-def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
-    if rule is gru and (granularity == "element" or u.ndim < 2):
-        return _gate_(u, r, target)
-    wide = torch.promote_types(u.dtype, torch.float32)
-    x, y = u.to(wide), r.to(wide)
-    conflict = _conflict_of_rows(x, y) if granularity == "row" and x.ndim > 1 else Conflict(x * y, x.abs(), y.abs())
-    measured = [conflict.dot.sum(), x.square().sum(), y.square().sum()]
-    a, b = rule(conflict)
-    kept = x * a
-    g = kept + y * b
-    if conflict.dot.shape == x.shape:  # where single numbers cancel, nothing is left: not even rounding, which Adam
-        g.masked_fill_(g.abs() <= 4 * torch.finfo(wide).eps * kept.abs(), 0)  # would scale up to a step
-    counts = [(conflict.dot < 0).sum(), torch.full((), conflict.dot.numel(), device=x.device)]
-    measured.append(g.square().sum())
-    if target is None:
-        u.copy_(g)
-    else:
-        target.add_((x - g).to(target.dtype))
-    return torch.stack([value.double() for value in (*measured, *counts)])
-
-
-def _gate_(u: Tensor, r: Tensor, target: Tensor | None) -> Tensor:
-    """What the closed form comes to for a single number, in a tenth of the time: u where u·r ≥ 0, else 0."""
-    wide = torch.promote_types(u.dtype, torch.float32)
-    x, y = u.to(wide).reshape(-1), r.to(wide).reshape(-1)
-    dot = x * y
-    against = torch.lt(dot, 0, out=torch.empty_like(dot))  # 0 and 1 as floats: masks of bool are slow on a CPU
-    removed = x * against
-    forget_squared = torch.dot(x, x)
-    measured = [dot.sum(), forget_squared, torch.dot(y, y), forget_squared - torch.dot(removed, removed)]
-    place, sign = (u, -1) if target is None else (target, 1)
-    place.add_(removed.view_as(place).to(place.dtype), alpha=sign)
-    counts = [against.sum(), torch.full((), x.numel(), device=x.device)]
-    return torch.stack([value.double() for value in (*measured, *counts)])
-
-
-def _conflict_of_rows(x: Tensor, y: Tensor) -> Conflict:
-    """Of each row: [rows, 1, ..]."""
-    inner = tuple(range(1, x.ndim))
-    norms = (torch.linalg.vector_norm(v, dim=inner, keepdim=True) for v in (x, y))
-    return Conflict((x * y).sum(dim=inner, keepdim=True), *norms)
-
-
-def _pieces(x: Tensor) -> tuple[Tensor, ...]:
-    """Views of some rows each, about ``_PIECE`` numbers together."""
-    part = local(x).detach()
-    part = part[None] if part.ndim == 0 else part
-    return part.split(max(1, _PIECE // max(1, math.prod(part.shape[1:]))))
-
-
-def _squared_norm(x: Tensor | None, device: torch.device | None) -> Tensor:
-    """Of this process's part, 0-dim float64."""
-    if x is None:
-        return torch.zeros((), dtype=torch.float64, device=device)
-    part = local(x).detach()
-    return torch.linalg.vector_norm(part, dtype=torch.promote_types(part.dtype, torch.float32)).double().square()
 
 
 def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:
@@ -182,20 +113,135 @@ def _at(factor: Factor, number: int) -> Factor:
     return factor[number] if isinstance(factor, Tensor) else factor
 
 
-def _combine_(u: Tensor | None, r: Tensor | None, a: Factor, b: Factor, target: Tensor | None) -> None:
-    """u ← a·u + b·r, or target ← target − b·r."""
-    place = u if target is None else target
-    if place is None:
+def _scale_(u: Tensor | None, factor: Factor) -> None:
+    """u ← factor · u."""
+    if u is None or (isinstance(factor, float) and factor == 1):
+        return
+    part = local(u).detach()
+    part.mul_(_like(factor, part))
+
+
+def _add_(place: Tensor | None, r: Tensor | None, factor: Factor, sign: int = 1) -> None:
+    """place ← place ± factor · r."""
+    if place is None or r is None:
         return
     part = local(place).detach()
-    if target is None and not (isinstance(a, float) and a == 1):
-        part.mul_(_like(a, part))
-    if r is not None:
-        direction = local(r).detach().to(part.dtype)
-        part.addcmul_(direction, _like(b, part), value=1 if target is None else -1)
+    direction = local(r).detach().to(part.dtype)
+    part.addcmul_(direction, _like(factor, part), value=sign)
 
 
 def _like(factor: Factor, part: Tensor) -> Tensor:
     if isinstance(factor, Tensor):
         return factor.to(part.device, part.dtype)
     return torch.full((), factor, device=part.device, dtype=part.dtype)
+
+
+# --- blocks inside the tensors ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def rectify_within_(
+    forget: Vector, retain: Vector, granularity: str, rule: Rule, target: Vector | None = None
+) -> Measures:
+    """The same for blocks inside the tensors, rows or elements; a piece of a tensor at a time saves scratch memory."""
+    device = next((u.device for u in forget if u is not None), torch.device("cpu"))
+    places: Vector = [None] * len(forget) if target is None else target
+    columns, groups = [], []
+    for u, r, place in zip(forget, retain, places, strict=True):
+        columns.append(_rectify_tensor_(u, r, granularity, rule, place).to(device))
+        groups.append(shard_groups(r if u is None else u))
+
+    sums = sum_shards(torch.stack(columns, dim=1), groups)
+    dot, forget_squared, retain_squared, after, conflicts, blocks = sums
+    return Measures(dot, forget_squared, retain_squared, after.clamp(min=0), conflicts / blocks.clamp(min=1))
+
+
+def _rectify_tensor_(u: Tensor | None, r: Tensor | None, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
+    """Rectify one tensor; ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², blocks in conflict, blocks: float64 [6]."""
+    if u is None or r is None:
+        return _measure_alone(u, r)
+    us, rs = _pieces(u), _pieces(r)
+    places = (None,) * len(us) if target is None else _pieces(target)
+    total = torch.zeros(6, dtype=torch.float64, device=u.device)
+    for x, y, place in zip(us, rs, places, strict=True):
+        total += _rectify_piece_(x, y, granularity, rule, place)
+    return total
+
+
+def _measure_alone(u: Tensor | None, r: Tensor | None) -> Tensor:
+    """The same where one of the two is zero, so that nothing conflicts."""
+    device = next((x.device for x in (u, r) if x is not None), None)
+    squared_u, squared_r = _squared_norm(u, device), _squared_norm(r, device)
+    nothing = squared_u * 0
+    return torch.stack([nothing, squared_u, squared_r, squared_u, nothing, nothing])
+
+
+def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: Tensor | None) -> Tensor:
+    if rule is gru and (granularity == "element" or u.ndim < 2):
+        return _gate_(u, r, target)
+    wide = torch.promote_types(u.dtype, torch.float32)
+    x, y = u.to(wide), r.to(wide)
+    conflict = _conflict_of_blocks(x, y, granularity)
+    before = conflict.dot.sum(), x.square().sum(), y.square().sum()
+
+    a, b = rule(conflict)
+    kept = x * a
+    g = kept + y * b
+    if conflict.dot.shape == x.shape:  # where single numbers cancel, nothing is left: not even rounding, which Adam
+        g.masked_fill_(g.abs() <= 4 * torch.finfo(wide).eps * kept.abs(), 0)  # would scale up to a step
+    after = g.square().sum()
+
+    if target is None:
+        u.copy_(g)
+    else:
+        target.add_((x - g).to(target.dtype))
+    return _column(*before, after, (conflict.dot < 0).sum(), conflict.dot.numel())
+
+
+def _gate_(u: Tensor, r: Tensor, target: Tensor | None) -> Tensor:
+    """What the closed form comes to for a single number, in a tenth of the time: u where u·r ≥ 0, else 0."""
+    wide = torch.promote_types(u.dtype, torch.float32)
+    x, y = u.to(wide).reshape(-1), r.to(wide).reshape(-1)
+    dot = x * y
+    against = torch.lt(dot, 0, out=torch.empty_like(dot))  # 0 and 1 as floats: masks of bool are slow on a CPU
+    removed = x * against
+    forget_squared = torch.dot(x, x)
+    before = dot.sum(), forget_squared, torch.dot(y, y)
+    after = forget_squared - torch.dot(removed, removed)
+
+    if target is None:
+        u.sub_(removed.view_as(u).to(u.dtype))
+    else:
+        target.add_(removed.view_as(target).to(target.dtype))
+    return _column(*before, after, against.sum(), x.numel())
+
+
+def _column(dot: Tensor, forget: Tensor, retain: Tensor, rectified: Tensor, conflicts: Tensor, blocks: int) -> Tensor:
+    """As float64 [6]."""
+    counted = torch.full((), blocks, device=dot.device)
+    return torch.stack([value.double() for value in (dot, forget, retain, rectified, conflicts, counted)])
+
+
+def _conflict_of_blocks(x: Tensor, y: Tensor, granularity: str) -> Conflict:
+    """Of each row, [rows, 1, ..], or of each number, shaped like x."""
+    if granularity == "element" or x.ndim < 2:
+        return Conflict(x * y, x.abs(), y.abs())
+    inner = tuple(range(1, x.ndim))
+    norms = (torch.linalg.vector_norm(v, dim=inner, keepdim=True) for v in (x, y))
+    return Conflict((x * y).sum(dim=inner, keepdim=True), *norms)
+
+
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """Views of some rows each, about ``_PIECE`` numbers together."""
+    part = local(x).detach()
+    if part.ndim == 0:
+        part = part[None]
+    return part.split(max(1, _PIECE // max(1, math.prod(part.shape[1:]))))
+
+
+def _squared_norm(x: Tensor | None, device: torch.device | None) -> Tensor:
+    """Of this process's part, 0-dim float64."""
+    if x is None:
+        return torch.zeros((), dtype=torch.float64, device=device)
+    part = local(x).detach()
+    return torch.linalg.vector_norm(part, dtype=torch.promote_types(part.dtype, torch.float32)).double().square()

@@ -8,6 +8,7 @@ form. Costs K(K+1)/2 + K inner products a step, K buffers of the gradients' size
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,43 +71,82 @@ def rectify_against_(
     Returns:
         Euclidean measures, against the mean of the r_k; the conflict share is that of the constraints.
     """
-    gram, dots, squared = _products(forget, retains, None)
-    weighted, weighted_dots, _ = (gram, dots, squared) if metric is None else _products(forget, retains, metric)
+    euclidean = _inner_products(forget, retains)
+    weighted = euclidean if metric is None else _inner_products(forget, retains, metric)
+    factors = np.zeros_like(euclidean.dots)
+    conflicts = np.zeros(len(groups))
     member = np.array(groups)
-    factors, conflicts = np.zeros_like(dots), np.zeros(len(groups))
     for name in dict.fromkeys(groups):
         where = member == name
-        problem = weighted[..., where].sum(axis=-1), weighted_dots[:, where].sum(axis=-1)
-        # Solvers choke on NaN, which should reach the gradients and be found there.
-        finite = all(np.isfinite(part).all() for part in problem)
-        factors[:, where] = solver(*problem)[:, None] if finite else np.nan
-        conflicts[where] = (dots[:, where].sum(axis=-1) < 0).mean()
-    for number, u in enumerate(forget):
-        place = u if target is None else target[number]
-        for retain, factor in zip(retains, factors[:, number], strict=True):
-            r = retain[number]
-            if place is not None and r is not None and factor:
-                part = local(place).detach()
-                part.add_(local(r).detach().to(part.dtype), alpha=float(factor if target is None else -factor))
+        factors[:, where] = _solve(weighted, where, solver)[:, None]
+        conflicts[where] = (euclidean.dots[:, where].sum(axis=-1) < 0).mean()
+
+    if target is None:
+        _add_multiples_(forget, retains, factors)
+    else:
+        _add_multiples_(target, retains, -factors)
+
+    gram, dots, squared = euclidean
     after = squared + 2 * (factors * dots).sum(axis=0) + np.einsum("kt,klt,lt->t", factors, gram, factors)
     seen = (dots.mean(axis=0), squared, gram.mean(axis=(0, 1)), after.clip(min=0), conflicts)
     return Measures(*(torch.from_numpy(np.ascontiguousarray(values)) for values in seen))
 
 
-def _products(forget: Vector, retains: Sequence[Vector], metric: Vector | None) -> tuple[Matrix, Matrix, Matrix]:
-    """By tensor: Gram matrix of the r_k [K, K, T], their products with u [K, T], and ‖u‖² [T], all in the metric."""
+class _Products(NamedTuple):
+    """Inner products by tensor, all in one metric."""
+
+    gram: Matrix
+    """of the r_k among each other [K, K, T]"""
+    dots: Matrix
+    """of the r_k with u [K, T]"""
+    squared: Matrix
+    """‖u‖² [T]"""
+
+
+def _inner_products(forget: Vector, retains: Sequence[Vector], metric: Vector | None = None) -> _Products:
     vectors = [forget, *retains]
     rows = []
     for last, vector in enumerate(vectors, start=1):
-        left = vector if metric is None else [_weighted(x, h) for x, h in zip(vector, metric, strict=True)]
+        left = _weighted(vector, metric)
         rows.append(tensor_products([(left, right) for right in vectors[:last]]).double())
     found = torch.cat([row.to(rows[0].device) for row in rows]).cpu().numpy()  # the one wait for the device
-    lower = np.tril_indices(len(vectors))
+
     table = np.zeros((len(vectors), len(vectors), found.shape[1]))
+    lower = np.tril_indices(len(vectors))
     table[lower] = found
     table[lower[::-1]] = found
-    return table[1:, 1:], table[1:, 0], table[0, 0]
+    return _Products(table[1:, 1:], table[1:, 0], table[0, 0])
 
 
-def _weighted(x: Tensor | None, h: Tensor | None) -> Tensor | None:
-    return x if x is None or h is None else x * h
+def _weighted(vector: Vector, metric: Vector | None) -> Vector:
+    """vector · metric, number by number."""
+    if metric is None:
+        return vector
+    return [_times(x, h) for x, h in zip(vector, metric, strict=True)]
+
+
+def _times(x: Tensor | None, h: Tensor | None) -> Tensor | None:
+    if x is None or h is None:
+        return x
+    return x * h
+
+
+def _solve(products: _Products, where: npt.NDArray[np.bool_], solver: Solver) -> Matrix:
+    """The factors [K] for the group of tensors at these places."""
+    gram = products.gram[..., where].sum(axis=-1)
+    dots = products.dots[:, where].sum(axis=-1)
+    if np.isfinite(gram).all() and np.isfinite(dots).all():
+        return solver(gram, dots)
+    return np.full(len(dots), np.nan)  # solvers choke on NaN, which should reach the gradients and be found there
+
+
+def _add_multiples_(places: Vector, retains: Sequence[Vector], factors: Matrix) -> None:
+    """place_t ← place_t + Σ factors[k, t] · r_k,t; one tensor at a time, because it may come from elsewhere."""
+    for number, place in enumerate(places):
+        if place is None:
+            continue
+        part = local(place).detach()
+        for retain, factor in zip(retains, factors[:, number], strict=True):
+            r = retain[number]
+            if r is not None and factor:
+                part.add_(local(r).detach().to(part.dtype), alpha=float(factor))

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gru_unlearn.geometry.products import local
+from gru_unlearn.geometry.sharding import join
 
 _IN_FLIGHT = 2  # parameters whose parts may be on their way to the host at once: what overlapping costs in memory
 
@@ -33,7 +34,7 @@ class Direction:
 
     def __init__(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> None:
         self.dtype = dtype
-        self.device = None if device is None else torch.device(device)
+        self.device = torch.device(device) if device is not None else None
         self._parts: dict[nn.Parameter, Tensor] = {}  # this process's part of each tensor
         self._behind: dict[nn.Parameter, None] = {}  # those that decay() has still to reach
         self._factor = 1.0
@@ -49,11 +50,15 @@ class Direction:
     def get(self, param: nn.Parameter) -> Tensor | None:
         """The tensor at its parameter's place and sharded like it, or None for zero. To be asked for when settled."""
         part = self._parts.get(param)
-        return None if part is None else _sharded_like(part.to(local(param).device, non_blocking=True), param)
+        if part is None:
+            return None
+        return join(part.to(local(param).device, non_blocking=True), param)
 
     def along(self, params: Sequence[nn.Parameter]) -> Sequence[Tensor | None]:
         """The vector in the parameters' order; from elsewhere, tensor by tensor as each is asked for."""
-        return _Fetched(self, params) if self.device else [self.get(param) for param in params]
+        if self.device:
+            return _Fetched(self, params)
+        return [self.get(param) for param in params]
 
     def copies(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Copies of all tensors that are not zero, where they are stored; sharded ones where their parameters are."""
@@ -61,8 +66,10 @@ class Direction:
         for device in {local(param).device for param in self._parts if self._is_away(param)}:
             torch.cuda.synchronize(device)  # what is on its way to the host has arrived then
         for param, part in self._parts.items():
-            sharded = hasattr(param, "device_mesh")
-            yield param, self.get(param).clone() if sharded else part.clone()  # type: ignore[union-attr]
+            if hasattr(param, "device_mesh"):
+                yield param, join(part.to(local(param).device, non_blocking=True), param).clone()
+            else:
+                yield param, part.clone()
 
     def put(self, param: nn.Parameter, value: Tensor) -> None:
         """Store a copy of a tensor."""
@@ -99,11 +106,9 @@ class Direction:
     def _add_here(self, param: nn.Parameter, new: Tensor, weight: float) -> Tensor:
         """Add where the gradient is; returns what had to be brought there."""
         old = self._parts.get(param)
-        wide = torch.promote_types(new.dtype, self.dtype or new.dtype if old is None else old.dtype)
         if old is None:
-            total = new.to(wide) * weight  # a new tensor, because autograd may own the gradient's memory
-            self._parts[param] = total if self._keeps(total) else self._stored(total)
-            return total
+            return self._begin(param, new, weight)
+        wide = torch.promote_types(new.dtype, old.dtype)
         total = old.to(new.device, wide, non_blocking=True)
         if param in self._behind:
             del self._behind[param]
@@ -111,6 +116,13 @@ class Direction:
         total.add_(new, alpha=weight)
         if total is not old:
             old.copy_(total, non_blocking=True)
+        return total
+
+    def _begin(self, param: nn.Parameter, new: Tensor, weight: float) -> Tensor:
+        """The first of a parameter's gradients."""
+        wide = torch.promote_types(new.dtype, self.dtype or new.dtype)
+        total = new.to(wide) * weight  # a new tensor, because autograd may own the gradient's memory
+        self._parts[param] = total if self._keeps(total) else self._stored(total)
         return total
 
     @torch.no_grad()
@@ -125,7 +137,8 @@ class Direction:
         for param in self._behind:
             if self._is_away(param):  # through the device, so that it happens after what the device has still to do
                 part = self._parts[param]
-                part.copy_(part.to(local(param).device, non_blocking=True).mul_(self._factor), non_blocking=True)
+                decayed = part.to(local(param).device, non_blocking=True).mul_(self._factor)
+                part.copy_(decayed, non_blocking=True)
         self._behind.clear()
 
     def average(self, params: Sequence[nn.Parameter], group: dist.ProcessGroup) -> None:
@@ -173,13 +186,3 @@ class _Fetched(Sequence[Tensor | None]):
 
     def __getitem__(self, number: Any) -> Any:
         return self._direction.get(self._params[number])
-
-
-def _sharded_like(part: Tensor, param: nn.Parameter) -> Tensor:
-    """A process's part as the whole tensor that it belongs to."""
-    if not hasattr(param, "device_mesh"):
-        return part
-    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - slow to import
-
-    mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
-    return DTensor.from_local(part, mesh, placements, run_check=False, shape=param.shape, stride=param.stride())

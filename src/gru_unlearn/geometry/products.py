@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 import torch
 import torch.distributed as dist
@@ -34,20 +35,36 @@ def tensor_products(pairs: Sequence[tuple[Vector, Vector]], dtype: torch.dtype |
         pairs: vectors of the same T parameters.
         dtype: as in :func:`inner_product`.
     """
-    vectors = {id(vector): vector for pair in pairs for vector in pair}
-    rows, groups, device = [], [], None
+    vectors = {id(vector): vector for vector in chain.from_iterable(pairs)}
+    found: list[Tensor | None] = []
+    groups = []
+    device = None
     for parts in zip(*vectors.values(), strict=True):  # each tensor is asked for once: it may come from elsewhere
         at = dict(zip(vectors, parts, strict=True))
-        rows.append([_dot(at[id(x)], at[id(y)], dtype) for x, y in pairs])
+        found += [_dot(at[id(x)], at[id(y)], dtype) for x, y in pairs]
+
         some = next((part for part in parts if part is not None), None)
         groups.append(shard_groups(some))
-        device = device or (None if some is None else some.device)
-    kinds = {part.dtype for row in rows for part in row if part is not None}
-    widest = max(kinds, key=lambda kind: kind.itemsize, default=dtype or torch.float32)
-    zero = torch.zeros((), dtype=widest, device=device)
-    flat = [zero if part is None else part.to(zero) for row in rows for part in row]
-    products = torch.stack(flat).reshape(-1, len(pairs)).T if flat else torch.zeros(len(pairs), 0)
+        if device is None and some is not None:
+            device = some.device
+
+    if not found:
+        return torch.zeros(len(pairs), 0)
+    products = _stack(found, dtype or torch.float32, device).reshape(-1, len(pairs)).T
     return sum_shards(products, groups)
+
+
+def _stack(found: Sequence[Tensor | None], dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    """0-dim tensors → one, in their widest type, by default ``dtype``."""
+    kinds = {part.dtype for part in found if part is not None}
+    widest = max(kinds, key=lambda kind: kind.itemsize, default=dtype)
+    zero = torch.zeros((), dtype=widest, device=device)
+
+    filled = [zero] * len(found)
+    for number, part in enumerate(found):
+        if part is not None:
+            filled[number] = part.to(zero)
+    return torch.stack(filled)
 
 
 def local(x: Tensor) -> Tensor:
@@ -66,6 +83,7 @@ def sum_shards(values: Tensor, groups: "Sequence[Sequence[dist.ProcessGroup]]") 
     for number, its_groups in enumerate(groups):
         for group in its_groups:
             members.setdefault(group, []).append(number)
+
     for group, numbers in members.items():
         columns = indices(tuple(numbers), values.device)
         partial = values[..., columns].contiguous()
@@ -90,9 +108,11 @@ def _dot(x: Tensor | None, y: Tensor | None, dtype: torch.dtype | None) -> Tenso
     if x is None or y is None:
         return None
     wide = dtype or torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-    flat_x, flat_y = local(x).detach().reshape(-1), local(y).detach().reshape(-1)
+    flat_x = local(x).detach().reshape(-1)
+    flat_y = local(y).detach().reshape(-1)
     if flat_x.dtype == flat_y.dtype == wide:
         return torch.dot(flat_x, flat_y)
+
     chunk = _CHUNK.get(flat_x.device.type, _CHUNK_ELSEWHERE)
     pieces = zip(flat_x.split(chunk), flat_y.split(chunk), strict=True)
     return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in pieces]).sum()

@@ -1,31 +1,18 @@
 """What to do with conflicting gradients, as a value and as one word: ``gru``, ``gru/element/update``, ``pcgrad``."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from gru_unlearn.geometry.blocks import GRANULARITIES
-from gru_unlearn.geometry.rules import PrimalDual, Rule, cosine_clip, gru, ngdiff, pcgrad
+from gru_unlearn.geometry.blocks import GRANULARITIES, INSIDE_TENSORS
+from gru_unlearn.geometry.family import FAMILY, Member, names_of
+from gru_unlearn.geometry.rules import Rule
 
 SPACES = ("gradient", "update")
-
-RULES: dict[str, Callable[[], Rule]] = {
-    "gru": lambda: gru,
-    "cosine-clip": lambda: cosine_clip,
-    "pcgrad": lambda: pcgrad,
-    "ngdiff": lambda: ngdiff,
-    "pdu": PrimalDual,
-}
-"""Name → a rule, made anew because some keep a state. ``gu`` projects on a subspace and is no rule of this kind."""
-
-SUBSPACE = "gu"
-"""Geometric-disentanglement unlearning (arXiv 2511.17100): off the span of the last K retain gradients, in the metric
-of the optimizer's preconditioner H: g = (I − U(UᵀHU)⁻¹UᵀH) u, as in its authors' published description."""
 
 RECOMMENDED = "gru/element/update"
 """What ``recommended`` stands for, if you do not know what to choose; the evidence is in docs/results.md. The trainer
 adds to it that four times as many retain as forget examples make a step."""
 
-NAMES = ("none", "recommended", *RULES, SUBSPACE)
+NAMES = ("none", "recommended", *FAMILY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +38,7 @@ class Rectification:
     memory: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.rule, str) and self.rule not in (*RULES, SUBSPACE):
+        if isinstance(self.rule, str) and self.rule not in FAMILY:
             raise ValueError(f"unknown rectification {self.rule!r}: one of {', '.join(NAMES)}")
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"unknown granularity {self.granularity!r}: one of {', '.join(GRANULARITIES)}")
@@ -59,23 +46,39 @@ class Rectification:
             raise ValueError(f"unknown space {self.space!r}: one of {', '.join(SPACES)}")
         if self.memory < 1:
             raise ValueError(f"memory must be at least 1, got {self.memory}")
-        if self.space == "update" and self.rule not in ("gru", "cosine-clip"):
-            raise ValueError(f"{self} has no form: only gru and cosine-clip work in update space")
-        if self.memory > 1 and self.rule not in ("gru", SUBSPACE):
-            raise ValueError(f"{self} has no form: only gru and gu have a memory")
-        if self.holds_several and self.granularity in ("row", "element"):
+
+        member = self.member
+        if self.space == "update" and not member.in_update_space:
+            able = names_of(lambda other: other.in_update_space)
+            raise ValueError(f"{self} has no form: only {able} work in update space")
+        if self.memory > 1 and member.solver is None:
+            able = names_of(lambda other: other.solver is not None)
+            raise ValueError(f"{self} has no form: only {able} have a memory")
+        if self.holds_several and self.granularity in INSIDE_TENSORS:
             raise ValueError(f"memory {self.memory} works on whole tensors: granularity model, layer or tensor")
+
+    @property
+    def member(self) -> Member:
+        """What its rule can do."""
+        own = self.rule
+        if isinstance(own, str):
+            return FAMILY[own]
+        return Member(lambda: own)
 
     @property
     def holds_several(self) -> bool:
         """Whether the last gradients themselves are held, instead of their smoothed sum."""
-        return self.memory > 1 or self.rule == SUBSPACE
+        return self.member.holds_several(self.memory)
 
     def __str__(self) -> str:
-        parts = [self.rule if isinstance(self.rule, str) else getattr(self.rule, "__name__", type(self.rule).__name__)]
-        parts += [self.granularity] if self.granularity != "model" else []
-        parts += [self.space] if self.space != "gradient" else []
-        parts += [f"memory={self.memory}"] if self.memory > 1 else []
+        own = self.rule
+        parts = [own if isinstance(own, str) else getattr(own, "__name__", type(own).__name__)]
+        if self.granularity != "model":
+            parts.append(self.granularity)
+        if self.space != "gradient":
+            parts.append(self.space)
+        if self.memory > 1:
+            parts.append(f"memory={self.memory}")
         return "/".join(parts)
 
 
@@ -92,26 +95,45 @@ def parse_rectification(text: str) -> Rectification | None:
         raise ValueError(f"rectification {text!r}: {rule!r} stands alone, without granularity, space or memory")
     choices: dict[str, str | int] = {}
     for part in parts:
-        if part in GRANULARITIES:
-            name, value = "granularity", part
-        elif part in SPACES:
-            name, value = "space", part
-        elif part.startswith("memory=") and part.removeprefix("memory=").isdecimal():
-            name, value = "memory", part.removeprefix("memory=")
-        else:
-            raise ValueError(
-                f"unknown part {part!r} in rectification {text!r}: after the name come a granularity "
-                f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}) and memory=K"
-            )
+        name, value = _choice(part, text)
         if name in choices:
             raise ValueError(f"rectification {text!r} names its {name} twice")
-        choices[name] = int(value) if name == "memory" else value
+        choices[name] = value
     return Rectification(rule, **choices)  # type: ignore[arg-type]
+
+
+def _choice(part: str, text: str) -> tuple[str, str | int]:
+    """``layer`` → granularity, ``layer``."""
+    if part in GRANULARITIES:
+        return "granularity", part
+    if part in SPACES:
+        return "space", part
+    word, _, number = part.partition("=")
+    if word == "memory" and number.isdecimal():
+        return "memory", int(number)
+    raise ValueError(
+        f"unknown part {part!r} in rectification {text!r}: after the name come a granularity "
+        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}) and memory=K"
+    )
+
+
+def resolve_rectification(given: str | Rectification | Rule) -> Rectification:
+    """From its word, a rule of your own, or itself.
+
+    Raises:
+        ValueError: an unknown part, or ``none``.
+    """
+    if isinstance(given, Rectification):
+        return given
+    if not isinstance(given, str):
+        return Rectification(given)
+    parsed = parse_rectification(given)
+    if parsed is None:
+        raise ValueError("rectification 'none' needs no rectifier: leave it away")
+    return parsed
 
 
 def default_gradient_weight(rectification: Rectification) -> float:
     """γ: 0.8 as published for GRU on whole tensors; 0.4 for rows and elements, whose signs need more smoothing
     (docs/results.md); 1, no smoothing, for the rules of others."""
-    if rectification.rule not in ("gru", "cosine-clip"):
-        return 1.0
-    return 0.4 if rectification.granularity in ("row", "element") else 0.8
+    return rectification.member.gradient_weight(rectification.granularity)

@@ -10,19 +10,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gru_unlearn.geometry.blocks import Measures, group_names, layer_of, rectify_groups_, rectify_within_
-from gru_unlearn.geometry.cone import cone, rectify_against_, subspace
+from gru_unlearn.geometry.blocks import Measures
+from gru_unlearn.geometry.cone import Solver
 from gru_unlearn.geometry.direction import Direction
-from gru_unlearn.geometry.products import Vector, inner_product
-from gru_unlearn.geometry.rectification import (
-    RULES,
-    SUBSPACE,
-    Rectification,
-    default_gradient_weight,
-    parse_rectification,
-)
+from gru_unlearn.geometry.gradient_window import Window
+from gru_unlearn.geometry.projections import choose_projection
+from gru_unlearn.geometry.rectification import Rectification, default_gradient_weight, resolve_rectification
+from gru_unlearn.geometry.retain_memory import RetainMemory
 from gru_unlearn.geometry.rules import Rule
-from gru_unlearn.geometry.telemetry import StepTelemetry
+from gru_unlearn.geometry.sharding import align, splits_rows
+from gru_unlearn.geometry.telemetry import StepTelemetry, removed_by_layer, summed
 
 
 class GradientRectifier:
@@ -82,50 +79,37 @@ class GradientRectifier:
         retain_device: torch.device | str | None = None,
         replicas: dist.ProcessGroup | None = None,
     ) -> None:
-        self.rectification = _resolved(rectification)
+        chosen = resolve_rectification(rectification)
         if new_gradient_weight is None:
-            new_gradient_weight = default_gradient_weight(self.rectification)
-        if not 0 < new_gradient_weight <= 1:
-            raise ValueError(f"new_gradient_weight must be in (0, 1], got {new_gradient_weight}")
-        if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
-            raise ValueError(f"max_grad_norm must be positive and finite, got {max_grad_norm}")
-        if not 0 <= retain_step < math.inf:
-            raise ValueError(f"retain_step must be finite and not negative, got {retain_step}")
-        if retain_dtype is not None and not retain_dtype.is_floating_point:
-            raise ValueError(f"retain_dtype must be a floating-point type, got {retain_dtype}")
-        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) in stepped]
-        if not named:
-            raise ValueError("the optimizer holds no trainable parameter of this model")
-
-        if self.rectification.granularity == "row" and any(_splits_rows(p) for _, p in named):
+            new_gradient_weight = default_gradient_weight(chosen)
+        _check_numbers(new_gradient_weight, max_grad_norm, retain_step, retain_dtype)
+        self._names = _stepped_parameters(model, optimizer)
+        self._params = list(self._names)
+        if chosen.granularity == "row" and any(splits_rows(p) for p in self._params):
             raise ValueError("granularity row needs whole rows on each process: shard parameters along dimension 0")
 
-        self.new_gradient_weight = 1.0 if self.rectification.holds_several else new_gradient_weight
+        self.rectification = chosen
+        self.new_gradient_weight = 1.0 if chosen.holds_several else new_gradient_weight
         self.max_grad_norm = max_grad_norm
         self.retain_step = retain_step
         self.measure_change = measure_change
-        self.rule = _rule(self.rectification)
-        self._optimizer = optimizer
+        self._project = choose_projection(chosen, self._names, optimizer)
         self._replicas = replicas
-        self._names = {p: name for name, p in named}
-        self._params = list(self._names)
-        self._groups = group_names(list(self._names.values()), self.rectification.granularity)
-        self._new_direction = partial(Direction, retain_dtype, retain_device)
-        self._memory = [self._new_direction()]  # retain directions, the newest last
-        self._fresh = self._new_direction()  # this window's retain gradient, kept only for retain_step
-        self._kept: dict[nn.Parameter, Tensor | None] | None = None  # p.grad set aside while inside retain()
-        self._gradient_share = 0.0
-        self._fold_scale = 1.0
-        self._window_has_retain = False
-        self._window_rectified = False
-        self._measures: Measures | None = None
-        self._before: list[Tensor] | None = None
-        self._position_before: Tensor | None = None
+
+        new_direction = partial(Direction, retain_dtype, retain_device)
+        self._memory = RetainMemory(self._names, chosen, new_direction)
+        self._fresh = new_direction()  # this window's retain gradient, kept only for retain_step
+        self._window = Window()
+        self._measures: Measures | None = None  # of the last rectified step
         self._retain_change: Tensor | None = None
         self._hooks = [p.register_post_accumulate_grad_hook(self._fold) for p in self._params]
         self._hooks.append(optimizer.register_step_pre_hook(self._before_step))
         self._hooks.append(optimizer.register_step_post_hook(self._after_step))
+
+    @property
+    def rule(self) -> Rule | Solver:
+        """The rule, with its state; where several retain gradients are held, the solver."""
+        return self._project.rule
 
     @contextmanager
     def retain(self, *, scale: float = 1.0, gradient_share: float = 0.0) -> Iterator[None]:
@@ -141,44 +125,27 @@ class GradientRectifier:
         Raises:
             RuntimeError: entered twice, or after this window's gradient was already rectified.
         """
-        if self._kept is not None:
-            raise RuntimeError("retain() is already open")
-        if self._window_rectified:
-            raise RuntimeError("retain() after rectify(): take the optimizer step first")
-        if not self._window_has_retain:
-            self._begin_window()
-        self._kept = {p: p.grad for p in self._params}
-        self._fold_scale, self._gradient_share = scale, gradient_share
-        for p in self._params:
-            p.grad = None
+        window = self._window
+        window.check_may_retain()
+        if not window.has_retain:
+            window.has_retain = True
+            self._memory.begin_window(self.new_gradient_weight)
+        window.open_retain(self._params, scale, gradient_share)
         try:
             yield
         finally:
-            for p, kept in self._kept.items():
-                p.grad = kept
-            self._kept = None
-
-    def _begin_window(self) -> None:
-        self._window_has_retain = True
-        if self.rectification.holds_several:
-            held = [direction for direction in self._memory if direction]
-            self._memory = [*held[max(0, len(held) - self.rectification.memory + 1) :], self._new_direction()]
-        else:
-            self._memory[-1].decay(1 - self.new_gradient_weight)
+            window.close_retain()
 
     @torch.no_grad()
     def _fold(self, param: nn.Parameter) -> None:
-        if self._kept is None or param.grad is None:
+        retain_pass = self._window.retain_pass
+        if retain_pass is None or param.grad is None:
             return
-        grad, param.grad = _aligned(param.grad, param), None
-        if self._fold_scale != 1:
-            grad.mul_(self._fold_scale)
-        self._memory[-1].add(param, grad, self.new_gradient_weight)
+        grad = retain_pass.take(param, param.grad)
+        self._memory.newest.add(param, grad, self.new_gradient_weight)
         if self.retain_step:
             self._fresh.add(param, grad, 1.0)
-        if self._gradient_share:
-            kept, share = self._kept[param], self._gradient_share
-            self._kept[param] = grad * share if kept is None else kept.add_(grad, alpha=share)
+        retain_pass.share(param, grad)
 
     @torch.no_grad()
     def rectify(self) -> None:
@@ -187,119 +154,89 @@ class GradientRectifier:
         Call it yourself where something must see or clip the rectified gradient before the step. At most once a
         window; further calls do nothing.
         """
-        if self._window_rectified:
+        if not self._window.begin_rectifying():
             return
-        if self._kept is not None:
-            raise RuntimeError("rectify() inside retain()")
-        self._window_rectified = True
-        for direction in (self._memory[-1], self._fresh):
-            direction.settle()
-            if self._replicas is not None and self._window_has_retain:
-                direction.average(self._params, self._replicas)
-        for p in self._params:
-            if p.grad is not None:
-                p.grad = _aligned(p.grad, p)
-            elif any(p in direction for direction in self._memory):
-                p.grad = torch.zeros_like(p)
+        self._settle()
+        self._complete_gradients()
         if self.rectification.space == "gradient":
-            self._measures = self._rectify([p.grad for p in self._params])
-        for p, fresh in zip(self._params, self._fresh.along(self._params), strict=True):
-            if p.grad is not None and fresh is not None:
-                p.grad.add_(fresh, alpha=self.retain_step)
+            self._measures = self._project([p.grad for p in self._params], self._memory.vectors())
+        self._add_retain_step()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._params, self.max_grad_norm)
 
-    def _rectify(self, vector: Vector, target: Vector | None = None) -> Measures:
-        """Rectify a vector against the retain directions: in place, or in what it does to ``target``."""
-        chosen, directions = self.rectification, self._directions()
-        if chosen.holds_several:
-            solver, metric = (subspace, self._metric()) if chosen.rule == SUBSPACE else (cone, None)
-            return rectify_against_(vector, directions, self._groups, solver, target, metric)
-        if chosen.granularity in ("row", "element"):
-            return rectify_within_(vector, directions[0], chosen.granularity, self.rule, target)
-        return rectify_groups_(vector, directions[0], self._groups, self.rule, target)
+    def _settle(self) -> None:
+        """This window's retain gradient is whole from here on, in all replicas."""
+        for direction in (self._memory.newest, self._fresh):
+            direction.settle()
+            if self._replicas is not None and self._window.has_retain:
+                direction.average(self._params, self._replicas)
 
-    def _metric(self) -> Vector | None:
-        """Adam's diagonal preconditioner, 1/(√v + ε), of the last step; None where the optimizer has none (yet)."""
-        squares = [self._optimizer.state.get(p, {}).get("exp_avg_sq") for p in self._params]
-        if all(v is None for v in squares):
-            return None
-        eps = {p: group.get("eps", 1e-8) for group in self._optimizer.param_groups for p in group["params"]}
-        return [None if v is None else 1 / (v.sqrt() + eps[p]) for v, p in zip(squares, self._params, strict=True)]
+    def _complete_gradients(self) -> None:
+        """Gradients sharded as their parameters; zeros where only r reaches."""
+        for p in self._params:
+            if p.grad is not None:
+                p.grad = align(p.grad, p)
+            elif self._memory.reaches(p):
+                p.grad = torch.zeros_like(p)
+
+    def _add_retain_step(self) -> None:
+        for p, fresh in zip(self._params, self._fresh.along(self._params), strict=True):
+            if p.grad is not None and fresh is not None:
+                p.grad.add_(fresh, alpha=self.retain_step)
 
     def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(callable(value) for value in (*args, kwargs.get("closure"))):
             raise ValueError("a closure would recompute the gradients after they were rectified: step without one")
         self.rectify()
-        self._position_before = self._retain_position() if self.measure_change else None
+        self._window.position = self._memory.position() if self.measure_change else None
         if self.rectification.space == "update":
-            self._before = [p.detach().clone() for p in self._params]
+            self._window.before = [p.detach().clone() for p in self._params]
 
     @torch.no_grad()
     def _after_step(self, *_: Any) -> None:
-        if self._before is not None:
-            against = [before.sub_(p) for before, p in zip(self._before, self._params, strict=True)]  # −Δθ
-            self._measures = self._rectify(against, target=self._params)
-            self._before = None
+        if self._window.before is not None:
+            self._rectify_displacement(self._window.before)
         self._retain_change = None
-        if self._position_before is not None:
-            self._retain_change = self._retain_position() - self._position_before
-            self._position_before = None
-        self._window_has_retain = self._window_rectified = False
+        if self._window.position is not None:
+            self._retain_change = self._memory.position() - self._window.position
+        self._window.start_anew()
         self._fresh.clear()
 
-    def _retain_position(self) -> Tensor:
-        """⟨r, θ⟩ in float64, so that the difference across a step is exact enough without a copy of θ."""
-        products = [inner_product(r, self._params, torch.float64) for r in self._directions()]
-        return torch.stack(products).mean()
-
-    def _directions(self) -> list[Vector]:
-        """Each r in the parameters' order: sums must not depend on the order in which gradients first arrived."""
-        return [direction.along(self._params) for direction in self._memory]
+    def _rectify_displacement(self, before: list[Tensor]) -> None:
+        """Take back what the step did against r; the copy of the parameters becomes −Δθ."""
+        for old, p in zip(before, self._params, strict=True):
+            old.sub_(p)
+        self._measures = self._project(before, self._memory.vectors(), target=self._params)
 
     @property
     def telemetry(self) -> StepTelemetry | None:
         """Measurements of the last rectified step, None before the first. Reading it waits for the device."""
         measured = self.measured()
-        return None if measured is None else StepTelemetry.of(measured.tolist())
+        if measured is None:
+            return None
+        return StepTelemetry.of(measured.tolist())
 
     def measured(self) -> Tensor | None:
         """What :attr:`telemetry` is made of, on the device: reading it later does not hold up the step."""
         if self._measures is None:
             return None
-        sums = [part.sum() for part in self._measures[:4]] + [self._measures.conflict_share.mean()]
-        change = torch.full_like(sums[0], math.nan) if self._retain_change is None else self._retain_change
-        return torch.stack([value.to(sums[0].device, torch.float64) for value in (*sums, change)])
+        return summed(self._measures, self._retain_change)
 
     def removed_share_by_layer(self) -> dict[str, float]:
         """1 − ‖g‖/‖u‖ of the last step for each layer; empty before the first. Reading it waits for the device."""
         if self._measures is None:
             return {}
-        before, after = self._measures.forget_squared.tolist(), self._measures.rectified_squared.tolist()
-        sums: dict[str, tuple[float, float]] = {}
-        for name, u, g in zip(self._names.values(), before, after, strict=True):
-            old = sums.get(layer_of(name), (0.0, 0.0))
-            sums[layer_of(name)] = (old[0] + u, old[1] + g)
-        return {layer: 1 - math.sqrt(g / u) if u > 0 else 0.0 for layer, (u, g) in sums.items()}
+        return removed_by_layer(self._measures, self._names.values())
 
     def state_dict(self) -> dict[str, Any]:
         """Retain directions by parameter name, and the settings they belong to: all that a resumed run needs.
 
         With memory K the names end in ``@0`` (the oldest) to ``@K−1``. To be taken between two steps.
         """
-        state: dict[str, Any] = {
-            "rectification": str(self.rectification),
-            "new_gradient_weight": self.new_gradient_weight,
-            "retain_direction": {
-                self._key(p, place): r for place, direction in enumerate(self._memory) for p, r in direction.copies()
-            },
-        }
+        state = {**self._settings(), "retain_direction": self._memory.copies()}
         if hasattr(self.rule, "state_dict"):
             state["rule"] = self.rule.state_dict()
         return state
-
-    def _key(self, param: nn.Parameter, place: int) -> str:
-        return f"{self._names[param]}@{place}" if self.rectification.holds_several else self._names[param]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`.
@@ -307,26 +244,19 @@ class GradientRectifier:
         Raises:
             ValueError: another γ or rectification, an unknown parameter name, or another shape.
         """
-        for name, here in (
-            ("new_gradient_weight", self.new_gradient_weight),
-            ("rectification", str(self.rectification)),
-        ):
-            if state.get(name, here) != here:
-                raise ValueError(f"saved with {name} {state[name]}, here it is {here}")
-        by_key = {self._key(p, place): (p, place) for place in range(self.rectification.memory) for p in self._params}
-        memory = [self._new_direction() for _ in range(self.rectification.memory)]
-        for name, r in state["retain_direction"].items():
-            if name not in by_key:
-                raise ValueError(f"the saved retain direction has a parameter that is not trained here: {name}")
-            param, place = by_key[name]
-            if r.shape != param.shape:
-                raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
-            memory[place].put(param, _placed(r, param))
-        self._memory = [direction for direction in memory if direction] or [self._new_direction()]
+        here = self._settings()
+        for name in ("new_gradient_weight", "rectification"):
+            if state.get(name, here[name]) != here[name]:
+                raise ValueError(f"saved with {name} {state[name]}, here it is {here[name]}")
+        self._memory.restore(state["retain_direction"])
         if hasattr(self.rule, "load_state_dict"):
             self.rule.load_state_dict(state["rule"])
         self._fresh.clear()
-        self._window_has_retain = self._window_rectified = False
+        self._window.start_anew()
+
+    def _settings(self) -> dict[str, float | str]:
+        """Those that a saved direction belongs to."""
+        return {"rectification": str(self.rectification), "new_gradient_weight": self.new_gradient_weight}
 
     def close(self) -> None:
         """Take the hooks off the model and the optimizer; the retain direction is freed with the rectifier."""
@@ -335,42 +265,25 @@ class GradientRectifier:
         self._hooks.clear()
 
 
-def _splits_rows(param: nn.Parameter) -> bool:
-    """Whether a sharded matrix has its rows on several processes."""
-    return any(placed.is_shard() and not placed.is_shard(0) for placed in getattr(param, "placements", ()))
+def _check_numbers(
+    new_gradient_weight: float, max_grad_norm: float | None, retain_step: float, retain_dtype: torch.dtype | None
+) -> None:
+    if not 0 < new_gradient_weight <= 1:
+        raise ValueError(f"new_gradient_weight must be in (0, 1], got {new_gradient_weight}")
+    if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
+        raise ValueError(f"max_grad_norm must be positive and finite, got {max_grad_norm}")
+    if not 0 <= retain_step < math.inf:
+        raise ValueError(f"retain_step must be finite and not negative, got {retain_step}")
+    if retain_dtype is not None and not retain_dtype.is_floating_point:
+        raise ValueError(f"retain_dtype must be a floating-point type, got {retain_dtype}")
 
 
-def _aligned(grad: Tensor, param: nn.Parameter) -> Tensor:
-    """The gradient, sharded as its parameter: autograd replicates some of a DTensor's, or leaves partial sums."""
-    placements = getattr(param, "placements", None)
-    if placements is None or grad.placements == placements:  # type: ignore[attr-defined]
-        return grad
-    return grad.redistribute(placements=placements)  # type: ignore[attr-defined]
-
-
-def _placed(r: Tensor, param: nn.Parameter) -> Tensor:
-    """r, sharded as its parameter is."""
-    if hasattr(param, "device_mesh"):
-        from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - slow to import
-
-        mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
-        return distribute_tensor(r.to(param.device), mesh, placements)
-    return r
-
-
-def _resolved(rectification: str | Rectification | Rule) -> Rectification:
-    if isinstance(rectification, Rectification):
-        return rectification
-    if not isinstance(rectification, str):
-        return Rectification(rectification)
-    parsed = parse_rectification(rectification)
-    if parsed is None:
-        raise ValueError("rectification 'none' needs no rectifier: leave it away")
-    return parsed
-
-
-def _rule(rectification: Rectification) -> Rule:
-    """The rule itself; that of a subspace is never asked."""
-    if not isinstance(rectification.rule, str):
-        return rectification.rule
-    return RULES[rectification.rule]() if rectification.rule in RULES else RULES["gru"]()
+def _stepped_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, str]:
+    """The trainable parameters of a model that its optimizer holds, with their names."""
+    stepped: set[int] = set()
+    for group in optimizer.param_groups:
+        stepped.update(map(id, group["params"]))
+    named = {p: name for name, p in model.named_parameters() if p.requires_grad and id(p) in stepped}
+    if not named:
+        raise ValueError("the optimizer holds no trainable parameter of this model")
+    return named

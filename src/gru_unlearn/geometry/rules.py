@@ -7,7 +7,6 @@ method ``observe(retain_loss)``, the trainer tells it each step's retain loss; w
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,10 +73,10 @@ class PrimalDual:
         """The dual step."""
         self.weight = max(0.0, self.weight + self.dual_step_size * (retain_loss - self.retain_loss_eps))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         """λ."""
         return {"weight": self.weight}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, float]) -> None:
         """Restore λ."""
         self.weight = state["weight"]

@@ -1,8 +1,14 @@
 """What one optimizer step did to the conflict between forgetting and retention, as numbers to log."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gru_unlearn.geometry.blocks import Measures, layer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +39,42 @@ class StepTelemetry:
     @classmethod
     def of(cls, values: Sequence[float]) -> "StepTelemetry":
         """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, and ⟨r, Δθ⟩ (NaN: not measured)."""
-        dot, forget, retain, rectified = values[0], *(math.sqrt(value) for value in values[1:4])
+        dot, *squares, conflict_share, change = values
+        forget, retain, rectified = map(math.sqrt, squares)
         norms = forget * retain
         return cls(
             inner_product=dot,
             forget_norm=forget,
             retain_norm=retain,
             cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
-            rectified=values[4] > 0,
-            conflict_share=values[4],
+            rectified=conflict_share > 0,
+            conflict_share=conflict_share,
             removed_share=1 - rectified / forget if forget > 0 else 0.0,
-            retain_change=None if math.isnan(values[5]) else values[5],
+            retain_change=None if math.isnan(change) else change,
         )
+
+
+def summed(measures: Measures, retain_change: Tensor | None) -> Tensor:
+    """What :class:`StepTelemetry` is made of, on the device: float64 [6]."""
+    sums = [part.sum() for part in measures[:4]]
+    change = torch.full_like(sums[0], math.nan) if retain_change is None else retain_change
+    values = [*sums, measures.conflict_share.mean(), change]
+    return torch.stack([value.to(sums[0].device, torch.float64) for value in values])
+
+
+def removed_by_layer(measures: Measures, names: Iterable[str]) -> dict[str, float]:
+    """1 − ‖g‖/‖u‖ for each layer of the parameters with these names. Waits for the device."""
+    before: defaultdict[str, float] = defaultdict(float)
+    after: defaultdict[str, float] = defaultdict(float)
+    squares = zip(measures.forget_squared.tolist(), measures.rectified_squared.tolist(), strict=True)
+    for name, (u, g) in zip(names, squares, strict=True):
+        before[layer_of(name)] += u
+        after[layer_of(name)] += g
+    return {layer: _removed_share(u, after[layer]) for layer, u in before.items()}
+
+
+def _removed_share(before: float, after: float) -> float:
+    """1 − ‖g‖/‖u‖ from ‖u‖² and ‖g‖²."""
+    if before > 0:  # NaN is not
+        return 1 - math.sqrt(after / before)
+    return 0.0

@@ -1,43 +1,31 @@
-"""The ledger of requests to forget: how things stand in tables, and what happened as a chain of hashes.
+"""The ledger of requests to forget: how things stand, in tables of SQLite.
 
-Every change is one transaction that alters a table and appends one entry. An entry is a line of canonical JSON that
-holds the SHA-256 of the line before it; whoever changes, takes out or swaps an entry breaks all hashes behind it.
-Nothing of the forget data is kept: a hash of the whole set, a keyed hash of each row, and where it was read from.
+Every change is one transaction that alters a table and appends one entry to the chain of hashes. Nothing of the forget
+data is kept: a hash of the whole set, a keyed hash of each row, and where it was read from.
 """
 
-import hashlib
-import hmac
-import json
-import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from filelock import FileLock, Timeout
+
+from gru_unlearn.common.files import hash_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
+from gru_unlearn.ledger.deletion_request import TRANSITIONS, DeletionRequest
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, START, BrokenLedger, ChainEntry, Link, canonical
+from gru_unlearn.results.file_model import JsonObject
+from gru_unlearn.results.ledger_summary import Asked, LedgerSettings, Outcome
+from gru_unlearn.results.provenance import ModelSource
+from gru_unlearn.results.run_folder import RunFolder
 
-LEDGER_FILE = "ledger.sqlite"
-START = "0" * 64
-"""What the first entry holds as the hash of the entry before it."""
+Baseline = Mapping[str, Mapping[str, float]]
+"""Kind of rows to keep → hash of a row → the first model's probability of its answer."""
 
-CREATED, CHANGED = "created", "settings changed"
-
-TRANSITIONS = {
-    "added": ((None,), "pending"),
-    "started": (("pending",), "running"),
-    "done": (("running",), "done"),
-    "refused": (("running",), "refused"),
-    "failed": (("running",), "failed"),
-    "retried": (("running", "refused", "failed"), "pending"),
-    "withdrawn": (("pending", "running", "refused", "failed"), "withdrawn"),
-}
-"""Event → states of the request in which it may happen, and the state after it."""
-
-_SCHEMA = """
+_TABLES = """
 CREATE TABLE key (value BLOB NOT NULL);
 CREATE TABLE settings (sha256 TEXT PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE requests (
@@ -48,72 +36,11 @@ CREATE TABLE forget_rows (request INTEGER NOT NULL, mark TEXT NOT NULL, PRIMARY 
 CREATE TABLE kept_rows (name TEXT NOT NULL, mark TEXT NOT NULL, probability REAL NOT NULL, PRIMARY KEY (name, mark));
 CREATE TABLE chain (number INTEGER PRIMARY KEY, entry TEXT NOT NULL, sha256 TEXT NOT NULL);
 """
+"""A ``mark`` is the hash of a row."""
 
-_SHOWN = (
-    *("forget_prob_before", "forget_prob_first_model", "rows_used", "weights_before"),
-    *("weights_after", "model", "metrics", "why"),
-)
-
-Entry = dict[str, Any]
-Kept = Mapping[str, Mapping[str, float]]
-"""Set name → mark of a row → the first model's probability of its answer."""
-
-
-class BrokenLedger(Exception):
-    """The chain, the tables or a model on disk are not what was written. Exit code 1."""
-
-    exit_code = 1
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it stands."""
-
-    number: int
-    id: str
-    date: str
-    reason: str
-    source: str
-    rows: int
-    data_sha256: str
-    state: str
-    attempt: int
-
-    @property
-    def version(self) -> str:
-        """Name of the run's folder below ``versions``."""
-        return f"{self.number:04d}-{self.id}" + (f"-attempt-{self.attempt}" if self.attempt > 1 else "")
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces and ASCII only: one text for one value.
-
-    Raises:
-        ValueError: NaN or infinity in it.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def sha256(text: str) -> str:
-    """Of the text's UTF-8 bytes, in hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def first_break(chain: Sequence[tuple[int, str, str]]) -> str | None:
-    """What is wrong with the first entry that does not hold, of (number, entry, SHA-256) in order; None if all hold."""
-    before = START
-    for expected, (number, entry, digest) in enumerate(chain, start=1):
-        if number != expected:
-            return f"entry {expected} is missing"
-        if sha256(entry) != digest:
-            return f"entry {number} was changed: its SHA-256 is not the one noted with it"
-        content = json.loads(entry)
-        if content["previous"] != before:
-            return f"entry {number} does not follow on entry {number - 1}: it names another entry before it"
-        if content["entry"] != number:
-            return f"entry {number} is entry {content['entry']} moved here"
-        before = digest
-    return None if chain else "entry 1 is missing"
+_INSERT = """
+INSERT INTO requests VALUES (:number, :id, :date, :reason, :source, :rows, :data_sha256, :state, :attempt)
+"""
 
 
 class Ledger:
@@ -121,20 +48,23 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.connection = sqlite3.connect(folder / LEDGER_FILE, isolation_level=None, timeout=30)
+        self.file = folder / "ledger.sqlite"
+        self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
         # Broken UTF-8 must come to light as a broken hash, not as an error of the database.
         self.connection.text_factory = lambda content: content.decode("utf-8", "surrogateescape")
         self.connection.execute("PRAGMA synchronous = EXTRA")  # a transaction that returned survives a loss of power
 
     @classmethod
-    def create(cls, folder: Path, settings: Mapping[str, Any], *, key: bytes, kept: Kept, **details: Any) -> "Ledger":
+    def create(
+        cls, folder: Path, settings: LedgerSettings, *, key: bytes, baseline: Baseline, weights: str
+    ) -> "Ledger":
         """A new ledger with its first entry; the folder must be there and hold none."""
         ledger = cls(folder)
         with ledger._transaction():
-            for statement in _SCHEMA.split(";"):
+            for statement in _TABLES.split(";"):
                 ledger.connection.execute(statement)
             ledger.connection.execute("INSERT INTO key VALUES (?)", (key,))
-            ledger._note_settings(CREATED, settings, kept, details)
+            ledger._note_settings(CREATED, settings, baseline, {"weights_after": weights})
         return ledger
 
     @classmethod
@@ -145,13 +75,13 @@ class Ledger:
             UserError: there is none.
             BrokenLedger: its file is no database that can be read.
         """
-        if not (folder / LEDGER_FILE).is_file():
+        if not (folder / "ledger.sqlite").is_file():
             raise UserError(f"{folder} holds no ledger: gru requests init {folder} ... makes one")
         ledger = cls(folder)
         try:
             ledger.connection.execute("SELECT 1 FROM chain, requests, settings, forget_rows, kept_rows, key LIMIT 0")
         except sqlite3.Error as error:
-            raise BrokenLedger(f"{folder / LEDGER_FILE} cannot be read as a ledger ({error})") from None
+            raise BrokenLedger(f"{ledger.file} cannot be read as a ledger ({error})") from None
         return ledger
 
     def __enter__(self) -> "Ledger":
@@ -164,174 +94,162 @@ class Ledger:
 
     @property
     def key(self) -> bytes:
-        """Key of the rows' marks."""
+        """Key of the rows' hashes."""
         return bytes(self.connection.execute("SELECT value FROM key").fetchone()[0])
 
-    def chain(self) -> list[tuple[int, str, str]]:
-        """(number, entry, SHA-256 of the entry) in order, as they are stored."""
+    def chain(self) -> list[Link]:
+        """The chain as it is stored, in order."""
         return self.connection.execute("SELECT number, entry, sha256 FROM chain ORDER BY number").fetchall()
 
-    def entries(self) -> list[Entry]:
-        """The entries' contents in order."""
-        return [json.loads(entry) for _, entry, _ in self.chain()]
+    def entries(self) -> list[ChainEntry]:
+        """The chain's contents in order."""
+        return [ChainEntry.model_validate_json(text) for _, text, _ in self.chain()]
 
-    @property
-    def head(self) -> str:
-        """SHA-256 of the last entry."""
-        return self.chain()[-1][2]
+    def last(self, *events: str, id: str = "") -> ChainEntry:
+        """The newest entry of one of these events, about one request or any. There must be one."""
+        for entry in reversed(self.entries()):
+            if entry.event in events and id in ("", entry.id):
+                return entry
+        raise BrokenLedger(f"{self.file} does not hold: no entry tells of {' or '.join(events)} {id}".rstrip())
 
-    def requests(self) -> list[Request]:
-        """All requests in the order in which they came."""
-        rows = self.connection.execute(
-            "SELECT number, id, date, reason, source, rows, data_sha256, state, attempt FROM requests ORDER BY number"
-        )
-        return [Request(*row) for row in rows]
+    def requests(self, *states: str) -> list[DeletionRequest]:
+        """All requests, or those in one of these states, in the order in which they came."""
+        requests = []
+        for row in self.connection.execute("SELECT * FROM requests ORDER BY number"):
+            request = DeletionRequest.model_construct(**dict(zip(Asked.model_fields, row, strict=True)))
+            if not states or request.state in states:
+                requests.append(request)
+        return requests
 
-    def request(self, id: str) -> Request:
+    def request(self, id: str) -> DeletionRequest:
         """The request with this id.
 
         Raises:
             UserError: there is none.
         """
-        for request in self.requests():
-            if request.id == id:
-                return request
-        known = ", ".join(request.id for request in self.requests()) or "none yet"
-        raise UserError(f"no request {id!r} in the ledger; there are: {known}")
+        requests = {request.id: request for request in self.requests()}
+        if id not in requests:
+            raise UserError(f"no request {id!r} in the ledger; there are: {', '.join(requests) or 'none yet'}")
+        return requests[id]
 
-    def last(self, *events: str, request: Request | None = None) -> Entry | None:
-        """The newest entry of one of these events, about one request or any."""
-        return newest(self.entries(), *events, request=request)
+    @property
+    def settings_sha256(self) -> str:
+        """Of the settings in force."""
+        return self.last(CREATED, CHANGED).settings_sha256
 
-    def settings(self, sha: str | None = None) -> dict[str, Any]:
-        """The settings in force, or those with this hash."""
-        wanted = sha or self._settings_sha256
+    def settings(self, sha256: str = "") -> LedgerSettings:
+        """The settings in force, or those with this hash.
+
+        Raises:
+            BrokenLedger: they are not there, or were changed.
+        """
+        wanted = sha256 or self.settings_sha256
         content = self.connection.execute("SELECT content FROM settings WHERE sha256 = ?", (wanted,)).fetchone()
         if content is None:
             raise BrokenLedger(f"the settings {wanted} are not in the ledger any more")
-        return json.loads(content[0])
+        return LedgerSettings.model_validate_json(content[0])
 
-    @property
-    def _settings_sha256(self) -> str:
-        entry = self.last(CREATED, CHANGED)
-        assert entry is not None
-        return str(entry["settings_sha256"])
+    def named_rows(self, up_to: int = 2**62) -> set[str]:
+        """Hashes of all rows that requests name which are done, or have at most this number and were not withdrawn.
 
-    def marks(self, up_to: int | None = None) -> set[str]:
-        """Marks of all rows that requests name; of those done or with at most this number. Withdrawn ones do not count.
-
-        Done ones always do: where an earlier request is tried again after them, their rows must not be kept by it.
+        Done ones always count: where an earlier request is tried again after them, their rows must not be kept by it.
         """
         rows = self.connection.execute(
             "SELECT mark FROM forget_rows JOIN requests ON request = number "
             "WHERE state = 'done' OR (state != 'withdrawn' AND number <= ?)",
-            (2**62 if up_to is None else up_to,),
+            (up_to,),
         )
-        return {mark for (mark,) in rows}
+        return {row_hash for (row_hash,) in rows}
 
-    def kept(self, name: str) -> dict[str, float]:
-        """Mark of a row of the retain or held-out set → the first model's probability of its answer."""
+    def rows_of(self, request: int) -> set[str]:
+        """Hashes of the rows that the request with this number names."""
+        rows = self.connection.execute("SELECT mark FROM forget_rows WHERE request = ?", (request,))
+        return {row_hash for (row_hash,) in rows}
+
+    def baseline(self, name: str) -> dict[str, float]:
+        """Hash of a row to keep, of one kind → the first model's probability of its answer."""
         return dict(self.connection.execute("SELECT mark, probability FROM kept_rows WHERE name = ?", (name,)))
 
-    def newest_model(self) -> tuple[str, str]:
-        """The model that the last request done left, or the first one: source, and hash of its weights."""
-        entry = self.last("done", CREATED)
-        assert entry is not None
-        if entry["event"] == CREATED:
-            return str(self.settings()["unlearning"]["model"]), str(entry["weights_after"])
-        return str((self.folder / entry["model"]).resolve()), str(entry["weights_after"])
+    def baseline_sha256(self) -> str:
+        """Of all such probabilities."""
+        rows = self.connection.execute("SELECT name, mark, probability FROM kept_rows ORDER BY name, mark")
+        return hash_text(canonical(list(rows)))
 
-    def summary(self) -> dict[str, Any]:
-        """How the ledger stands: settings, every request with its newest numbers, newest model, head of the chain."""
-        source, weights = self.newest_model()
-        entries = self.entries()
-        return {
-            "command": "requests",
-            "requests": [_told(request, entries) for request in self.requests()],
-            "newest_model": {"source": source, "sha256": weights},
-            "entries": len(entries),
-            "head": self.head,
-            "settings": self.settings(),
-            "settings_sha256": self._settings_sha256,
-            "versions": versions(),
-        }
+    def newest_model(self) -> ModelSource:
+        """The model that the last request done left, or the first one."""
+        entry = self.last("done", CREATED)
+        source = str(self.settings().unlearning["model"])
+        if entry.model is not None:
+            source = str((self.folder / entry.model).resolve())
+        return ModelSource(source=source, sha256=entry.weights_after)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
-    def add(self, *, id: str | None, date: str, reason: str, source: str, data_sha256: str, marks: Sequence[str],
-            rows: int) -> Request:  # fmt: skip
-        """A new request, pending.
+    def add(self, asked: DeletionRequest, row_hashes: Collection[str]) -> DeletionRequest:
+        """A new request; its number, and its id where it has none, are given here. ``row_hashes``: of its rows.
 
         Raises:
             UserError: the id is taken.
         """
         with self._transaction():
-            requests = self.requests()
-            number = 1 + len(requests)
-            id = id or f"request-{number}"
-            if id in {request.id for request in requests}:
-                raise UserError(f"request {id!r} is in the ledger already: choose another --id")
-            request = Request(number, id, date, reason, source, rows, data_sha256, "pending", 1)
-            self.connection.execute(
-                "INSERT INTO requests VALUES (:number, :id, :date, :reason, :source, :rows, :data_sha256, :state, "
-                ":attempt)",
-                vars(request),
-            )
-            self.connection.executemany("INSERT INTO forget_rows VALUES (?, ?)", {(number, mark) for mark in marks})
-            self._append("added", request, **_described(request, marks))
+            taken = [request.id for request in self.requests()]
+            number = 1 + len(taken)
+            request = asked.model_copy(update={"number": number, "id": asked.id or f"request-{number}"})
+            if request.id in taken:
+                raise UserError(f"request {request.id!r} is in the ledger already: choose another --id")
+            self.connection.execute(_INSERT, request.model_dump())
+            rows = [(number, row_hash) for row_hash in set(row_hashes)]
+            self.connection.executemany("INSERT INTO forget_rows VALUES (?, ?)", rows)
+            self._append("added", request.described(row_hashes))
         return request
 
-    def move(self, event: str, request: Request, **details: Any) -> Request:
+    def move(self, event: str, request: DeletionRequest, outcome: Outcome | None = None) -> None:
         """Note what happened to a request, and its new state.
 
         Raises:
-            UserError: that cannot happen to a request in its state.
+            UserError: that cannot happen to a request in the state that it is in by now.
         """
+        allowed, after = TRANSITIONS[event]
+        told: JsonObject = {} if outcome is None else outcome.model_dump(exclude_unset=True)
         with self._transaction():
-            now = self.request(request.id)
-            allowed, state = TRANSITIONS[event]
-            if now.state not in allowed:
-                raise UserError(f"request {now.id} is {now.state}: it can be {event} only when {' or '.join(allowed)}")  # type: ignore[arg-type]
-            self.connection.execute(
-                "UPDATE requests SET state = ?, attempt = ? WHERE number = ?",
-                (state, now.attempt + (event == "retried"), now.number),
-            )
-            self._append(event, now, **details)
-        return self.request(request.id)
+            now = self.connection.execute("SELECT state, attempt FROM requests WHERE number = ?", (request.number,))
+            state, attempt = now.fetchone()
+            if state not in allowed:
+                can = " or ".join(map(str, allowed))
+                raise UserError(f"request {request.id} is {state}: it can be {event} only when {can}")
+            changed = (after, attempt + (event == "retried"), request.number)
+            self.connection.execute("UPDATE requests SET state = ?, attempt = ? WHERE number = ?", changed)
+            self._append(event, request.named | told)
 
-    def change(self, settings: Mapping[str, Any], kept: Kept) -> None:
+    def change(self, settings: LedgerSettings, baseline: Baseline) -> None:
         """New settings for all requests that start from now on."""
         with self._transaction():
-            self._note_settings(CHANGED, settings, kept, {})
+            self._note_settings(CHANGED, settings, baseline, {})
 
-    def _note_settings(self, event: str, settings: Mapping[str, Any], kept: Kept, details: Mapping[str, Any]) -> None:
-        content = canonical(settings)
-        self.connection.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (sha256(content), content))
-        for name, rows in kept.items():
+    def _note_settings(self, event: str, settings: LedgerSettings, baseline: Baseline, details: JsonObject) -> None:
+        content = canonical(settings.model_dump(exclude_unset=True))
+        sha256 = hash_text(content)
+        self.connection.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (sha256, content))
+        for name, rows in baseline.items():
             self.connection.execute("DELETE FROM kept_rows WHERE name = ?", (name,))
-            self.connection.executemany(
-                "INSERT INTO kept_rows VALUES (?, ?, ?)", [(name, *row) for row in rows.items()]
-            )
-        self._append(event, settings_sha256=sha256(content), kept_rows_sha256=self._kept_sha256(), **details)
+            stored = [(name, row_hash, probability) for row_hash, probability in rows.items()]
+            self.connection.executemany("INSERT INTO kept_rows VALUES (?, ?, ?)", stored)
+        self._append(event, details | {"settings_sha256": sha256, "kept_rows_sha256": self.baseline_sha256()})
 
-    def _kept_sha256(self) -> str:
-        rows = self.connection.execute("SELECT name, mark, probability FROM kept_rows ORDER BY name, mark")
-        return sha256(canonical(list(rows)))
-
-    def _append(self, event: str, request: Request | None = None, **details: Any) -> None:
+    def _append(self, event: str, details: JsonObject) -> None:
         chain = self.chain()
-        about = {} if request is None else {"request": request.number, "id": request.id}
-        about |= {"data_sha256": request.data_sha256} if request is not None else {}
-        content = {
+        content: JsonObject = {
             "entry": len(chain) + 1,
             "previous": chain[-1][2] if chain else START,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "event": event,
-            "settings_sha256": details.pop("settings_sha256", None) or self._settings_sha256,
-            "versions": versions(),
+            "versions": dict(versions()),
+            **details,
         }
-        entry = canonical(content | about | details)
-        self.connection.execute("INSERT INTO chain VALUES (?, ?, ?)", (len(chain) + 1, entry, sha256(entry)))
+        if "settings_sha256" not in content:
+            content["settings_sha256"] = self.settings_sha256
+        text = canonical(ChainEntry.model_validate(content).model_dump(exclude_unset=True))
+        self.connection.execute("INSERT INTO chain VALUES (?, ?, ?)", (len(chain) + 1, text, hash_text(text)))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -343,101 +261,16 @@ class Ledger:
             raise
         self.connection.commit()
 
-    # --- checking --------------------------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Recompute the chain, and compare the tables with it.
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """This process alone works on the ledger in a folder.
 
-        Raises:
-            BrokenLedger: names the first entry, or the first thing in a table, that does not hold.
-        """
-        try:
-            wrong = first_break(self.chain()) or self._first_disagreement()
-        except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
-            wrong = f"it cannot be read to the end ({error})"
-        if wrong:
-            raise BrokenLedger(f"{self.folder / LEDGER_FILE} does not hold: {wrong}")
-
-    def check_head(self, noted: str) -> int:
-        """How many entries came after the one whose hash was noted elsewhere.
-
-        Raises:
-            BrokenLedger: no entry has that hash: the end of the chain was cut off, or all of it written anew.
-        """
-        hashes = [digest for *_, digest in self.chain()]
-        if noted not in hashes:
-            raise BrokenLedger(f"{self.folder / LEDGER_FILE} does not hold: no entry has the noted hash {noted}")
-        return len(hashes) - 1 - hashes.index(noted)
-
-    def _first_disagreement(self) -> str | None:
-        """Replay the chain; say where a table tells something else."""
-        states: dict[int, tuple[str, int]] = {}
-        for entry in self.entries():
-            if (number := entry.get("request")) is not None:
-                state, attempt = states.get(number, (None, 1))
-                allowed, after = TRANSITIONS[entry["event"]]
-                if state not in allowed:
-                    return f"entry {entry['entry']}: request {entry['id']} cannot be {entry['event']} when {state}"
-                states[number] = (after, attempt + (entry["event"] == "retried"))
-            if sha256(canonical(self.settings(entry["settings_sha256"]))) != entry["settings_sha256"]:
-                return f"the settings of entry {entry['entry']} were changed"
-        return self._requests_against(states) or self._kept_against()
-
-    def _requests_against(self, states: Mapping[int, tuple[str, int]]) -> str | None:
-        added = {entry["request"]: entry for entry in self.entries() if entry["event"] == "added"}
-        requests = self.requests()
-        if [request.number for request in requests] != sorted(added):
-            return "the table of requests has other requests than the chain"
-        for request in requests:
-            entry = added[request.number]
-            marks = self.connection.execute("SELECT mark FROM forget_rows WHERE request = ?", (request.number,))
-            told = _described(request, [mark for (mark,) in marks]) | {
-                "id": request.id,
-                "data_sha256": request.data_sha256,
-            }
-            if wrong := [name for name, value in told.items() if entry[name] != value]:
-                return f"request {request.id}: {', '.join(wrong)} differs from entry {entry['entry']}"
-            if (request.state, request.attempt) != states[request.number]:
-                return f"request {request.id} is {request.state} in the table, {states[request.number][0]} by the chain"
-        return None
-
-    def _kept_against(self) -> str | None:
-        entry = self.last(CREATED, CHANGED)
-        assert entry is not None
-        same = self._kept_sha256() == entry["kept_rows_sha256"]
-        return None if same else f"the first model's probabilities differ from entry {entry['entry']}"
-
-
-def newest(entries: Sequence[Entry], *events: str, request: Request | None = None) -> Entry | None:
-    """The last entry of one of these events, about one request or any."""
-    found = (entry for entry in reversed(entries) if entry["event"] in events)
-    return next((entry for entry in found if request is None or entry.get("request") == request.number), None)
-
-
-def _told(request: Request, entries: Sequence[Entry]) -> dict[str, Any]:
-    """A request, without its reason, and what the newest entries about it measured."""
-    told = {name: value for name, value in vars(request).items() if name != "reason"}
-    about = (newest(entries, "started", request=request), newest(entries, *TRANSITIONS, request=request))
-    known = {name: value for entry in about for name, value in (entry or {}).items()}
-    return told | {name: known[name] for name in _SHOWN if name in known}
-
-
-def _described(request: Request, marks: Iterable[str]) -> dict[str, Any]:
-    """What the chain says of a request beside its id and data; reason and source enter as hashes, to stay private."""
-    return {
-        "date": request.date,
-        "rows": request.rows,
-        "reason_sha256": sha256(request.reason),
-        "source_sha256": sha256(request.source),
-        "marks_sha256": sha256(canonical(sorted(set(marks)))),
-    }
-
-
-def new_key() -> bytes:
-    """A random key for the marks of a ledger's rows."""
-    return secrets.token_bytes(32)
-
-
-def mark(key: bytes, fingerprint: str) -> str:
-    """A row's mark: HMAC-SHA256 of its fingerprint, so that it can be matched only with the ledger at hand."""
-    return hmac.new(key, fingerprint.encode(), hashlib.sha256).hexdigest()
+    Raises:
+        UserError: another one does.
+    """
+    try:
+        with FileLock(RunFolder(folder).lock_file, timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"ledger {folder} is in use by another process") from None

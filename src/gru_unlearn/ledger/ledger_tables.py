@@ -1,56 +1,59 @@
 """Tables of a ledger of requests: how each stands, what each accepted model gives, and the chain."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import chain
 
 from rich.table import Table
 
+from gru_unlearn.ledger.hash_chain import ChainEntry, Link
 from gru_unlearn.reporting.tables import add_remarks, make_table
+from gru_unlearn.results.ledger_summary import LedgerSummary
+from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN
 
 
-def requests_table(summary: Mapping[str, Any]) -> Table:
+def requests_table(summary: LedgerSummary) -> Table:
     """Every request: its state, and what the model knew of its rows before and after."""
     headings = ("request", "received", "rows", "state", "forget prob before", "after", "utility kept")
     rows = []
-    for told in summary["requests"]:
-        metrics = told.get("metrics", {})
-        after = metrics.get("forget_prob", {}).get(told["id"])
-        numbers = (told.get("forget_prob_before"), after, metrics.get("utility"))
-        rows.append((told["id"], told["date"], told["rows"], told["state"], *numbers))
+    for request in summary.requests:
+        after = utility = None
+        if request.metrics is not None:
+            after, utility = request.metrics.forget_prob.get(request.id), request.metrics.utility
+        asked = (request.id, request.date, request.rows, request.state)
+        rows.append((*asked, request.forget_prob_before, after, utility))
     table = make_table("Requests", headings, rows)
-    add_remarks(table, ((f"{t['id']} {t['state']}", t["why"]) for t in summary["requests"] if t.get("why")))
+    add_remarks(table, [(f"{request.id} {request.state}", request.why) for request in summary.requests if request.why])
     return table
 
 
-def models_table(summary: Mapping[str, Any]) -> Table:
+def models_table(summary: LedgerSummary) -> Table:
     """What the model after each request gives on every forget set so far and on the rows to keep."""
-    judged = [told for told in summary["requests"] if "metrics" in told]
-    kept = {name: label for name, label in _KEPT.items() if any(name in told["metrics"] for told in judged)}
-    headings = ("after", *(told["id"] for told in judged), *kept.values(), "")
+    judged = [(request, request.metrics) for request in summary.requests if request.metrics is not None]
+    ids = [request.id for request, _ in judged]
+    kinds = []
+    for kind in (RETAIN, HELD_OUT):
+        if any(getattr(metrics, kind.probability) is not None for _, metrics in judged):
+            kinds.append(kind)
+    kept = chain.from_iterable((f"{kind.label} prob", "kept") for kind in kinds)
     rows = []
-    for told in judged:
-        forget = (told["metrics"]["forget_prob"].get(other["id"], "") for other in judged)
-        unread = (f"{id}: {reason}" for id, reason in told["metrics"]["not_checked"].items())
-        adopted = () if told["state"] == "done" else ("not adopted",)
-        remark = ", ".join((*adopted, *unread))
-        rows.append((told["id"], *forget, *(told["metrics"].get(name) for name in kept), remark))
+    for request, metrics in judged:
+        row = [request.id, *(metrics.forget_prob.get(id, "") for id in ids)]
+        for kind in kinds:
+            row += [getattr(metrics, kind.probability), getattr(metrics, f"{kind.key}_kept")]
+        remarks = [] if request.state == "done" else ["not adopted"]
+        remarks += [f"{id}: {reason}" for id, reason in metrics.not_checked.items()]
+        rows.append([*row, ", ".join(remarks)])
+    headings = ("after", *ids, *kept, "")
     return make_table("Forget probability of each request's rows, and what was kept", headings, rows)
 
 
-_KEPT = {
-    "retain_prob": "retain prob",
-    "retain_kept": "kept",
-    "held_out_prob": "held-out prob",
-    "held_out_kept": "kept",
-}
-
-
-def chain_table(chain: Sequence[tuple[int, Mapping[str, Any], str]]) -> Table:
-    """(number, entry, SHA-256) of each entry, with the first twelve digits of the hashes."""
+def chain_table(links: Sequence[Link]) -> Table:
+    """Every entry, with the first twelve digits of its hashes."""
     headings = ("entry", "time", "event", "request", "data", "model before", "model after", "SHA-256")
     rows = []
-    for number, entry, digest in chain:
-        hashes = (entry.get(name) for name in ("data_sha256", "weights_before", "weights_after"))
-        shown = [(found or "")[:12] for found in (*hashes, digest)]
-        rows.append((str(number), entry["time"][:19], entry["event"], entry.get("id", ""), *shown))
+    for number, text, digest in links:
+        entry = ChainEntry.model_validate_json(text)
+        hashes = (entry.data_sha256, entry.weights_before or "", entry.weights_after or "", digest)
+        shown = [found[:12] for found in hashes]
+        rows.append((str(number), entry.time[:19], entry.event, entry.id, *shown))
     return make_table("", headings, rows)

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Pretrain
 
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.geometry import parse_rectification
-from gru_unlearn.models.loading import BUILTIN, locate_builtin
+from gru_unlearn.models.locating import BUILTIN, locate_builtin
 
 PRECISIONS = {"float32": 4, "mixed": 4, "bfloat16": 2}
 """Name → bytes of a weight. ``mixed``: float32 weights, computed with in bfloat16 (``--bf16``)."""

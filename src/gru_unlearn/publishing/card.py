@@ -4,30 +4,49 @@ from collections.abc import Iterator
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gru_unlearn.publishing.card_sections import NOT_PUBLIC, label_of_metric, on_hub, opening, sections
-from gru_unlearn.results.export_summary import ExportSummary
-from gru_unlearn.results.row_kinds import FORGET, ROW_KINDS, label_of
+from gru_unlearn.reporting.tables import shown
+from gru_unlearn.results.export_summary import ExportSummary, PublicModel
+from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS, label_of
 
 TAGS = ("unlearning", "gru-unlearn")
+NOT_PUBLIC = "not public"
+
+_LABELS = {kind.rmf: f"retention at matched forgetting, {kind.label} rows" for kind in KEPT}
+_LABELS |= {kind.probability: f"{kind.label} probability" for kind in ROW_KINDS}
 
 
 def model_card(summary: ExportSummary) -> str:
-    """The README.md of a published model.
+    """The README.md of a published model."""
+    environment = Environment(
+        loader=PackageLoader("gru_unlearn.publishing"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"shown": shown, "label": _label_of_metric, "cell": _cell}
+    text = environment.get_template("model_card.md").render(
+        summary=summary, base_on_hub=_on_hub(summary.base), row_kinds=ROW_KINDS, not_public=NOT_PUBLIC
+    )
+    return str(ModelCard(f"---\n{metadata(summary).to_yaml()}\n---\n\n{text}\n"))
 
-    Args:
-        summary: of an export; everything in it may be shown.
-    """
-    parts = [f"---\n{metadata(summary).to_yaml()}\n---", f"# {summary.name}", opening(summary)]
-    for title, text in sections(summary).items():
-        parts += [f"## {title}", text]
-    return str(ModelCard("\n\n".join(parts) + "\n"))
+
+def _label_of_metric(metric: str) -> str:
+    """A run's metric in words; of a suite's, its name."""
+    return _LABELS.get(metric, metric)
+
+
+def _cell(content: object) -> str:
+    """What stands in a table: a bar would end the cell."""
+    return str(content).replace("|", "\\|")
+
+
+def _on_hub(model: PublicModel) -> str | None:
+    return None if model.name is None or model.name.startswith("builtin:") else model.name
 
 
 def metadata(summary: ExportSummary) -> ModelCardData:
     """The hub's metadata block; licence, language and base model only where they are known."""
     has_adapters = summary.kind == "adapters"
-    base = on_hub(summary.base)
+    base = _on_hub(summary.base)
     from_card: Any = {"language": summary.language, **summary.license}  # whatever the base model's card says
     relation = "adapter" if has_adapters else "finetune"
     return ModelCardData(
@@ -70,6 +89,6 @@ def _eval_result(summary: ExportSummary, where: str, metric: str, value: float) 
         dataset_type=kind,
         dataset_name=name,
         metric_type=metric,
-        metric_name=label_of_metric(metric),
+        metric_name=_label_of_metric(metric),
         metric_value=value,
     )

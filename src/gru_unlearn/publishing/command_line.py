@@ -6,24 +6,33 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from gru_unlearn.common.files import read_json
 from gru_unlearn.publishing.material import Reported
 from gru_unlearn.publishing.privacy import SOURCES, Settings
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.run_folder import RunFolder
 
 AGAIN = "runs/again"
 OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
 """Settings that a comparison gives each of its runs."""
 
 
+def given_settings(run: RunFolder) -> Settings:
+    """The settings of a run that were not left to their defaults.
+
+    Raises:
+        UnreadableFile: its ``run.json`` is broken.
+    """
+    started = read_json(run.identity_file)
+    return started.get("settings", {}) if isinstance(started, dict) else {}
+
+
 def words(name: str, value: JsonValue, off: str = "") -> list[str]:
     """A setting as words of a command: its flag and its value; of a switch, the flag alone.
 
-    Args:
-        name: of the setting.
-        value: as it was given.
-        off: how a switch is turned off, with ``{}`` for the flag's name; empty: by leaving it away.
+    ``off`` is how a switch is turned off, with ``{}`` for the flag's name; empty: by leaving it away.
     """
     flag = name.replace("_", "-")
     if value is True:
@@ -39,12 +48,7 @@ def words(name: str, value: JsonValue, off: str = "") -> list[str]:
 
 
 def command_to_repeat(summary: Reported, given: Settings) -> str:
-    """One shell command; results go to a new folder.
-
-    Args:
-        summary: of what is to be repeated.
-        given: settings of an unlearning run that were not left to their defaults.
-    """
+    """One shell command; results go to a new folder. Of an unlearning run it takes the settings that were ``given``."""
     has_lone_switches = isinstance(summary, EvaluationSummary | AttackSummary)
     off = "" if has_lone_switches else "--{}=false"
     command = ["gru", summary.command]
@@ -72,8 +76,7 @@ def _settings_of_comparison(summary: ComparisonSummary) -> Settings:
     grids = []
     for objective, rates in summary.learning_rates.items():
         grids.append(f"{objective}={','.join(f'{rate:g}' for rate in rates)}")
-    request = (summary.suite or {}).get("request")
-    suite = request if isinstance(request, dict) else {}
+    suite = summary.suite.request if summary.suite else {}
     return {
         "objectives": ",".join(dict.fromkeys(cell.objective for cell in summary.cells)),
         "rectifications": ",".join(dict.fromkeys(cell.rectification for cell in summary.cells)),
@@ -92,14 +95,17 @@ def _settings_of_comparison(summary: ComparisonSummary) -> Settings:
 def public_command(command: str, names: Mapping[str, str | None], settings: Settings) -> str:
     """The command that repeats a run, a line for each flag.
 
-    Args:
-        command: ``unlearn`` or ``tru``.
-        names: setting → public name, for the sources that the run had; where it has none, a word in capitals stands
-            for it.
-        settings: what was set explicitly, see :func:`gru_unlearn.publishing.privacy.public_settings`.
+    ``names`` are those of the sources that the run had; a word in capitals stands for one without a public name.
     """
     lines = [f"gru {command}"]
     lines += [shlex.join(words(key, name or SOURCES[key])) for key, name in names.items()]
     for name, value in settings.items():
-        lines.append("=".join(map(shlex.quote, words(name, value, off="--no-{}"))))
+        lines.append("=".join(map(shlex.quote, words(name, _in_pairs(value), off="--no-{}"))))
     return " \\\n    ".join([*lines, "--output-dir RUN"])
+
+
+def _in_pairs(value: JsonValue) -> JsonValue:
+    """Hyper-parameters, ``name=value``; anything else as it is."""
+    if isinstance(value, dict):
+        return [f"{name}={part}" for name, part in value.items()]
+    return value

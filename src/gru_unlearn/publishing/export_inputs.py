@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.cache import hash_weights
-from gru_unlearn.models.loading import locate
+from gru_unlearn.models.locating import holds_adapters, locate
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
 from gru_unlearn.publishing.privacy import public_name
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.file_model import IncompleteFile
 from gru_unlearn.results.row_examples import Moment
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
-from gru_unlearn.results.summaries import COMMANDS, Summary, read_summary, written_by
+from gru_unlearn.results.summaries import read_summary
 
 UnlearningSummary = RunSummary | TruSummary
 Evaluations = dict[Moment, EvaluationSummary]
@@ -89,20 +90,18 @@ def read_run(folder: Path) -> UnlearningSummary:
     if not run.is_finished:
         started = run.identity_file.is_file()
         raise UserError(f"{folder}: " + ("the run is not finished" if started else "not a run, it has no summary.json"))
-    summary = _summary_in(run)
+    other = f"{folder}: its summary.json is not that of gru unlearn or gru tru"
+    try:
+        summary = read_summary(run.summary_file)
+    except IncompleteFile as error:
+        raise UserError(f"{other}: {error}") from None
     if not isinstance(summary, RunSummary | TruSummary):
-        raise UserError(f"{folder}: its summary.json is not that of gru unlearn or gru tru")
+        raise UserError(other)
     return summary
 
 
-def _summary_in(folder: RunFolder) -> Summary | None:
-    """What a job left there, or None where no job did."""
-    file = folder.summary_file
-    return read_summary(file) if written_by(file) in COMMANDS else None
-
-
 def _model_files(request: ExportRequest, folder: Path, run: UnlearningSummary) -> ModelFiles:
-    base = _base_of_adapters(run) if (folder / "adapter_config.json").is_file() else None
+    base = _base_of_adapters(run) if holds_adapters(folder) else None
     if base is None and request.merge:
         raise UserError(f"--merge: {folder} holds a whole model, there are no adapters to merge")
     if base is not None and not request.merge and (request.dtype or request.max_shard_size):
@@ -132,17 +131,20 @@ def _base_of_adapters(run: UnlearningSummary) -> Path:
 
 
 def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: str) -> dict[str, Evaluations]:
-    """Evaluations by suite, and by which of the run's models they are of.
+    """Evaluations by suite, and by which of the run's models they are of: told by the weights' hash.
 
     Raises:
         UserError: no evaluation, one of another model, or two of a suite that do not go together.
     """
+    moments: dict[str | None, Moment] = {run.model.sha256: "before", weights: "after"}
+    if run.retain_model is not None:
+        moments.setdefault(run.retain_model.sha256, "retain_model")
     found: dict[str, Evaluations] = {}
     for folder in folders:
-        evaluation = _summary_in(RunFolder(folder))
+        evaluation = read_summary(RunFolder(folder).summary_file)
         if not isinstance(evaluation, EvaluationSummary):
             raise UserError(f"--evaluation {folder}: not a finished evaluation by gru evaluate")
-        moment = _moment_of(evaluation, run, weights)
+        moment = moments.get(evaluation.model.sha256)
         if moment is None:
             raise UserError(f"--evaluation {folder}: of another model than the run's, its target or its retain model")
         suite = found.setdefault(evaluation.suite, {})
@@ -153,18 +155,6 @@ def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: s
         if "after" not in suite:
             raise UserError(f"--evaluation: none of suite {name} is of the run's model itself")
     return found
-
-
-def _moment_of(evaluation: EvaluationSummary, run: UnlearningSummary, weights: str) -> Moment | None:
-    """Which of the run's models was evaluated: told by the weights' hash."""
-    evaluated = evaluation.model.sha256
-    if evaluated == weights:
-        return "after"
-    if evaluated == run.model.sha256:
-        return "before"
-    if run.retain_model is not None and evaluated == run.retain_model.sha256:
-        return "retain_model"
-    return None
 
 
 def _attack_on(folder: RunFolder, weights: str) -> AttackSummary | None:

@@ -8,12 +8,11 @@ from pydantic import JsonValue
 
 from gru_unlearn.common.files import hash_file
 from gru_unlearn.common.versions import versions
-from gru_unlearn.publishing.command_line import public_command
+from gru_unlearn.publishing.command_line import given_settings, public_command
 from gru_unlearn.publishing.export_inputs import PreparedExport, UnlearningSummary
 from gru_unlearn.publishing.privacy import SOURCES, Settings, public_name, public_settings
 from gru_unlearn.publishing.published_numbers import attack_results, evaluation_scores, run_metrics
 from gru_unlearn.results.export_summary import Checks, ExportedMethod, ExportSummary, PublicModel, PublicRows
-from gru_unlearn.results.given_settings import given_settings
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import TruSummary
@@ -26,14 +25,7 @@ LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_target_modules", "load_in_4bit")
 
 
 def summarize(prepared: PreparedExport, folder: Path, checks: Checks, seconds: float) -> ExportSummary:
-    """All that the card says.
-
-    Args:
-        prepared: what was exported.
-        folder: holds the files, checked.
-        checks: what came of it.
-        seconds: that it took.
-    """
+    """All that the card says, once ``folder`` holds the files."""
     run, request = prepared.run, prepared.request
     base, retain_model = _base(prepared), _public_model(run.retain_model)
     data = {name: _public_rows(rows) for name, rows in run.data.items()}
@@ -94,7 +86,7 @@ def _given(prepared: PreparedExport) -> Settings:
     given = given_settings(RunFolder(prepared.request.run))
     if not isinstance(prepared.run, TruSummary):
         return given
-    from gru_unlearn.runs.tru_job import FIXED  # noqa: PLC0415 - brings Trainer, slow to import
+    from gru_unlearn.runs.tru_preparation import FIXED  # noqa: PLC0415 - brings Trainer, slow to import
 
     return {name: value for name, value in given.items() if name not in FIXED}
 

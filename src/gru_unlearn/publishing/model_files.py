@@ -15,6 +15,7 @@ from gru_unlearn.errors import NonFiniteError, UserError, first_line
 from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
 from gru_unlearn.results.export_summary import Checks
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -56,12 +57,7 @@ class ModelFiles:
 
 
 def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], Any]) -> Checks:
-    """Write weights, configuration and tokenizer to ``out``, load them from scratch, and compare the scores.
-
-    Args:
-        model: what to write.
-        out: an empty folder.
-        on_stage: called with what happens now.
+    """Write weights, configuration and tokenizer to an empty folder, load them from scratch, and compare the scores.
 
     Raises:
         NonFiniteError: a weight or a score is NaN or infinite.
@@ -130,23 +126,26 @@ def _compare(model: ModelFiles, out: Path, scores: torch.Tensor) -> None:
 def _copy_adapters(model: ModelFiles, out: Path) -> None:
     """Adapter weights as they are; the configuration names the base only if anybody can find it under that name."""
     _copy(model.folder, "*.safetensors", out)
-    config = json.loads((model.folder / "adapter_config.json").read_text(encoding="utf-8"))
-    write_json(out / "adapter_config.json", config | {"base_model_name_or_path": model.base_name})
+    config = json.loads((model.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    write_json(out / ADAPTER_CONFIG, config | {"base_model_name_or_path": model.base_name})
 
 
 def _load(model: ModelFiles, folder: Path, *, merging: bool = False) -> Any:
     """The model in ``folder``, on the CPU: adapters on their base; float32 where they will be merged."""
-    trust = model.trust_remote_code
-    if not (folder / "adapter_config.json").is_file():
-        return load_model(folder, trust_remote_code=trust)
+    if not holds_adapters(folder):
+        return load_model(folder, trust_remote_code=model.trust_remote_code)
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
-    assert model.base is not None
-    base = load_model(model.base, dtype="float32" if merging else "auto", trust_remote_code=trust)
+    base = _load_base(model, "float32" if merging else "auto")
     try:
         return PeftModel.from_pretrained(base, folder)
     except Exception as error:  # as in load_model
         raise UserError(f"{folder}: the adapters do not load ({first_line(error)})") from error
+
+
+def _load_base(model: ModelFiles, dtype: str = "auto") -> Any:
+    assert model.base is not None
+    return load_model(model.base, dtype=dtype, trust_remote_code=model.trust_remote_code)
 
 
 def _convert(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str | None, float]:
@@ -164,18 +163,12 @@ def _merge(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any,
     """
     with loaded.disable_adapter():
         effect = float((original - _scores(loaded)).abs().mean())
-    dtype = DTYPES[model.dtype] if model.dtype else _stored_dtype(model)
+    dtype = DTYPES[model.dtype] if model.dtype else _load_base(model).dtype
     tolerance = MERGE_TOLERANCE
     if dtype != torch.float32:
         tolerance = max(MERGE_TOLERANCE, ADAPTER_SHARE * effect)
     words = f"merging the adapters in {str(dtype).removeprefix('torch.')}"
     return _as(loaded.merge_and_unload(), dtype), words, tolerance
-
-
-def _stored_dtype(model: ModelFiles) -> torch.dtype:
-    """That of the base model's weights."""
-    assert model.base is not None
-    return load_model(model.base, trust_remote_code=model.trust_remote_code).dtype
 
 
 def _as(model: Any, dtype: torch.dtype) -> Any:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
-from gru_unlearn.results.export_summary import ExportedAttack, ExportedMetric, ExportedScore
+from gru_unlearn.results.export_summary import ExportedAttack, ExportedMetric
 from gru_unlearn.results.file_model import Number
-from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
 from gru_unlearn.results.row_examples import Moment
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
@@ -37,7 +37,7 @@ def _ends(summary: RunSummary | TruSummary) -> tuple[Metrics, Metrics, Metrics]:
         return points[0], next(point for point in points if point.alpha == chosen.alpha), chosen
     step = summary.best.step if summary.best else summary.trajectory[-1].step
     saved = next(point for point in summary.trajectory if point.step == step)
-    return summary.start or Metrics.model_validate({}), saved, summary.results
+    return summary.start or UNMEASURED, saved, summary.results
 
 
 def _measured(point: Metrics) -> dict[str, Number]:
@@ -48,7 +48,7 @@ def _measured(point: Metrics) -> dict[str, Number]:
     }
 
 
-def evaluation_scores(evaluations: Mapping[Moment, EvaluationSummary]) -> list[ExportedScore]:
+def evaluation_scores(evaluations: Mapping[Moment, EvaluationSummary]) -> list[ExportedMetric]:
     """Evaluations of one suite side by side: every metric that has a value after unlearning."""
     after, before, retain_model = (evaluations.get(moment) for moment in ("after", "before", "retain_model"))
     assert after is not None
@@ -58,7 +58,7 @@ def evaluation_scores(evaluations: Mapping[Moment, EvaluationSummary]) -> list[E
             continue
         low, high = after.intervals.get(name, (None, None))
         others = {"before": _value(before, name), "retain_model": _value(retain_model, name)}
-        found.append(ExportedScore(metric=name, after=value, low=low, high=high, **others))
+        found.append(ExportedMetric(metric=name, after=value, low=low, high=high, **others))
     return found
 
 

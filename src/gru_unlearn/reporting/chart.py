@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import chain, count
+from itertools import chain
 from typing import NamedTuple
 
 Scale = Callable[[float], float]
@@ -25,7 +25,7 @@ MOST_MARKS = 40
 """Of one line; a longer one has evenly spread marks."""
 
 
-class Point(NamedTuple):
+class Spot(NamedTuple):
     """A point of a line, and what is shown on pointing at it."""
 
     x: float
@@ -38,7 +38,7 @@ class Line:
     """A series of points. ``look`` numbers colour, dash and marker; ``marks``: all points, or the last one."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[Spot]
     look: int
     marks: str = "all"
     thin: bool = False
@@ -53,7 +53,7 @@ class Star(NamedTuple):
     left: bool = False
 
 
-class Rule(NamedTuple):
+class MarkLine(NamedTuple):
     """A dashed line across the panel at a value of x, or of y."""
 
     label: str
@@ -96,7 +96,9 @@ def make_panel(
 def axis(values: Sequence[float], start: float, end: float, *, downwards: bool = False) -> tuple[Scale, list[float]]:
     """A linear scale from the values to pixels, and its ticks: up to nine round numbers around the values."""
     low, high = min(values), max(values)
-    step = _round_step(max(high - low, 1e-3))
+    span = max(high - low, 1e-3)
+    unit = 10.0 ** math.floor(math.log10(span / 7))
+    step = next(factor * unit for factor in (1, 2, 5, 10, 20) if span / (factor * unit) <= 7)
     first = math.floor(low / step + 1e-9)
     last = max(math.ceil(high / step - 1e-9), first + 1)
     a, b = first * step, last * step
@@ -106,17 +108,7 @@ def axis(values: Sequence[float], start: float, end: float, *, downwards: bool =
     return (lambda value: start + (value - a) / (b - a) * (end - start)), ticks
 
 
-def _round_step(span: float) -> float:
-    """The smallest of 1, 2, 5, 10, … that goes at most seven times into a span."""
-    for exponent in count(-5):
-        for factor in (1, 2, 5):
-            step = factor * 10.0**exponent
-            if span / step <= 7:
-                return step
-    raise AssertionError
-
-
-def draw(panel: Panel, groups: Sequence[str], stars: Sequence[Star] = (), rules: Sequence[Rule] = ()) -> str:
+def draw(panel: Panel, groups: Sequence[str], stars: Sequence[Star] = (), rules: Sequence[MarkLine] = ()) -> str:
     """The inside of a panel's SVG; ``groups`` come from :func:`series`."""
     lines = [_rule(panel, rule) for rule in rules]
     return "".join([_frame(panel), *lines, *groups, *(_star(panel, star) for star in stars)])
@@ -137,12 +129,12 @@ def chart(
     x_label: str,
     y_label: str,
     stars: Sequence[Star] = (),
-    rules: Sequence[Rule] = (),
+    rules: Sequence[MarkLine] = (),
     x_downwards: bool = False,
     height: int = 300,
 ) -> str:
     """A panel that stands by itself."""
-    marks: list[Point | Star] = [*chain.from_iterable(line.points for line in lines), *stars]
+    marks: list[Spot | Star] = [*chain.from_iterable(line.points for line in lines), *stars]
     xs = [mark.x for mark in marks] + [rule.at for rule in rules if not rule.horizontal]
     ys = [mark.y for mark in marks] + [rule.at for rule in rules if rule.horizontal]
     panel = make_panel(title, xs, ys, x_label=x_label, y_label=y_label, x_downwards=x_downwards, height=height)
@@ -169,7 +161,7 @@ def _frame(panel: Panel) -> str:
     )
 
 
-def _rule(panel: Panel, rule: Rule) -> str:
+def _rule(panel: Panel, rule: MarkLine) -> str:
     right, low = panel.width - RIGHT, panel.height - BOTTOM
     if rule.horizontal:
         at = panel.y(rule.at)
@@ -250,11 +242,16 @@ def _end_of(name: str, longest: int = 20) -> str:
 
 def swatch(look: int) -> str:
     """A short piece of a series' line with its marker, for legends."""
+    size = 'width="36" height="14" viewBox="0 -7 36 14"'
+    return f'<svg class="swatch m{look % len(COLOURS)}" {size} aria-hidden="true">{look_of(look)}</svg>'
+
+
+def look_of(look: int) -> str:
+    """The same, to stand in a picture; its colour comes from what is around it."""
     number = look % len(COLOURS)
     return (
-        f'<svg class="swatch m{number}" width="36" height="14" viewBox="0 -7 36 14" aria-hidden="true">'
         f'<line class="line" x2="36" stroke-dasharray="{DASHES[number]}"/>'
-        f'<path class="mark" d="{MARKERS[number]}" transform="translate(18,0)"/></svg>'
+        f'<path class="mark" d="{MARKERS[number]}" transform="translate(18,0)"/>'
     )
 
 

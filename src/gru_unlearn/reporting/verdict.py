@@ -5,9 +5,10 @@ Every finding carries the thresholds that decided it, and says so where a judgem
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from gru_unlearn.reporting.tables import shown
+from gru_unlearn.results.attack_summary import AttackResult
 from gru_unlearn.results.row_kinds import HELD_OUT
 
 Answer = Literal["yes", "partly", "no", "unknown"]
@@ -92,30 +93,22 @@ class Finding:
     rule: str
 
 
-def judge(evidence: Evidence, attacks: Sequence[Mapping[str, Any]] | None = None) -> list[Finding]:
-    """Forgotten? Kept? Does it stay gone?
-
-    Args:
-        evidence: of the model in question.
-        attacks: the rows of an attack summary; None where none was tried.
-    """
+def judge(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> list[Finding]:
+    """Forgotten? Kept? Does it stay gone? ``attacks`` is None where none was tried."""
     return [judge_forgetting(evidence), judge_keeping(evidence), judge_staying(attacks)]
 
 
 def judge_forgetting(evidence: Evidence) -> Finding:
     """By the mean probability of the forget answers against the retain model's, forget quality, and recited rows."""
     answer, why = _forgetting(evidence)
-    quality, recited, allowed = (
-        evidence.forget_quality,
-        evidence.forget_recited,
-        evidence.forget_recited_by_retain_model,
-    )
+    quality, recited = evidence.forget_quality, evidence.forget_recited
     if quality is not None and answer != "unknown":
         can = "can" if quality <= SIGNIFICANT else "cannot"
         why += f" Forget quality {shown(quality)}: a test {can} tell its answers from the retain model's."
         if quality <= SIGNIFICANT and answer == "yes":
             answer = "partly"
     if recited is not None:
+        allowed = evidence.forget_recited_by_retain_model
         by_retain = "" if allowed is None else f"; the retain model {allowed}"
         why += f" Of {evidence.forget_asked} of these questions it answers {recited} word for word{by_retain}."
         if recited > (allowed or 0) and answer == "yes":
@@ -166,19 +159,16 @@ def judge_keeping(evidence: Evidence) -> Finding:
     why = " ".join(_kept_in_words(name, kept) for name, kept in sets.items())
     shares = {name: kept.share for name, kept in sets.items() if kept.share is not None}
     if not shares:
-        return Finding(question, "unknown", f"{why} {_nothing_kept_known(sets)}".strip(), KEPT_RULE)
+        unknown = "The model before was not measured: how much of it is left cannot be said."
+        if not sets:
+            unknown = "Neither retain nor held-out rows were measured: nothing can be said of what must stay."
+        return Finding(question, "unknown", f"{why} {unknown}".strip(), KEPT_RULE)
     answer = _grade(min(shares.values()), KEPT_ALL, KEPT_MOST)
     if HELD_OUT.label not in shares:
         why += " No held-out rows were given: what became of answers that did not guard the run is not known."
         if answer == "yes":
             answer = "unknown"
     return Finding(question, answer, why, KEPT_RULE)
-
-
-def _nothing_kept_known(sets: Mapping[str, Kept]) -> str:
-    if sets:
-        return "The model before was not measured: how much of it is left cannot be said."
-    return "Neither retain nor held-out rows were measured: nothing can be said of what must stay."
 
 
 def _kept_in_words(name: str, kept: Kept) -> str:
@@ -198,27 +188,21 @@ def _from(before: float | None) -> str:
     return "" if before is None else f"{shown(before)} → "
 
 
-def judge_staying(attacks: Sequence[Mapping[str, Any]] | None) -> Finding:
+def judge_staying(attacks: Sequence[AttackResult] | None) -> Finding:
     """By the strongest attack."""
     question = "Does it stay gone?"
     if not attacks:
         return Finding(question, "unknown", "No attack was tried: gru attack RUN tries some.", STAYS_RULE)
-    known = [attack for attack in attacks if attack.get("recovered") is not None]
-    if not known:
+    worst = max(attacks, key=lambda result: result.strength)
+    if worst.recovered is None or worst.low is None or worst.high is None:
         why = (
             "Attacks were tried, but none has a scale to read: that takes two rows or more, and a retain model which "
             "differs from the target."
         )
         return Finding(question, "unknown", why, STAYS_RULE)
-    worst = max(known, key=lambda attack: attack["recovered"])
-    share = worst["recovered"]
-    answer: Answer = "yes" if share <= BACK_LITTLE else "partly" if share <= BACK_MUCH else "no"
-    tried = f"{len(known)} measurement{'s' if len(known) > 1 else ''} under attack"
-    interval = f"95 % interval {worst['low']:.0%} to {worst['high']:.0%}, {worst['rows']} rows"
-    why = f"{tried}; the strongest attack, {name_of(worst)}, brings back {max(share, 0.0):.0%} ({interval})."
-    return Finding(question, answer, why, STAYS_RULE)
-
-
-def name_of(found: Mapping[str, Any]) -> str:
-    """An attack with its variant, as one name."""
-    return ": ".join(filter(None, (found["attack"], found["variant"])))
+    known = sum(result.recovered is not None for result in attacks)
+    tried = f"{known} measurement{'s' if known > 1 else ''} under attack"
+    interval = f"95 % interval {worst.low:.0%} to {worst.high:.0%}, {worst.rows} rows"
+    share = max(worst.recovered, 0.0)
+    why = f"{tried}; the strongest attack, {worst.name}, brings back {share:.0%} ({interval})."
+    return Finding(question, _grade(-share, -BACK_LITTLE, -BACK_MUCH), why, STAYS_RULE)

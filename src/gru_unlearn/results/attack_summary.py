@@ -1,5 +1,6 @@
 """What ``gru attack`` leaves: how much of what was forgotten came back, and by which way."""
 
+from math import inf
 from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel, JsonObject
@@ -31,6 +32,11 @@ class AttackResult(Attempt):
     low: float | None = None
     high: float | None = None
     note: str = ""
+
+    @property
+    def strength(self) -> float:
+        """The share brought back, to compare by: one that could not be measured is below all."""
+        return -inf if self.recovered is None else self.recovered
 
 
 class RecoveryCurve(Attempt):

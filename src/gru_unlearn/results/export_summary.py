@@ -37,24 +37,15 @@ class ExportedMethod(FileModel):
 
 
 class ExportedMetric(FileModel):
-    """A metric that the run itself measured."""
+    """A metric at both ends and in the retain model; of an evaluation, with the 95 % interval of its value after."""
 
     metric: str
     before: Number | None
     after: Number
     """of the exported model"""
     retain_model: Number | None
-
-
-class ExportedScore(FileModel):
-    """A metric of a suite, with the 95 % interval of its value after unlearning."""
-
-    metric: str
-    after: Number
-    low: float | None
-    high: float | None
-    before: Number | None = None
-    retain_model: Number | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class ExportedAttack(Attempt):
@@ -95,7 +86,7 @@ class ExportSummary(FileModel):
     data: dict[str, PublicRows]
     method: ExportedMethod
     metrics: list[ExportedMetric]
-    evaluations: dict[str, list[ExportedScore]]
+    evaluations: dict[str, list[ExportedMetric]]
     attacks: list[ExportedAttack]
     reproduce: str
     left_out: list[str]
@@ -110,3 +101,9 @@ class ExportSummary(FileModel):
     """of the run"""
     export_versions: dict[str, str]
     seconds: float
+
+    @property
+    def all_public(self) -> bool:
+        """Whether anybody finds the models and rows of the run."""
+        sources = (*self.data.values(), self.base, self.retain_model)
+        return all(source is None or source.name for source in sources)

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.common.files import UNFINISHED, part_of, read_json, write_json
 from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
+from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.errors import StorageError, UserError, first_line, is_no_room
 from gru_unlearn.results.file_model import FileModel, as_json
 
@@ -56,6 +57,10 @@ class RunFolder:
         """Single rows' values in an evaluation or an attack."""
         return self.path / "rows.json"
 
+    def scores_file(self, of: str = "model") -> Path:
+        """The score table of an evaluation's ``model``, or of its ``retain_model``."""
+        return self.path / {"model": "scores.parquet", "retain_model": "retain_scores.parquet"}[of]
+
     @property
     def report_file(self) -> Path:
         """The page for people."""
@@ -90,7 +95,7 @@ class RunFolder:
             started = read_json(self.identity_file)
         except ValueError:
             return None
-        return started if isinstance(started, Mapping) else None
+        return _under_todays_names(started) if isinstance(started, Mapping) else None
 
     def check(
         self, identity: Mapping[str, object], *, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
@@ -250,6 +255,14 @@ class Claim:
         with self.folder.held(self.identity, resume=resume) if is_first() else nullcontext():
             wait_for_all()
             yield self.folder
+
+
+def _under_todays_names(identity: Identity) -> Identity:
+    """What an earlier version wrote, with its settings called as they are now."""
+    settings = identity.get("settings")
+    if not isinstance(settings, Mapping):
+        return identity
+    return {**identity, "settings": renamed_settings(settings)}
 
 
 def _differences(old: Identity, new: Identity) -> Iterator[str]:

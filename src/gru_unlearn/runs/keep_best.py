@@ -17,11 +17,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from gru_unlearn.errors import UserError, nearest
-from gru_unlearn.common.files import read_json
-from gru_unlearn.common.files import write_json
+from gru_unlearn.common.files import finish, read_json, unfinished, write_json
 from gru_unlearn.common.processes import is_first
-from gru_unlearn.common.files import finish, unfinished
+from gru_unlearn.errors import UserError, nearest
 
 BEST_FOLDER, BEST_FILE = "best", "best.json"
 

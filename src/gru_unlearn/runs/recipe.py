@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, first_line, nearest
 from gru_unlearn.training import UnlearningConfig
 
@@ -146,6 +147,7 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
     Raises:
         UserError: an unknown setting (the nearest is named), a value of the wrong kind, a missing model or forget set.
     """
+    given, settings = settings, renamed_settings(settings)
     for name in settings:
         if name not in _OWN and name not in _CONFIG:
             raise UserError(f"unknown setting {name!r}{nearest(name, setting_names()) if _close(name) else _LIST}")
@@ -162,10 +164,14 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
         fields["use_cpu"] = True
     try:
         config = UnlearningConfig(**fields)
+        config.check_objective_args()
     except UserError:
         raise
     except Exception as error:  # TrainingArguments raises many types; each becomes one line
         raise UserError(first_line(error)) from None
+    if "objective_args" in checked:
+        checked["objective_args"] = config.objective_args  # the same, however it was written
+    warn_of_old_names(given)
     return Recipe(config=config, settings=checked, **own)
 
 

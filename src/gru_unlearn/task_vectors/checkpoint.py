@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gru_unlearn.common.files import whole_folder
 from gru_unlearn.errors import NonFiniteError, UserError
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -39,10 +40,13 @@ class Checkpoint:
         if (folder / "adapter_config.json").is_file():
             raise UserError(f"{folder} holds an adapter, not a model: merge it into its base first")
         named = _named_in_index(folder)
-        file_of, shape_of = {}, {}
-        for file in sorted(set(named.values())) or _only_file(folder):
-            for name, shape in _header(folder / file).items():
-                file_of[name], shape_of[name] = file, shape
+        files = sorted(set(named.values())) or _only_file(folder)
+        file_of: dict[str, str] = {}
+        shape_of: dict[str, tuple[int, ...]] = {}
+        for file in files:
+            shapes = _header(folder / file)
+            file_of |= dict.fromkeys(shapes, file)
+            shape_of |= shapes
         if missing := sorted(set(named) - set(file_of)):
             raise UserError(f"{folder}: its index names tensors that no file holds ({_some(missing)})")
         return cls(folder, file_of, shape_of)
@@ -94,22 +98,20 @@ def write_like(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another folder")
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with whole_folder(out) as part:
         for file, names in source.shards.items():
             tensors = {name: _finite(tensor(name), name) for name in names}
-            save_file(tensors, unfinished / file, metadata=_metadata(source.folder / file))
+            save_file(tensors, part / file, metadata=_metadata(source.folder / file))
             del tensors
-        _write_index(source, unfinished)
+        _write_index(source, part)
         if with_configuration:
-            for path in source.folder.iterdir():
-                if path.is_file() and path.suffix in BESIDE_WEIGHTS and path.name != INDEX_FILE:
-                    shutil.copyfile(path, unfinished / path.name)
-        unfinished.replace(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            _copy_configuration(source.folder, part)
+
+
+def _copy_configuration(source: Path, folder: Path) -> None:
+    for path in source.iterdir():
+        if path.is_file() and path.suffix in BESIDE_WEIGHTS and path.name != INDEX_FILE:
+            shutil.copyfile(path, folder / path.name)
 
 
 def _finite(tensor: Tensor, name: str) -> Tensor:

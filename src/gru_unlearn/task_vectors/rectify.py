@@ -25,7 +25,7 @@ from gru_unlearn.errors import NonFiniteError, UserError, nearest
 from gru_unlearn.geometry import inner_product, remove_conflict_
 from gru_unlearn.task_vectors.checkpoint import Checkpoint, write_like
 
-GRANULARITIES = ("model", "tensor")
+PROJECTIONS = ("model", "tensor")
 """One projection over all parameters as one vector, or one for each tensor."""
 
 Folder = str | Path
@@ -117,7 +117,7 @@ def measure_conflicts(
 ) -> list[GroupConflict]:
     """The geometry of T_i and R_i for each group, from one pass over the shards. Errors as the first pass of
     :func:`rectify_task_vectors`."""
-    products = _products(*_open_all(Checkpoint.open(target), group_models, rest_models))
+    products = _measure_products(*_open_all(Checkpoint.open(target), group_models, rest_models))
     sums = torch.stack(list(products.values())).sum(dim=0)  # [G, 3]
     return [GroupConflict(dot, math.sqrt(group), math.sqrt(rest)) for dot, group, rest in sums.tolist()]
 
@@ -154,27 +154,31 @@ def _vector_sum(
     granularity: str,
 ) -> Callable[[str], Tensor]:
     """Check everything, take the first pass if rectifying, and return name → Σ T̃_i of that tensor."""
-    if granularity not in GRANULARITIES:
-        raise UserError(f"unknown granularity {granularity!r}{nearest(granularity, GRANULARITIES)}")
+    if granularity not in PROJECTIONS:
+        raise UserError(f"unknown granularity {granularity!r}{nearest(granularity, PROJECTIONS)}")
     if not rectified:
         groups = _open_like(base, group_models)
         return lambda name: _plain_sum(base, groups, name)
     base, groups, rests = _open_all(base, group_models, rest_models)
-    coefficients = _coefficients(_products(base, groups, rests), granularity)
+    coefficients = _coefficients(_measure_products(base, groups, rests), granularity)
     return lambda name: _rectified_sum(base, groups, rests, name, coefficients[name])
 
 
-def _products(base: Checkpoint, groups: Sequence[Checkpoint], rests: Sequence[Checkpoint]) -> Products:
+def _measure_products(base: Checkpoint, groups: Sequence[Checkpoint], rests: Sequence[Checkpoint]) -> Products:
+    """What the first pass finds, tensor by tensor."""
     products = {}
     for name in base.file_of:
         start = base.read(name)
         rows = []
         for group, rest in zip(groups, rests, strict=True):
             t, r = _task_vector(group, name, start), _task_vector(rest, name, start)
-            pairs = ((t, r), (t, t), (r, r))
-            rows.append(torch.stack([inner_product([x], [y], torch.float64) for x, y in pairs]))
+            rows.append(torch.stack([_in_float64(t, r), _in_float64(t, t), _in_float64(r, r)]))
         products[name] = torch.stack(rows)
     return products
+
+
+def _in_float64(x: Tensor, y: Tensor) -> Tensor:
+    return inner_product([x], [y], torch.float64)
 
 
 def _coefficients(products: Products, granularity: str) -> dict[str, Tensor]:

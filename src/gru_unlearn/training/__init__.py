@@ -1,17 +1,21 @@
 """Training: the trainer, its settings, checkpoints, and the tiny models of the built-in benchmark.
 
-Reading order: :mod:`config`, :mod:`examples`, :mod:`trainer`, then :mod:`inputs`, :mod:`steps`, :mod:`reference`,
-:mod:`scores`, :mod:`checkpoints`, :mod:`builtin`.
+Reading order: :mod:`config` (with :mod:`setting_limits` and :mod:`hyperparameters`), :mod:`examples`,
+:mod:`pair_trainer`, :mod:`trainer`, then its parts: :mod:`method`, :mod:`inputs`, :mod:`windows`, :mod:`steps`,
+:mod:`reference`, :mod:`scores`, :mod:`shortcuts`, :mod:`checkpoints`. Plain training is :mod:`fine_tuning`, and what it
+makes, :mod:`builtin`.
 """
 
 from gru_unlearn.training.checkpoints import last_whole_checkpoint
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import encoder_for, to_examples
+from gru_unlearn.training.pair_trainer import PairTrainer
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 from gru_unlearn.training.trainer import UnlearningTrainer
 
 __all__ = [
     "AnswerLogps",
+    "PairTrainer",
     "UnlearningConfig",
     "UnlearningTrainer",
     "answer_logps",

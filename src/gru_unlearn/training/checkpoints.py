@@ -24,12 +24,13 @@ def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
     Trainer writes its state file last; a checkpoint without a readable one was cut short and is passed over. So is one
     whose other files are shorter than they say, as after a loss of power.
     """
-    numbered = [
-        (int(folder.name.removeprefix("checkpoint-")), folder)
-        for folder in Path(output_dir).glob("checkpoint-*")
-        if folder.name.removeprefix("checkpoint-").isdigit()
-    ]
-    return next((folder for _, folder in sorted(numbered, reverse=True) if _is_whole(folder)), None)
+    numbered = {}
+    for folder in Path(output_dir).glob("checkpoint-*"):
+        number = folder.name.removeprefix("checkpoint-")
+        if number.isdigit():
+            numbered[int(number)] = folder
+    newest_first = [numbered[number] for number in sorted(numbered, reverse=True)]
+    return next(filter(_is_whole, newest_first), None)
 
 
 def _is_whole(folder: Path) -> bool:

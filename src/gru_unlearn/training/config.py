@@ -1,20 +1,20 @@
 """Settings of an unlearning run: everything ``transformers.TrainingArguments`` has, and the few that are ours."""
 
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, cast
 
 import torch
 from transformers import TrainingArguments
 
+from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
-from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES, hyperparameters_of
-
-RETAIN_PLACEMENTS = ("inside", "after")
-DIRECTION_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SAMPLING_STRATEGIES = ("random", "group_by_length")
+from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES
+from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
+from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
 NO_DEEPSPEED = (
     "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
@@ -22,6 +22,23 @@ NO_DEEPSPEED = (
 )
 
 
+def _understands_old_names(config: "type[UnlearningConfig]") -> "type[UnlearningConfig]":
+    """Lets the settings be given under the names that they used to have, too."""
+    generated = config.__init__
+
+    @wraps(generated)
+    def __init__(self: "UnlearningConfig", *values: Any, **settings: Any) -> None:
+        today = renamed_settings(settings)
+        warn_of_old_names(settings)
+        generated(self, *values, **today)
+        if today.keys() != settings.keys():  # hyper-parameters under old names are those of the named objective
+            self.check_objective_args()
+
+    config.__init__ = __init__  # type: ignore[method-assign]
+    return config
+
+
+@_understands_old_names
 @dataclass
 class UnlearningConfig(TrainingArguments):
     """Arguments of :class:`UnlearningTrainer`. Objective and rectification are chosen independently.
@@ -55,13 +72,13 @@ class UnlearningConfig(TrainingArguments):
             "four times as many for the recommended rectification."
         },
     )
-    beta: float | None = field(
-        default=None, metadata={"help": "β of WGA, NPO, TNPO, SimNPO, DPO and UNDIAL; None: the objective's own."}
+    objective_args: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Hyper-parameters of the objective, name=value,name=value or JSON; None: the defaults of "
+            "docs/objectives.md."
+        },
     )
-    beta1: float | None = field(default=None, metadata={"help": "β1 of SatImp; None: its own."})
-    beta2: float | None = field(default=None, metadata={"help": "β2 of SatImp; None: its own."})
-    delta: float | None = field(default=None, metadata={"help": "Margin δ of SimNPO; None: the objective's own."})
-    steering_coefficient: float | None = field(default=None, metadata={"help": "c of RMU; None: its own."})
     hidden_module: str | None = field(
         default=None,
         metadata={
@@ -128,18 +145,15 @@ class UnlearningConfig(TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off: non-finite losses stop the run."})
 
     # TrainingArguments learns from this list which fields may arrive as JSON text.
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "chat_template_kwargs", "objective_args"]  # noqa: RUF012
 
     def __post_init__(self) -> None:
         """Check ours first: these errors must come before transformers touches devices or backends."""
-        self._check_choices()
-        self._check_numbers()
-        if self.deepspeed:
-            raise UserError(NO_DEEPSPEED)
-        if self.fp16:
-            raise UserError(
-                "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
-            )
+        check_choices(self)
+        self.objective_args = parse_hyperparameters(self.objective_args)
+        self._check_method()
+        check_ranges(self)
+        self._check_engine()
         self.remove_unused_columns = False  # batches are pairs, not columns
         if self.use_liger_kernel:
             self.liger_kernel_config = _without_fused_loss(self.liger_kernel_config)
@@ -149,54 +163,36 @@ class UnlearningConfig(TrainingArguments):
         if choose_transfer:  # from pinned memory a batch can be on its way while the GPU is still at work
             cast(Any, self.accelerator_config).non_blocking = self.dataloader_pin_memory
 
-    def _check_choices(self) -> None:
-        for name, choices in (
-            ("objective", tuple(OBJECTIVES)),
-            ("retain_loss", (*RETAIN_LOSSES, None)),
-            ("retain_placement", RETAIN_PLACEMENTS),
-            ("retain_direction_dtype", (*DIRECTION_DTYPES, None)),
-            ("retain_direction_device", ("cpu", None)),
-            ("train_sampling_strategy", SAMPLING_STRATEGIES),
-        ):
-            value = getattr(self, name)
-            if value not in choices:
-                raise UserError(f"unknown {name} {value!r}{nearest(str(value), [c for c in choices if c])}")
+    def _check_method(self) -> None:
         try:
             parse_rectification(self.rectification)
         except ValueError as error:
             name = self.rectification.partition("/")[0]
-            known = name in NAMES
-            raise UserError(str(error) if known else f"unknown rectification {name!r}{nearest(name, NAMES)}") from None
-        for name in self.objective_kwargs:
-            if name not in hyperparameters_of(OBJECTIVES[self.objective]):
-                raise UserError(f"objective {self.objective!r} has no {name}")
+            if name in NAMES:
+                raise UserError(str(error)) from None
+            raise UserError(f"unknown rectification {name!r}{nearest(name, NAMES)}") from None
         if (self.resolved_retain_loss == "rmu") != (self.objective == "rmu") and self.needs_retain_set:
             raise UserError("objective rmu and retain loss rmu belong together: use both or neither")
 
-    def _check_numbers(self) -> None:
-        def require(name: str, ok: bool, rule: str) -> None:
-            if not ok:
-                raise UserError(f"{name} must be {rule}, got {getattr(self, name)}")
+    def _check_engine(self) -> None:
+        if self.deepspeed:
+            raise UserError(NO_DEEPSPEED)
+        if self.fp16:
+            raise UserError(
+                "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
+            )
 
-        def finite(value: float | None) -> bool:
-            return value is None or math.isfinite(value)
+    def check_objective_args(self) -> None:
+        """Check ``objective_args`` against the objective that ``objective`` names, and turn text into numbers.
 
-        require("learning_rate", finite(self.learning_rate) and self.learning_rate > 0, "finite and above 0")
-        require("new_gradient_weight", 0 < self.resolved_gradient_weight <= 1, "above 0 and at most 1")
-        require("retain_batch_size", self.retain_batch_size is None or self.retain_batch_size >= 1, "at least 1")
-        require("beta", self.beta is None or (finite(self.beta) and self.beta > 0), "finite and above 0")
-        for name in ("beta1", "beta2", "delta", "steering_coefficient"):
-            require(name, finite(getattr(self, name)), "finite")
-        require("retain_weight", finite(self.retain_weight) and (self.retain_weight or 0) >= 0, "finite and at least 0")
-        require("weight_decay", finite(self.weight_decay) and self.weight_decay >= 0, "finite and at least 0")
-        require("max_grad_norm", finite(self.max_grad_norm) and self.max_grad_norm >= 0, "finite and at least 0")
-        require("max_length", self.max_length >= 2, "at least 2")
-        require("num_train_epochs", finite(self.num_train_epochs) and self.num_train_epochs > 0, "finite and above 0")
-        require("per_device_train_batch_size", self.per_device_train_batch_size >= 1, "at least 1")
-        require("gradient_accumulation_steps", self.gradient_accumulation_steps >= 1, "at least 1")
-        require("eval_max_rows", self.eval_max_rows is None or self.eval_max_rows >= 1, "at least 1")
-        if self.stop_at_forget_prob is not None:
-            require("stop_at_forget_prob", 0 < self.stop_at_forget_prob < 1, "between 0 and 1")
+        Not done by itself, because a trainer may be given an objective of one's own, which has other ones: the trainer
+        checks them against the objective that it trains with.
+
+        Raises:
+            UserError: the objective has no such parameter, or the value is no finite number.
+        """
+        found = check_hyperparameters(OBJECTIVES[self.objective], self.hyperparameters, self.objective)
+        self.objective_args = found or None
 
     @property
     def resolved_rectification(self) -> Rectification | None:
@@ -206,7 +202,7 @@ class UnlearningConfig(TrainingArguments):
     @property
     def resolved_direction_dtype(self) -> torch.dtype | None:
         """The type that the retain direction is kept in; None: that of the gradients."""
-        return DIRECTION_DTYPES[self.retain_direction_dtype] if self.retain_direction_dtype else None
+        return DIRECTION_DTYPES.get(self.retain_direction_dtype or "")
 
     @property
     def resolved_gradient_weight(self) -> float:
@@ -224,13 +220,14 @@ class UnlearningConfig(TrainingArguments):
     @property
     def resolved_retain_weight(self) -> float:
         """λ of the retain term: as set, or as the objective defines it."""
-        return self.retain_weight if self.retain_weight is not None else DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
+        if self.retain_weight is not None:
+            return self.retain_weight
+        return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
 
     @property
-    def objective_kwargs(self) -> dict[str, float]:
-        """Hyper-parameters set by the user, by the objective's parameter names."""
-        names = ("beta", "beta1", "beta2", "delta", "steering_coefficient")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+    def hyperparameters(self) -> Mapping[str, HyperparameterValue]:
+        """Those of the objective that are set, by the names of its parameters."""
+        return parse_hyperparameters(self.objective_args) or {}
 
     @property
     def resolved_retain_loss(self) -> str:

@@ -1,22 +1,25 @@
 """From what people have (rows, records, tokenized examples) to examples, as a configuration says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from gru_unlearn.data import Encoder, Example, Record, TextFormat, attach_alternatives, to_record
+from gru_unlearn.data import Encoder, Example, Record, Row, TextFormat, attach_alternatives, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 from gru_unlearn.training.config import UnlearningConfig
 
-Rows = Sequence[Record | Mapping[str, Any]]
+Rows = Sequence[Record | Row | Example]
 
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
     """The encoder that a configuration describes."""
-    kwargs: Any = {} if args.chat_template_kwargs is None else {"chat_template_kwargs": args.chat_template_kwargs}
-    text_format = TextFormat(args.question_tag, args.answer_tag, **kwargs)
+    text_format = TextFormat(args.question_tag, args.answer_tag)
+    kwargs: Any = args.chat_template_kwargs
+    if kwargs is not None:
+        text_format = replace(text_format, chat_template_kwargs=kwargs)
     return Encoder(
         tokenizer, max_length=args.max_length, text_format=text_format, allow_truncation=args.allow_truncation
     )
@@ -37,19 +40,19 @@ def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: Unlearnin
     items: list[Any] = list(rows)
     if items and isinstance(items[0], Mapping) and "input_ids" in items[0]:
         _require_labels(items, name)
-        return [dict(row) for row in items]
-    records = [
-        row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}")
-        for number, row in enumerate(items, start=1)
-    ]
+        return [cast(Example, dict(row)) for row in items]
+    records = []
+    for number, row in enumerate(items, start=1):
+        records.append(row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}"))
     examples = encoder.encode_all(records, name)
     if alternatives is not None:
-        field, fallback = alternatives.alternative_field, alternatives.fallback_alternatives
-        attach_alternatives(examples, records, encoder, field, fallback)
+        attach_alternatives(
+            examples, records, encoder, alternatives.alternative_field, alternatives.fallback_alternatives
+        )
     return examples
 
 
-def _require_labels(examples: Sequence[Mapping[str, Any]], name: str) -> None:
+def _require_labels(examples: Sequence[Example], name: str) -> None:
     """A mean over no token is not a number."""
     for number, example in enumerate(examples, start=1):
         if all(label == IGNORE_INDEX for label in example["labels"][1:]):

@@ -1,18 +1,19 @@
 """What objectives and retain losses ask for by name (see :mod:`gru_unlearn.objectives`), from model and batch."""
 
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from gru_unlearn.data import Batch
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import gather_logps, supervised_logits, supervised_positions
 from gru_unlearn.objectives.token_logps import computed_only_at, supervised_targets
+from gru_unlearn.training.config import UnlearningConfig
 
-Batch = dict[str, Any]
 Reference = Callable[[], AbstractContextManager[nn.Module]]
 """Opens the model as it was before unlearning."""
 
@@ -42,16 +43,16 @@ class Inputs:
 
     def __call__(self, names: Set[str], model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The named inputs for one batch, with gradients where they depend on the model."""
-        found = {name: batch[name] for name in names & batch.keys()}
+        carried = cast(Mapping[str, Tensor], batch)
+        found = {name: carried[name] for name in names & batch.keys()}
         if names & {"logps", "mask", "logits", "targets", "hidden"}:
             found |= self._outputs(names, model, batch)
         if names & FROM_REFERENCE_MODEL:
+            wanted = {name.removeprefix("reference_") for name in names & FROM_REFERENCE_MODEL}
             with torch.no_grad(), self.reference() as before:
-                wanted = {name.removeprefix("reference_") for name in names & FROM_REFERENCE_MODEL}
-                found |= {f"reference_{name}": x for name, x in self._outputs(wanted, before, batch).items()}
+                found |= _prefixed("reference_", self._outputs(wanted, before, batch))
         if names & {"alternative_logps", "alternative_mask"}:
-            other = self._outputs({"logps", "mask"}, model, batch["alternative"])
-            found |= {f"alternative_{name}": x for name, x in other.items()}
+            found |= _prefixed("alternative_", self._outputs({"logps", "mask"}, model, batch["alternative"]))
         if "direction" in names and self.direction is not None:
             found["direction"] = self.direction
         return {name: found[name] for name in names}
@@ -60,16 +61,37 @@ class Inputs:
         """One forward pass: what it gives of logps, mask, logits, targets and hidden."""
         labels, where = batch["labels"], batch.get("supervised") or supervised_positions(batch["labels"])
         attention_mask = batch["attention_mask"] if self.hide_padding else None
-        hidden = "hidden" in names  # may be read anywhere, so everything is computed then
-        trimmed = nullcontext() if hidden or not self.last_mlp else computed_only_at(self.last_mlp, where["predicting"])
-        with trimmed, _output_of(model, self.module if hidden else None) as seen:
+        wants_hidden = "hidden" in names  # may be read anywhere, so everything is computed then
+        trimmed: AbstractContextManager[None] = nullcontext()
+        if self.last_mlp is not None and not wants_hidden:
+            trimmed = computed_only_at(self.last_mlp, where["predicting"])
+        with trimmed, _output_of(model, self.module if wants_hidden else None) as seen:
             logits = supervised_logits(model, batch["input_ids"], attention_mask, labels, where)
         found = {"logits": logits, "targets": supervised_targets(labels, where)}
         if names & {"logps", "mask"}:
             found["logps"], found["mask"] = gather_logps(logits, labels, where)
-        if hidden:
+        if wants_hidden:
             found["hidden"] = seen[0].flatten(0, 1).index_select(0, where["tokens"])
         return {name: found[name] for name in names & found.keys()}
+
+
+def _prefixed(prefix: str, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": output for name, output in outputs.items()}
+
+
+def inputs_for(model: Any, args: UnlearningConfig, needs: Set[str], reference: Reference) -> Inputs:
+    """What makes the named inputs for a model, as a configuration says.
+
+    Raises:
+        UserError: the model has no module, or several, that ``args.hidden_module`` could mean.
+    """
+    module, direction = None, None
+    if needs & {"hidden", "reference_hidden"}:
+        module = args.hidden_module or default_module(model.config.num_hidden_layers)
+        find_module(model, module)
+    if "direction" in needs:
+        direction = random_direction(model.config.hidden_size, args.seed, args.device)
+    return Inputs(reference, module, direction)
 
 
 def default_module(layers: int) -> str:
@@ -83,16 +105,17 @@ def find_module(model: nn.Module, pattern: str) -> nn.Module:
     Raises:
         UserError: none does, or several do.
     """
-    try:
-        ending = re.compile(rf"(?:^|.*\.)(?:{pattern})$")
-    except re.error as error:
-        raise UserError(f"hidden_module {pattern!r} is not a regular expression ({error})") from None
-    found = {name: module for name, module in model.named_modules() if ending.match(name)}
-    if len(found) != 1:
-        some = ", ".join(list(found)[:3]) or ", ".join([name for name, _ in model.named_modules() if name][-3:])
-        what = f"{len(found)} modules, such as {some}" if found else f"no module; there are, for example, {some}"
-        raise UserError(f"hidden_module {pattern!r} matches {what}: name one")
-    return next(iter(found.values()))
+    ending = _compiled(rf"(?:^|.*\.)(?:{pattern})$", f"hidden_module {pattern!r}")
+    names = [name for name, _ in model.named_modules() if name]
+    found = [name for name in names if ending.match(name)]
+    if not found:
+        raise UserError(
+            f"hidden_module {pattern!r} matches no module; there are, for example, {', '.join(names[-3:])}: name one"
+        )
+    if len(found) > 1:
+        some = ", ".join(found[:3])
+        raise UserError(f"hidden_module {pattern!r} matches {len(found)} modules, such as {some}: name one")
+    return model.get_submodule(found[0])
 
 
 def train_only(model: nn.Module, pattern: str) -> None:
@@ -101,15 +124,20 @@ def train_only(model: nn.Module, pattern: str) -> None:
     Raises:
         UserError: no trainable parameter is left, or the pattern is no regular expression.
     """
+    wanted = _compiled(pattern, f"trainable_params {pattern!r}")
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not any(wanted.search(name) for name in trained):
+        some = next(iter(trained))
+        raise UserError(f"trainable_params {pattern!r} matches no parameter; there are, for example, {some}")
+    for name, parameter in trained.items():
+        parameter.requires_grad_(bool(wanted.search(name)))
+
+
+def _compiled(pattern: str, what: str) -> re.Pattern[str]:
     try:
-        wanted = re.compile(pattern)
+        return re.compile(pattern)
     except re.error as error:
-        raise UserError(f"trainable_params {pattern!r} is not a regular expression ({error})") from None
-    names = [name for name, p in model.named_parameters() if p.requires_grad]
-    if not any(wanted.search(name) for name in names):
-        raise UserError(f"trainable_params {pattern!r} matches no parameter; there are, for example, {names[0]}")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(bool(parameter.requires_grad and wanted.search(name)))
+        raise UserError(f"{what} is not a regular expression ({error})") from None
 
 
 def random_direction(size: int, seed: int, device: torch.device) -> Tensor:

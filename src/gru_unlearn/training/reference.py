@@ -40,7 +40,7 @@ def attach_reference_scores(
         UserError: the file is of another forget set.
     """
     file = folder / REFERENCE_FILE
-    lengths = [sum(label != IGNORE_INDEX for label in example["labels"][1:]) for example in examples]
+    lengths = [_count_supervised(example) for example in examples]
     if resumed and file.is_file():
         scores = load_file(str(file))
         if len(scores["by_token"]) != sum(lengths):
@@ -50,10 +50,15 @@ def attach_reference_scores(
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
             save_file(scores, str(file))
-    for number, (example, by_token) in enumerate(zip(examples, scores["by_token"].split(lengths), strict=True)):
+    for example, by_token in zip(examples, scores["by_token"].split(lengths), strict=True):
         example["token_reference"], example["reference"] = by_token, by_token.sum().item()
-        if "alternative" in scores:
-            example["alternative_reference"] = scores["alternative"][number].item()
+    if "alternative" in scores:
+        for example, total in zip(examples, scores["alternative"].tolist(), strict=True):
+            example["alternative_reference"] = total
+
+
+def _count_supervised(example: Example) -> int:
+    return sum(label != IGNORE_INDEX for label in example["labels"][1:])
 
 
 def _scored(examples: Sequence[Example], score: Scorer) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.data import Example, collate
+from gru_unlearn.common.modules import evaluating
+from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives import token_logps
 
 
@@ -33,16 +34,12 @@ def answer_logps(
     """Score every example once, longest first, with the model in evaluation mode (its mode is restored)."""
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))
     found: dict[int, Tensor] = {}
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = collate([examples[i] for i in rows], pad_token_id)
-            inputs = {key: batch[key].to(device) for key in ("input_ids", "attention_mask", "labels")}
-            logps, mask = token_logps(model, **inputs)
-            lengths = mask.sum(dim=1).tolist()
-            found |= {row: logps[:n] for row, logps, n in zip(rows, logps.cpu(), lengths, strict=True)}
-    finally:
-        model.train(was_training)
+            padded = pad_examples([examples[i] for i in rows], pad_token_id)
+            batch = {name: values.to(device) for name, values in padded.items()}
+            logps, mask = token_logps(model, batch["input_ids"], batch["attention_mask"], batch["labels"])
+            for row, its_logps, length in zip(rows, logps.cpu(), mask.sum(dim=1).tolist(), strict=True):
+                found[row] = its_logps[:length]
     return AnswerLogps([found[row] for row in range(len(examples))])

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_unlearn.common.modules import evaluating
-from gru_unlearn.data import Example
-from gru_unlearn.data.collation import collate
+from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives import IGNORE_INDEX, supervised_positions, token_logps
 from gru_unlearn.objectives.token_logps import computed_only_at
 
@@ -27,13 +26,16 @@ def shortest_and_longest(examples: list[Example], model: Any, pad_token_id: int)
     """A batch to try things on, where the model is: ``input_ids``, ``attention_mask``, ``labels`` [2, L]. Padding
     stands behind both rows: one as long as the model has positions is cut."""
     ends = [pick(examples, key=lambda example: len(example["input_ids"])) for pick in (min, max)]
-    batch = collate(ends, pad_token_id)
+    batch = pad_examples(ends, pad_token_id)
+    length = batch["input_ids"].shape[1]
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    length = batch["input_ids"].shape[1] if most is None else min(batch["input_ids"].shape[1], most - _ROOM)
+    if most is not None:
+        length = min(length, most - _ROOM)
     fillers = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORE_INDEX}
-    padded = {key: F.pad(batch[key][:, :length], (0, _ROOM), value=filler) for key, filler in fillers.items()}
     device = next(model.parameters()).device
-    return {key: value.to(device) for key, value in padded.items()}
+    return {
+        name: F.pad(batch[name][:, :length], (0, _ROOM), value=filler).to(device) for name, filler in fillers.items()
+    }
 
 
 @torch.no_grad()
@@ -48,9 +50,9 @@ def needs_attention_mask(model: nn.Module, batch: dict[str, Tensor]) -> bool:
         return True
     other = torch.where(mask.bool(), ids, ids.roll(ids.shape[1] // 2, dims=1))
     with evaluating(model):
-        masked, bare, filled = (
-            token_logps(model, x, m, labels)[0] for x, m in ((ids, mask), (ids, None), (other, None))
-        )
+        masked, _ = token_logps(model, ids, mask, labels)
+        bare, _ = token_logps(model, ids, None, labels)
+        filled, _ = token_logps(model, other, None, labels)
     return not (_same(model, bare, filled) and torch.allclose(masked, bare, rtol=0.05, atol=0.05))
 
 
@@ -61,10 +63,8 @@ def last_mlp(model: Any, batch: dict[str, Tensor]) -> nn.Module | None:
     None under gradient checkpointing, which computes layers again after the positions are forgotten, for compiled
     models, which would be compiled anew for each number of positions, and for layers of another make.
     """
-    depth = getattr(getattr(model, "config", None), "num_hidden_layers", None)
-    layers = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
-    mlp = getattr(layers[0][-1], "mlp", None) if len(layers) == 1 else None
-    if mlp is None or not type(mlp).__name__.endswith("MLP") or _runs_otherwise(model) or _shows_nothing(batch):
+    mlp = _last_layers_mlp(model)
+    if mlp is None or _runs_otherwise(model) or _shows_nothing(batch):
         return None
     where = supervised_positions(batch["labels"])
     asked = model, batch["input_ids"], batch["attention_mask"], batch["labels"], where
@@ -72,7 +72,19 @@ def last_mlp(model: Any, batch: dict[str, Tensor]) -> nn.Module | None:
         whole, _ = token_logps(*asked)
         with computed_only_at(mlp, where["predicting"]):
             trimmed, _ = token_logps(*asked)
-    return mlp if _same(model, whole, trimmed) else None
+    if not _same(model, whole, trimmed):
+        return None
+    return mlp
+
+
+def _last_layers_mlp(model: Any) -> nn.Module | None:
+    """What is called an MLP in the last of the model's layers, if it has one list of layers."""
+    depth = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
+    if len(lists) != 1:
+        return None
+    mlp = getattr(lists[0][-1], "mlp", None)
+    return mlp if type(mlp).__name__.endswith("MLP") else None
 
 
 def _runs_otherwise(model: Any) -> bool:

@@ -1,0 +1,176 @@
+"""Rows from a file, a folder or the hub, as they stand there.
+
+A source is written as one string:
+
+- a file: ``people.jsonl``, ``.json`` (a list, or one object a line), ``.csv``, ``.parquet``;
+- a folder saved by ``datasets.save_to_disk``, or one that holds a single data file;
+- ``FOLDER:NAME``, the file NAME (any of the endings above) in a folder: ``tofu:forget10``;
+- a hub data set, ``owner/name``, ``owner/name:CONFIG`` or ``owner/name:CONFIG:SPLIT`` (split ``train`` unless given);
+- ``builtin:forget``, ``builtin:retain``, ``builtin:held_out``, ``builtin:general``: the built-in benchmark's sets;
+- any of these with a slice of its rows: ``tofu:retain90[:800]``.
+"""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from gru_unlearn.data.people import make_people
+from gru_unlearn.errors import UserError, first_line, nearest
+
+Row = dict[str, Any]
+"""Field → what stands in it, which may be anything that JSON knows."""
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def read_rows(source: str) -> list[Row]:
+    """All rows of a source (see the module's docstring), as dictionaries.
+
+    Raises:
+        UserError: nothing there, or not readable.
+    """
+    if found := re.fullmatch(r"(.+)\[(\d{0,18}):(\d{0,18})\]", source):
+        whole, start, stop = found.groups()
+        return read_rows(whole)[int(start or 0) : int(stop) if stop else None]
+    path = _path(source)
+    if path.is_file():
+        return _read_file(path)
+    if path.is_dir():
+        return _read_folder(path)
+    head, _, name = source.partition(":")
+    if head == "builtin":
+        return _read_builtin(name)
+    if name and (folder := _path(head)).is_dir():
+        return _read_file(find_in_folder(folder, name))
+    if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or head.count("/") != 1:
+        raise UserError(f"{source}: no such file, folder or hub data set (owner/name)")
+    return _read_hub(source)
+
+
+def _path(source: str) -> Path:
+    if not source.strip():
+        raise UserError("the name of a data file or data set is empty")
+    try:
+        path = Path(source).expanduser()
+        path.exists()  # here, because it refuses some names
+    except (OSError, RuntimeError, ValueError):
+        raise UserError(f"{source[:80]}: no such file, folder or hub data set (owner/name)") from None
+    return path
+
+
+def _read_builtin(name: str) -> list[Row]:
+    sets = make_people()
+    if name not in sets:
+        raise UserError(f"builtin:{name}: no such set in the built-in benchmark{nearest(name, sets)}")
+    return [dict(row) for row in sets[name]]
+
+
+def find_in_folder(folder: Path, name: str) -> Path:
+    """The data file called ``name``, with or without its ending, in ``folder``.
+
+    Raises:
+        UserError: no such file; the message suggests the nearest name.
+    """
+    for ending in ("", *SUFFIXES):
+        candidate = folder / f"{name}{ending}"
+        if candidate.is_file():
+            return candidate
+    names = [file.stem for file in _data_files(folder)]
+    raise UserError(f"{folder}: no data file {name!r}{nearest(name, names)}")
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+
+
+def _read_folder(folder: Path) -> list[Row]:
+    if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+        return _read_saved(folder)
+    files = _data_files(folder)
+    if len(files) != 1:
+        found = ", ".join(file.stem for file in files) or "none"
+        raise UserError(f"{folder} must hold one data file, or name one as {folder}:NAME; found: {found}")
+    return _read_file(files[0])
+
+
+def _read_saved(folder: Path) -> list[Row]:
+    """What ``datasets.save_to_disk`` wrote."""
+    from datasets import DatasetDict, load_from_disk  # noqa: PLC0415 - slow to import
+
+    try:
+        data = load_from_disk(str(folder))
+    except Exception as error:  # many types; each becomes one line
+        raise UserError(f"{folder} cannot be read as a saved data set ({first_line(error)})") from None
+    if not isinstance(data, DatasetDict):
+        return list(data)
+    if len(data) != 1:
+        raise UserError(f"{folder} holds several splits ({', '.join(data)}): name one, {folder}/{next(iter(data))}")
+    return list(next(iter(data.values())))
+
+
+def _read_file(path: Path) -> list[Row]:
+    try:
+        match path.suffix:
+            case ".csv":
+                with path.open(encoding="utf-8-sig", newline="") as file:
+                    return list(csv.DictReader(file))
+            case ".parquet":
+                import pyarrow.parquet  # noqa: PLC0415 - slow to import
+
+                return pyarrow.parquet.read_table(path).to_pylist()
+            case _:
+                return _read_json(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: byte {error.start}") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read: nested too deeply") from None
+    except (OSError, csv.Error, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def _read_json(path: Path) -> list[Row]:
+    content = path.read_text(encoding="utf-8-sig")
+    if content.lstrip().startswith("["):
+        return [_object(row, f"{path}, row {number}") for number, row in enumerate(_parse_list(content, path), start=1)]
+    rows = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            rows.append(_object(_parse_line(line, where), where))
+    return rows
+
+
+def _parse_list(content: str, path: Path) -> list[object]:
+    try:
+        found: list[object] = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    return found
+
+
+def _parse_line(line: str, where: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not valid JSON ({error.msg})") from None
+
+
+def _object(row: object, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected an object with fields, got a {type(row).__name__}")
+    return row
+
+
+def _read_hub(source: str) -> list[Row]:
+    """``owner/name``, ``owner/name:CONFIG`` or ``owner/name:CONFIG:SPLIT``."""
+    from datasets import load_dataset  # noqa: PLC0415 - slow to import
+
+    if source.count(":") > 2:
+        raise UserError(f"{source}: a hub data set is named owner/name, owner/name:CONFIG or owner/name:CONFIG:SPLIT")
+    name, config, split = [*source.split(":"), "", ""][:3]
+    try:
+        return list(load_dataset(name, config or None, split=split or "train"))
+    except Exception as error:  # the hub client raises many types; each becomes one line
+        raise UserError(f"{name}: cannot be loaded from the hub ({first_line(error)})") from None

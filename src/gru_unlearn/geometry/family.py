@@ -1,0 +1,53 @@
+"""The family: every rule by its name, and what each of them can do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gru_unlearn.geometry.blocks import INSIDE_TENSORS
+from gru_unlearn.geometry.cone import Solver, cone, subspace
+from gru_unlearn.geometry.rules import PrimalDual, Rule, cosine_clip, gru, ngdiff, pcgrad
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a rule declares of itself. The defaults are those of a rule of your own."""
+
+    make_rule: Callable[[], Rule] | None
+    """its factors against one smoothed r, made anew because some keep a state; None: it always holds the gradients
+    themselves, even a single one"""
+    solver: Solver | None = None
+    """its factors against several gradients, on whole tensors; None: it has no memory"""
+    in_optimizer_metric: bool = False
+    """whether the solver's inner products are taken in the metric of the optimizer's preconditioner"""
+    in_update_space: bool = False
+    """whether it has a form for the optimizer's displacement"""
+    weight_of_whole: float = 1.0
+    """γ by default on whole tensors; 1: no smoothing"""
+    weight_inside: float = 1.0
+    """γ by default for rows and elements"""
+
+    def holds_several(self, memory: int) -> bool:
+        """Whether the last gradients themselves are held, instead of their smoothed sum."""
+        return memory > 1 or self.make_rule is None
+
+    def gradient_weight(self, granularity: str) -> float:
+        """γ by default."""
+        return self.weight_inside if granularity in INSIDE_TENSORS else self.weight_of_whole
+
+
+FAMILY = {
+    "gru": Member(lambda: gru, solver=cone, in_update_space=True, weight_of_whole=0.8, weight_inside=0.4),
+    "cosine-clip": Member(lambda: cosine_clip, in_update_space=True, weight_of_whole=0.8, weight_inside=0.4),
+    "pcgrad": Member(lambda: pcgrad),
+    "ngdiff": Member(lambda: ngdiff),
+    "pdu": Member(PrimalDual),
+    # Geometric-disentanglement unlearning (arXiv 2511.17100): off the span of the last K retain gradients, in the
+    # metric of the optimizer's preconditioner H: g = (I − U(UᵀHU)⁻¹UᵀH) u, as in its authors' published description.
+    "gu": Member(None, solver=subspace, in_optimizer_metric=True),
+}
+"""Name → what it can do."""
+
+
+def names_of(can: Callable[[Member], bool]) -> str:
+    """The members that can do something: ``gru and cosine-clip``."""
+    return " and ".join(name for name, member in FAMILY.items() if can(member))

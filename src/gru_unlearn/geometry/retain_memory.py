@@ -1,0 +1,97 @@
+"""What is remembered of the retain gradients: one smoothed r, or the gradients of the last windows themselves."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gru_unlearn.geometry.direction import Direction
+from gru_unlearn.geometry.products import Vector, inner_product
+from gru_unlearn.geometry.rectification import Rectification
+from gru_unlearn.geometry.sharding import distribute
+
+
+class RetainMemory:
+    """The retain directions of a rectifier, the newest last.
+
+    Args:
+        names: the parameters that they span, with their names.
+        rectification: says how many are held.
+        new_direction: makes an empty direction.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[nn.Parameter, str],
+        rectification: Rectification,
+        new_direction: Callable[[], Direction],
+    ) -> None:
+        self._names = names
+        self._params = list(names)
+        self._places = rectification.memory
+        self._holds_several = rectification.holds_several
+        self._new_direction = new_direction
+        self._held = [new_direction()]
+
+    def __iter__(self) -> Iterator[Direction]:
+        return iter(self._held)
+
+    @property
+    def newest(self) -> Direction:
+        """The direction that this window's retain gradients are added to."""
+        return self._held[-1]
+
+    def begin_window(self, weight: float) -> None:
+        """Make room for a new retain gradient of a weight γ: forget the oldest, or let r decay."""
+        if not self._holds_several:
+            self.newest.decay(1 - weight)
+            return
+        held = [direction for direction in self._held if direction]
+        surplus = max(0, len(held) - self._places + 1)
+        self._held = [*held[surplus:], self._new_direction()]
+
+    def reaches(self, param: nn.Parameter) -> bool:
+        """Whether any direction is not zero there."""
+        return any(param in direction for direction in self._held)
+
+    def vectors(self) -> list[Vector]:
+        """Each r in the parameters' order: sums must not depend on the order in which gradients first arrived."""
+        return [direction.along(self._params) for direction in self._held]
+
+    def position(self) -> Tensor:
+        """⟨r, θ⟩ in float64, so that the difference across a step is exact enough without a copy of θ."""
+        products = [inner_product(r, self._params, torch.float64) for r in self.vectors()]
+        return torch.stack(products).mean()
+
+    def copies(self) -> dict[str, Tensor]:
+        """All tensors by their parameter's name; with several directions ``@0`` (the oldest) to ``@K−1`` behind it."""
+        found = {}
+        for place, direction in enumerate(self._held):
+            for param, r in direction.copies():
+                found[self._key(param, place)] = r
+        return found
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Take in what :meth:`copies` gave.
+
+        Raises:
+            ValueError: an unknown parameter name, or another shape.
+        """
+        by_key: dict[str, tuple[nn.Parameter, int]] = {}
+        for place in range(self._places):
+            by_key |= {self._key(param, place): (param, place) for param in self._params}
+
+        held = [self._new_direction() for _ in range(self._places)]
+        for name, r in saved.items():
+            if name not in by_key:
+                raise ValueError(f"the saved retain direction has a parameter that is not trained here: {name}")
+            param, place = by_key[name]
+            if r.shape != param.shape:
+                raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
+            held[place].put(param, distribute(r, param))
+        self._held = [direction for direction in held if direction] or [self._new_direction()]
+
+    def _key(self, param: nn.Parameter, place: int) -> str:
+        if self._holds_several:
+            return f"{self._names[param]}@{place}"
+        return self._names[param]

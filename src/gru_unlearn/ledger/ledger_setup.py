@@ -1,0 +1,132 @@
+"""Make a ledger, and change what holds for the requests to come."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from gru_unlearn.errors import UserError
+from gru_unlearn.ledger.adoption import Limits, score_baseline
+from gru_unlearn.ledger.database import Baseline, Ledger, sole_use
+from gru_unlearn.ledger.hash_chain import CREATED
+from gru_unlearn.ledger.replay import check
+from gru_unlearn.ledger.standing import write_summary
+from gru_unlearn.models.locating import locate
+from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.results.file_model import JsonObject
+from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary
+from gru_unlearn.results.row_kinds import KEPT
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.runs.recipe import Recipe, make_recipe
+
+FORCED = {"allow_overlap": True, "report_examples": 0}
+"""The ledger takes forget rows out of the other sets itself, and no row may be written down in a run's folder."""
+
+_PATHS = ("model", "retain_model", "retain", "held_out", "eval_data")
+
+
+def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: Console) -> LedgerSummary:
+    """Make a ledger: check the settings, score the first model on the rows to keep, write the first entry.
+
+    Args:
+        folder: of the ledger, new or empty.
+        settings: of ``gru unlearn``, for every request; model and retain are needed, forget and output_dir not taken.
+        limits: what results must meet.
+        console: for progress.
+
+    Raises:
+        UserError: settings, data, model or folder that cannot work.
+    """
+    lock = RunFolder(folder).lock_file
+    if folder.is_file() or (folder.is_dir() and any(file != lock for file in folder.iterdir())):
+        raise UserError(f"{folder} is not empty: a ledger needs a new folder")
+    recipe, settings = _check_settings(settings)
+    first = locate(recipe.model)
+    if (first / "adapter_config.json").is_file():
+        raise UserError(f"--model {recipe.model} is an adapter: a ledger starts from whole weights, merge it first")
+    key = secrets.token_bytes(32)
+    baseline = score_baseline(recipe, key, first, console)
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_use(folder):
+        held = LedgerSettings(unlearning=settings, **vars(limits))
+        with Ledger.create(folder, held, key=key, baseline=baseline, weights=hash_weights(first)) as ledger:
+            return write_summary(ledger)
+
+
+def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, float], console: Console) -> LedgerSummary:
+    """Other settings or limits for the requests that start from now on; what is not named stays.
+
+    New retain or held-out rows are scored with the first model, which must still be there then.
+
+    Raises:
+        UserError: nothing named, a setting that cannot work, another first model, or the first model is gone.
+    """
+    if not settings and not limits:
+        raise UserError("nothing to change: name a setting, such as --learning-rate 1e-5 or --utility-floor 0.8")
+    if "model" in settings:
+        raise UserError("the first model of a ledger cannot be changed: gru requests init makes another ledger")
+    with Ledger.open(folder) as ledger, sole_use(folder):
+        check(ledger)
+        for one in ledger.requests("running"):
+            raise UserError(
+                f"request {one.id} is running: finish it (gru requests run), or gru requests retry it first"
+            )
+        before = ledger.settings()
+        now = before.model_dump(include={"utility_floor", "forget_ceiling"}) | dict(limits)
+        recipe, unlearning = _check_settings(before.unlearning | settings)
+        baseline: Baseline = {}
+        if any(kind.key in settings for kind in KEPT):
+            baseline = _score_anew(ledger, recipe, console)
+        ledger.change(LedgerSettings(unlearning=unlearning, **vars(Limits(**now))), baseline)
+        return write_summary(ledger)
+
+
+def _score_anew(ledger: Ledger, recipe: Recipe, console: Console) -> Baseline:
+    first = locate(recipe.model)
+    if hash_weights(first) != ledger.last(CREATED).weights_after:
+        raise UserError(f"{recipe.model} is not the first model of this ledger any more: new rows need it")
+    return score_baseline(recipe, ledger.key, first, console)
+
+
+def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:
+    """The settings as a recipe (its forget set is yet to come), and with absolute paths."""
+    for name in ("forget", "output_dir", *FORCED):
+        if name in settings:
+            raise UserError(f"{name} is not a setting of a ledger: each request brings its own, or the ledger sets it")
+    if not settings.get("retain"):
+        raise UserError("no retain set given: pass --retain, the rows that must stay")
+    found = dict(settings)
+    for name in _PATHS:
+        if name in found:
+            found[name] = absolute(str(found[name]))
+    recipe = make_recipe(found | {"forget": "yet to come"})
+    if recipe.stop_when_forgotten and not recipe.retain_model:
+        raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
+    return recipe, found
+
+
+def recipe_for(unlearning: JsonObject, model: str, forget: str, output: Path) -> Recipe:
+    """What one request's run does."""
+    given = {"model": model, "forget": forget, "output_dir": str(output)}
+    return make_recipe({**unlearning, **given, **FORCED})
+
+
+def first_model(ledger: Ledger) -> Path | None:
+    """Where the model that the ledger began with is; None where it is not on disk any more."""
+    try:
+        return locate(str(ledger.settings().unlearning["model"]))
+    except UserError:
+        return None
+
+
+def absolute(source: str) -> str:
+    """A source or model with its path made absolute, so that the ledger works from any folder; others as they are."""
+    match = re.fullmatch(r"(.+?)((?:\[\d*:\d*\])?)", source)
+    path, rows = match.groups() if match else (source, "")
+    head, colon, name = path.partition(":")
+    for part, rest in ((path, ""), (head, colon + name)):
+        if Path(part).expanduser().exists():
+            return str(Path(part).expanduser().resolve()) + rest + rows
+    return source

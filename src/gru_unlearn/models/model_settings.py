@@ -1,0 +1,58 @@
+"""How a model is loaded and asked, so that whoever comes later does it as the run did."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, TypeAdapter
+
+from gru_unlearn.data import Encoder, TextFormat
+from gru_unlearn.models.loading import load_model, load_tokenizer
+
+_FORMAT = TextFormat()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Those settings of a run that decide what its models are and what they read."""
+
+    max_length: int = 512
+    dtype: str = "auto"
+    question_tag: str = _FORMAT.question_tag
+    answer_tag: str = _FORMAT.answer_tag
+    chat_template_kwargs: Mapping[str, JsonValue] | None = None
+    allow_truncation: bool = False
+    pad_token: str | None = None
+    eos_token: str | None = None
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+    @classmethod
+    def among(cls, settings: Mapping[str, JsonValue]) -> "ModelSettings":
+        """Those that stand among other settings; None is the default."""
+        given = {name: value for name, value in settings.items() if value is not None}
+        return TypeAdapter(cls).validate_python(given)
+
+    def encoder(self, folder: Path) -> Encoder:
+        """Of the tokenizer in a model's folder.
+
+        Raises:
+            UserError: there is none, or it lacks a token that nobody named.
+        """
+        named = {"pad_token": self.pad_token, "eos_token": self.eos_token}
+        tokenizer = load_tokenizer(folder, **named, trust_remote_code=self.trust_remote_code)
+        kwargs = _FORMAT.chat_template_kwargs if self.chat_template_kwargs is None else self.chat_template_kwargs
+        text_format = TextFormat(self.question_tag, self.answer_tag, kwargs)
+        return Encoder(
+            tokenizer, max_length=self.max_length, text_format=text_format, allow_truncation=self.allow_truncation
+        )
+
+    def model(self, folder: Path) -> Any:
+        """The model in a folder, whole.
+
+        Raises:
+            UserError: it does not load.
+        """
+        attention, trust = self.attn_implementation, self.trust_remote_code
+        return load_model(folder, dtype=self.dtype, attn_implementation=attention, trust_remote_code=trust)

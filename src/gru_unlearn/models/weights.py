@@ -1,0 +1,39 @@
+"""What a model's folder holds, in one hash."""
+
+from pathlib import Path
+
+from gru_unlearn.common.files import hash_file, hash_json, read_json
+from gru_unlearn.errors import UserError
+from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
+
+CONFIGURATION = ("config.json", "generation_config.json", ADAPTER_CONFIG)
+"""Files beside weights and code that decide what a model says."""
+
+
+def hash_weights(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's weights, configuration and code files.
+
+    An adapter's base model is hashed too if it is a folder, and otherwise enters by its name.
+
+    Raises:
+        UserError: no weights in the folder.
+    """
+    files = sorted(file for file in folder.glob("*") if _is_hashed(file))
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise UserError(f"{folder}: no *.safetensors weights")
+    parts: list[object] = [(file.name, hash_file(file)) for file in files]
+    base = _adapters_base(folder)
+    if base is not None and base != folder and base.is_dir():
+        parts.append(hash_weights(base))
+    return hash_json(parts)
+
+
+def _is_hashed(file: Path) -> bool:
+    return file.suffix in (".safetensors", ".py") or file.name in CONFIGURATION
+
+
+def _adapters_base(folder: Path) -> Path | None:
+    """What an adapter stands on, a folder or a name on the hub; None where the folder holds no adapter."""
+    if not holds_adapters(folder):
+        return None
+    return Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")

@@ -1,0 +1,84 @@
+"""A run's method: two losses, what they ask for, and the rectifier between their gradients."""
+
+from collections.abc import Mapping
+
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gru_unlearn.errors import UserError
+from gru_unlearn.geometry import GradientRectifier
+from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
+from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.hyperparameters import check_hyperparameters
+
+
+class Method:
+    """What a run minimises on either side.
+
+    Args:
+        args: the run's settings.
+        own: a forget objective instead of the one that the settings name. Their ``objective_args`` are its own then.
+
+    Attributes:
+        objective: the forget objective.
+        of_forget, of_retain: names of the inputs (:data:`gru_unlearn.objectives.INPUTS`) that each side needs.
+
+    Raises:
+        UserError: an objective that breaks the contract, or hyper-parameters that it does not have.
+    """
+
+    def __init__(self, args: UnlearningConfig, own: Objective | None = None) -> None:
+        self.objective: Objective = own or OBJECTIVES[args.objective]
+        self.of_forget = _inputs_of(self.objective)
+        self.of_retain = frozenset[str]()
+        title = None if own else args.objective
+        self._hyperparameters = check_hyperparameters(self.objective, args.hyperparameters, title)
+        self._retain_loss = RETAIN_LOSSES[args.resolved_retain_loss]
+        if args.needs_retain_set:
+            self.of_retain = _inputs_of(self._retain_loss)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The inputs of both sides."""
+        return self.of_forget | self.of_retain
+
+    def forget_losses(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Per example, [B], or per token, two-dimensional."""
+        losses = self.objective(**inputs, **self._hyperparameters)
+        if losses.ndim == 2 and "mask" in inputs:
+            return losses * inputs["mask"]
+        return losses
+
+    def retain_losses(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Likewise."""
+        return self._retain_loss(**inputs)
+
+
+def rectifier_for(
+    args: UnlearningConfig, model: nn.Module, optimizer: Optimizer, replicas: "dist.ProcessGroup | None"
+) -> GradientRectifier | None:
+    """The rectifier that the settings describe, attached to a model and its optimizer; None where they want none.
+
+    ``replicas``: processes that hold the same model.
+    """
+    rectification = args.resolved_rectification
+    if rectification is None:
+        return None
+    return GradientRectifier(
+        model,
+        optimizer,
+        rectification,
+        new_gradient_weight=args.new_gradient_weight,
+        retain_dtype=args.resolved_direction_dtype,
+        retain_device=args.retain_direction_device,
+        replicas=replicas,
+        retain_step=args.resolved_retain_weight if args.retain_placement == "after" else 0.0,
+    )
+
+
+def _inputs_of(objective: Objective) -> frozenset[str]:
+    try:
+        return inputs_of(objective)
+    except ValueError as error:
+        raise UserError(str(error)) from None

@@ -1,0 +1,182 @@
+"""A ``transformers.Trainer`` for pairs: batches of forget examples with retain partners, and sets evaluated by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs
+from gru_unlearn.errors import NonFiniteError
+from gru_unlearn.geometry.products import local
+from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.examples import to_examples
+from gru_unlearn.training.scores import AnswerLogps, answer_logps
+
+Evaluator = Callable[[nn.Module, Encoder], Mapping[str, float]]
+"""Further metrics of the model as it stands, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSets:
+    """What a run trains on and evaluates."""
+
+    forget: list[Example]
+    retain: list[Example]
+    """empty where the method looks at none"""
+    further: dict[str, list[Example]]
+    """only evaluated"""
+
+
+class PairTrainer(Trainer):
+    """Draws pairs, evaluates sets by name, and saves no weights that are not finite. What a step is, is left open.
+
+    Args:
+        model: causal language model.
+        args: the run's settings.
+        sets: encoded.
+        encoder: that made them.
+        evaluator: called at every evaluation; its metrics join those of the evaluation.
+        kwargs: further arguments of ``Trainer``.
+    """
+
+    args: UnlearningConfig
+    model: Any
+    train_dataset: Any
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: UnlearningConfig,
+        sets: ExampleSets,
+        encoder: Encoder,
+        *,
+        evaluator: Evaluator | None,
+        **kwargs: Any,
+    ) -> None:
+        self.encoder, self.evaluator = encoder, evaluator
+        self.forget_examples, self.retain_examples = sets.forget, sets.retain
+        self.eval_examples = {"forget": sets.forget}
+        if sets.retain:
+            self.eval_examples["retain"] = sets.retain
+        self.eval_examples |= sets.further
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=ForgetRetainDataset(sets.forget, sets.retain or sets.forget),
+            eval_dataset=self.eval_examples,
+            data_collator=partial(collate_pairs, pad_token_id=encoder.tokenizer.pad_token_id),
+            processing_class=encoder.tokenizer,
+            **kwargs,
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
+        forget, retain = self.forget_examples, self.train_dataset.retain
+        lengths = None
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = _lengths(forget), _lengths(retain)
+        return PairSampler(
+            len(forget),
+            len(retain),
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            batch_size=self.args.per_device_train_batch_size,
+            retain_batch_size=self.args.resolved_retain_batch_size,
+            lengths=lengths,
+        )
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Trainer's estimate, over both passes of a step."""
+        sides = ("retain", "forget") if self.args.needs_retain_set else ("forget",)
+        return sum(super(PairTrainer, self).floating_point_ops(inputs[side]) for side in sides)
+
+    # --- many processes --------------------------------------------------------------------------------------------
+
+    def sum_over_processes(self, value: Tensor) -> Tensor:
+        """A tensor on the device, summed over all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return self.accelerator.reduce(value, reduction="sum")
+
+    def mean_over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        """Named numbers, each the mean over all processes."""
+        if self.accelerator.num_processes == 1 or not values:
+            return values
+        mean = self.accelerator.reduce(torch.tensor(list(values.values()), device=self.args.device), reduction="mean")
+        return dict(zip(values, mean.tolist(), strict=True))
+
+    # --- evaluating and saving -------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Mean answer probability of each set, as ``eval_forget_prob``, ``eval_retain_prob``, ...
+
+        ``eval_dataset``: sets by name (rows or examples); by default forget, retain and those given to the trainer.
+        """
+        sets = eval_dataset or self.eval_examples
+        if not isinstance(sets, Mapping):
+            sets = {"set": sets}
+        metrics = {}
+        for name, rows in sets.items():
+            examples = evenly_spread(to_examples(rows, name, self.encoder), self.args.eval_max_rows)
+            metrics[f"{metric_key_prefix}_{name}_prob"] = self._answer_logps(examples).mean_probability
+        if self.evaluator is not None and eval_dataset is None:
+            found = self.evaluator(self.model, self.encoder)
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        # Trainer evaluates before the first step, after a resume too. There it may only repeat what is on record, so
+        # that what follows from it, such as stopping, follows again: an interruption adds no evaluation.
+        step = self.state.global_step
+        recorded = any(row["step"] == step and "eval_forget_prob" in row for row in self.state.log_history)
+        if skip_scheduler and step > 0 and not recorded:
+            return {}
+        return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+
+    def _answer_logps(self, examples: Sequence[Example]) -> AnswerLogps:
+        return answer_logps(
+            self.model,
+            examples,
+            batch_size=self.args.per_device_eval_batch_size,
+            pad_token_id=self.encoder.tokenizer.pad_token_id,
+            device=self.args.device,
+        )
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As ``Trainer.save_model``, but refuses weights that are not finite.
+
+        Raises:
+            NonFiniteError: a weight is NaN or infinite; nothing is written.
+        """
+        bad = _not_finite(self.model)
+        found = torch.tensor(float(len(bad)), device=self.args.device)
+        if self.sum_over_processes(found).item():
+            raise NonFiniteError(
+                f"weights are not finite ({', '.join(bad[:1] or ['in another process'])}, ...): not saved; "
+                "go back to the last checkpoint and try a lower --learning-rate"
+            )
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:  # a pickle that nothing here reads, and that would hold a hub token
+            (Path(output_dir or self.args.output_dir or ".") / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def _not_finite(model: nn.Module) -> list[str]:
+    """Names of trained parameters with NaN or infinity in this process's part of them."""
+    trained = {name: local(p.detach()) for name, p in model.named_parameters() if p.requires_grad}
+    return [name for name, part in trained.items() if not part.isfinite().all()]
+
+
+def _lengths(examples: Sequence[Example]) -> list[int]:
+    return [len(example["input_ids"]) for example in examples]
