@@ -25,10 +25,10 @@ from gru_unlearn.common.files import hash_text as sha256
 from gru_unlearn.data import Encoder, collate, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger import adoption, request_run
-from gru_unlearn.ledger.adoption import Limits
 from gru_unlearn.ledger.database import Ledger
 from gru_unlearn.ledger.hash_chain import BrokenLedger, canonical, first_break
 from gru_unlearn.ledger.intake import add_request, retry_request, withdraw_request
+from gru_unlearn.ledger.ledger_request import Limits
 from gru_unlearn.ledger.ledger_setup import change_settings, create_ledger, recipe_for
 from gru_unlearn.ledger.request_run import RequestRefused, run_requests
 from gru_unlearn.ledger.verification import verify_ledger

@@ -9,16 +9,20 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
-from gru_unlearn.benchmark.scored_models import ScoredModel, find_models, kept_scores, load_for_scoring, score_model
+from gru_unlearn.benchmark.kept_scores import RETAIN_MODEL, find_kept_scores, key_of_scores, score_subject
 from gru_unlearn.benchmark.suite_choice import check_harness, check_request, make_suite
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
-from gru_unlearn.evaluation import harness, measure
+from gru_unlearn.evaluation import ScoreTable, harness, measure
 from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.run_folder import Claim, RunFolder
+
+MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,10 @@ class PreparedEvaluation:
     request: EvaluationRequest
     suite: Suite | None
     """None: lm-evaluation-harness brings rows and metrics of its own"""
-    models: dict[str, ScoredModel]
+    subjects: dict[str, Subject]
+    """the model, and the retain model where one was named"""
+    keys: dict[str, str]
+    """of their scores, where rows are scored"""
     data: dict[str, RowsSource]
     claim: Claim
 
@@ -46,15 +53,26 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
     else:
         suite = make_suite(request)
         data = _sources(suite)
-    models = find_models(request, suite)
-    weights = {name: model.source.sha256 for name, model in models.items()}
-    identity = {"settings": settings_of(request), **weights}
+    subjects = _find_subjects(request)
+    keys = {name: key_of_scores(subject, suite) for name, subject in subjects.items()} if suite else {}
+
+    identity: dict[str, object] = {"settings": settings_of(request)}
+    identity |= {name: subject.sha256 for name, subject in subjects.items()}
     if suite is not None:
-        identity |= {"data": {name: rows.sha256 for name, rows in data.items()}, "scores": models["model"].key}
-    folders = [model.folder for model in models.values()]
-    inputs = (*folders, request.data, request.forget, request.retain, request.holdout)
+        identity |= {"data": {name: rows.sha256 for name, rows in data.items()}, "scores": keys[MODEL]}
+    folders = [subject.folder for subject in subjects.values()]
+    inputs = (*folders, request.data, request.forget, request.retain, request.unseen)
     claim = RunFolder(out).claim(identity, overwrite=overwrite, inputs=inputs)
-    return PreparedEvaluation(request, suite, models, data, claim)
+    return PreparedEvaluation(request, suite, subjects, keys, data, claim)
+
+
+def _find_subjects(request: EvaluationRequest) -> dict[str, Subject]:
+    settings = ModelSettings(request.max_length, request.dtype, trust_remote_code=request.trust_remote_code)
+    subjects = {}
+    for name, source in ((MODEL, request.model), (RETAIN_MODEL, request.retain_model)):
+        if source:
+            subjects[name] = Subject.find(name, source, settings)
+    return subjects
 
 
 def _sources(suite: Suite) -> dict[str, RowsSource]:
@@ -101,11 +119,11 @@ def _blank_summary(prepared: PreparedEvaluation) -> EvaluationSummary:
         scores_reused=[],
         seconds=0.0,
         settings=settings_of(prepared.request),
-        model=prepared.models["model"].source,
+        model=prepared.subjects[MODEL].provenance,
         versions=versions(),
     )
-    if "retain_model" in prepared.models:
-        summary.retain_model = prepared.models["retain_model"].source
+    if RETAIN_MODEL in prepared.subjects:
+        summary.retain_model = prepared.subjects[RETAIN_MODEL].provenance
     return summary
 
 
@@ -113,28 +131,31 @@ def _score_and_measure(
     prepared: PreparedEvaluation, suite: Suite, summary: EvaluationSummary, console: Console, *, reuse: bool
 ) -> None:
     """Every metric of a suite that scores rows; the retain model comes first."""
-    folder = prepared.claim.folder
-    kept = kept_scores(prepared.models.values(), console) if reuse else {}
-    tables = dict(kept)
-    for name, model in reversed(prepared.models.items()):
-        if name not in kept:
-            tables[name] = score_model(prepared.request, suite, model, console)
-    evaluation = measure(suite.metrics, tables["model"], tables.get("retain_model"), suite.impossible)
+    folder, size = prepared.claim.folder, prepared.request.batch_size
+    tables: dict[str, ScoreTable] = {}
+    reused: list[str] = []
+    for name, subject in reversed(prepared.subjects.items()):
+        key = prepared.keys[name]
+        kept = find_kept_scores(subject, key, console) if reuse else None
+        if kept is not None:
+            reused.insert(0, name)
+        tables[name] = kept or score_subject(subject, suite, key, console, batch_size=size)
+    evaluation = measure(suite.metrics, tables[MODEL], tables.get(RETAIN_MODEL), suite.impossible)
     for name, table in tables.items():
         table.save(folder.scores_file(name))
     write_json(folder.rows_file, evaluation.rows)
     summary.metrics, summary.missing = evaluation.metrics, evaluation.missing
     summary.notes, summary.intervals = evaluation.notes, evaluation.intervals
-    summary.scores_reused, summary.data = list(kept), prepared.data
+    summary.scores_reused, summary.data = reused, prepared.data
 
 
 def _ask_harness(prepared: PreparedEvaluation, summary: EvaluationSummary) -> None:
     """WMDP or MMLU: no score tables and no per-row values."""
     request = prepared.request
-    model, encoder = load_for_scoring(request, prepared.models["model"].folder)
+    subject = prepared.subjects[MODEL]
     found = harness.multiple_choice(
-        model,
-        encoder,
+        subject.load(),
+        subject.encoder,
         harness.HARNESS_TASKS[request.suite],
         batch_size=request.batch_size,
         limit=request.limit,

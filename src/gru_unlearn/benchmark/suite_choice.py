@@ -16,8 +16,8 @@ BELONGS_TO = {
     "data": ("tofu", "muse", "builtin", *harness.HARNESS_TASKS),
     "forget": ("own",),
     "retain": ("own",),
-    "holdout": ("own",),
-    "holdout_split": ("tofu",),
+    "unseen": ("own",),
+    "unseen_split": ("tofu",),
     "retain_model": ("tofu", "muse", "builtin", "own"),
     "limit": tuple(harness.HARNESS_TASKS),
 }
@@ -30,14 +30,12 @@ def check_request(request: EvaluationRequest) -> None:
     Raises:
         UserError: one that cannot be, or does not go with the suite.
     """
+    if not request.model:
+        raise UserError("no model given: pass --model")
     if request.suite not in SUITES:
         raise UserError(f"unknown suite {request.suite!r}{nearest(request.suite, SUITES)}")
     if request.dtype not in DTYPES:
         raise UserError(f"--dtype: unknown type {request.dtype!r}{nearest(request.dtype, DTYPES)}")
-    for name in ("batch_size", "max_length", "limit"):
-        value = getattr(request, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     for name, known in BELONGS_TO.items():
         if getattr(request, name) is not None and request.suite not in known:
             flag = name.replace("_", "-")
@@ -65,7 +63,7 @@ def make_suite(request: EvaluationRequest) -> Suite:
     """
     match request.suite:
         case "tofu":
-            return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.holdout_split)
+            return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.unseen_split)
         case "muse":
             if not request.data:
                 raise UserError("--suite muse needs --data, a folder in MUSE's layout or muse-bench/MUSE-News")
@@ -73,7 +71,7 @@ def make_suite(request: EvaluationRequest) -> Suite:
         case "own":
             if not request.forget:
                 raise UserError("--suite own needs --forget, a file of your rows (and better also --retain)")
-            return suites.own(_rows(request.forget), _rows(request.retain), _rows(request.holdout))
+            return suites.own(_rows(request.forget), _rows(request.retain), _rows(request.unseen))
         case _:
             return suites.builtin(request.data or "builtin")
 

@@ -7,14 +7,14 @@ from gru_unlearn.comparison.matrix import Cell
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.results.comparison_summary import CELL_FILE, AlongTheRun, CellRecord, CellResult
 from gru_unlearn.results.model_metrics import Point
-from gru_unlearn.results.row_kinds import KEPT, RowKind
+from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 
 LEVELS = {"half": 0.5, "quarter": 0.25}
 """Shares of the target's forget probability at which retention is read, too."""
 
-CURVE_POINTS = 33
+CURVE_PARTS = 32
 
 
 def read_cell(cell: Cell, failure: str | None) -> CellResult:
@@ -54,31 +54,21 @@ def along_the_run(points: Sequence[Point], forget_target: float) -> AlongTheRun:
 
     A curve's levels are evenly spaced from the target's forget probability down to f*, each read at its first crossing.
     """
-    arrived = [point.step for point in points if point.forget_prob is not None and point.forget_prob <= forget_target]
+    arrived = [point.step for point in points if point.forget_prob <= forget_target]
+    start, trajectory = points[0], [dict(point) for point in points]
+    levels = [start.forget_prob + (forget_target - start.forget_prob) * i / CURVE_PARTS for i in range(CURVE_PARTS + 1)]
     retention: dict[str, float | None] = {}
     curves = {}
     for kind in KEPT:
-        path = _path(points, kind)
-        if not path:
+        whole = start.probability(kind)
+        if whole is None:
             continue
-        start, whole = path[0]["forget_prob"], path[0][kind.probability]
-        retention_at = partial(retention_at_matched_forgetting, path, kept=kind.probability)
+        retention_at = partial(retention_at_matched_forgetting, trajectory, kept=kind.probability)
         for word, part in LEVELS.items():
-            level = part * start
+            level = part * start.forget_prob
             before_end = level >= forget_target  # a run stops at f*; what lies below it is reached by chance
             retention[f"{kind.rmf}_at_{word}"] = retention_at(level) if before_end else None
-        levels = [start + (forget_target - start) * i / (CURVE_POINTS - 1) for i in range(CURVE_POINTS)]
         shares = [(level, retention_at(level)) for level in levels]
         curves[kind.probability] = [(level, share * whole) for level, share in shares if share is not None]
     steps = arrived[0] if arrived else None
     return AlongTheRun.model_validate({"steps_to_target": steps, "curves": curves, **retention})
-
-
-def _path(points: Sequence[Point], kind: RowKind) -> list[dict[str, float]]:
-    """Forgetting and keeping at each evaluation; empty where these rows were not measured."""
-    path = []
-    for point in points:
-        forget, kept = point.forget_prob, point.probability(kind)
-        if forget is not None and kept is not None:
-            path.append({"forget_prob": forget, kind.probability: kept})
-    return path

@@ -1,22 +1,21 @@
 """The suite on which a comparison evaluates the models that its runs save."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
-from gru_unlearn.benchmark.scored_models import load_for_scoring
 from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.data import fingerprint
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score
+from gru_unlearn.evaluation.scoring import Progress
+from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.comparison_summary import SuiteUsed
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.runs.recipe import make_recipe
-
-OnProgress = Callable[[str, int, int], None]
 
 CHOICES = ("none", "builtin", "tofu", "own")
 
@@ -65,14 +64,21 @@ def suite_used(request: EvaluationRequest) -> SuiteUsed:
 
 def score_retain_model(request: EvaluationRequest, folder: Path) -> ScoreTable:
     """The scores that a suite's metrics compare with."""
-    model, encoder = load_for_scoring(request, folder)
-    return score(model, encoder, make_suite(request), batch_size=request.batch_size, retain_model=True)
+    subject = _subject(request, folder)
+    size = request.batch_size
+    return score(subject.load(), subject.encoder, make_suite(request), batch_size=size, retain_model=True)
 
 
 def evaluate_on_suite(
-    request: EvaluationRequest, folder: Path, retain_table: ScoreTable, on_progress: OnProgress | None = None
+    request: EvaluationRequest, folder: Path, retain_table: ScoreTable, on_progress: Progress | None = None
 ) -> Evaluation:
     """All metrics of a saved model."""
-    model, encoder = load_for_scoring(request, folder)
-    suite, size = make_suite(request), request.batch_size
-    return evaluate(model, encoder, suite, retain_table=retain_table, batch_size=size, on_progress=on_progress)
+    subject, suite, size = _subject(request, folder), make_suite(request), request.batch_size
+    return evaluate(
+        subject.load(), subject.encoder, suite, retain_table=retain_table, batch_size=size, on_progress=on_progress
+    )
+
+
+def _subject(request: EvaluationRequest, folder: Path) -> Subject:
+    settings = ModelSettings(request.max_length, request.dtype, trust_remote_code=request.trust_remote_code)
+    return Subject("model", str(folder), folder, settings)

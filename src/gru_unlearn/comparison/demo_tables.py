@@ -38,7 +38,7 @@ def demo_table(summary: DemoSummary) -> Table:
     columns.update((row.name, row) for row in summary.results)
     lines = []
     for name, label in LINES.items():
-        lines.append([label, *(column.to_json().get(name, "") for column in columns.values())])
+        lines.append([label, *(column.get(name) if column.has(name) else "" for column in columns.values())])
     return make_table("Forgetting 5 of 50 invented people", ("", *columns), lines)
 
 

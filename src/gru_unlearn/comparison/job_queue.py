@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from gru_unlearn.comparison.child_processes import Child, none_left_behind
+from gru_unlearn.common.supervision import Child, none_left_behind
 from gru_unlearn.comparison.matrix_plan import Job
 from gru_unlearn.errors import StorageError
 from gru_unlearn.reporting.progress import progress_bar

@@ -18,15 +18,15 @@ SHARED: JsonObject = {
     "stop_when_forgotten": True,
     "report_examples": 0,
 }
-"""JsonObject of every run unless the recipe or a flag says otherwise."""
+"""Settings of every run unless the recipe or a flag says otherwise."""
 
 OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
-"""JsonObject that the matrix itself gives to each run."""
+"""Settings that the matrix itself gives to each run."""
 
 OF_A_METHOD = (
     "new_gradient_weight", "retain_batch_size", "retain_loss", "retain_weight", "retain_placement", "max_grad_norm",
 )  # fmt: skip
-"""JsonObject in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
+"""Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 
 
 @dataclass(frozen=True)

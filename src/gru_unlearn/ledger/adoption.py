@@ -7,7 +7,6 @@ So utility stays one measure over all requests, although rows leave the sets to 
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -25,21 +24,6 @@ from gru_unlearn.results.ledger_summary import Judgement, LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, RowKind
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.seen_rows import see_rows
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a result must meet to be adopted, each a share of what the first model gave."""
-
-    utility_floor: float = 0.9
-    """least share of the probability of the answers to keep (held-out rows, or retain rows where there are none)"""
-    forget_ceiling: float = 0.5
-    """most that may be left of the probability of any forget set, this request's or a former one's"""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 < value <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0 and at most 1, got {value}")
 
 
 def hash_row(key: bytes, record: Record) -> str:

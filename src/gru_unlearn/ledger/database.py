@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -55,9 +56,7 @@ class Ledger:
         self.connection.execute("PRAGMA synchronous = EXTRA")  # a transaction that returned survives a loss of power
 
     @classmethod
-    def create(
-        cls, folder: Path, settings: LedgerSettings, *, key: bytes, baseline: Baseline, weights: str
-    ) -> "Ledger":
+    def create(cls, folder: Path, settings: LedgerSettings, *, key: bytes, baseline: Baseline, weights: str) -> Self:
         """A new ledger with its first entry; the folder must be there and hold none."""
         ledger = cls(folder)
         with ledger._transaction():
@@ -68,7 +67,7 @@ class Ledger:
         return ledger
 
     @classmethod
-    def open(cls, folder: Path) -> "Ledger":
+    def open(cls, folder: Path) -> Self:
         """The ledger in a folder.
 
         Raises:
@@ -84,7 +83,7 @@ class Ledger:
             raise BrokenLedger(f"{ledger.file} cannot be read as a ledger ({error})") from None
         return ledger
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -34,20 +34,13 @@ def add_request(
     Raises:
         UserError: no such rows, rows that were all requested before, a bad id or date, rows that do not fit the model.
     """
-    if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
-        raise UserError(f"--id {id!r}: use at most 64 letters, digits, dots, underscores and hyphens")
     with Ledger.open(folder) as ledger:
-        day = _day(received)
+        id, day = _checked_id(id), _day(received)
         records = load_records(source)
         key, named = ledger.key, ledger.named_rows()
         hashes = [hash_row(key, record) for record in records]
         asked = DeletionRequest(
-            id=id or "",
-            date=day,
-            reason=reason,
-            source=absolute(source),
-            rows=len(records),
-            data_sha256=fingerprint(records),
+            id=id, date=day, reason=reason, source=absolute(source), rows=len(records), data_sha256=fingerprint(records)
         )
         earlier = sum(row_hash in named for row_hash in hashes)
         if earlier == len(records):
@@ -58,9 +51,17 @@ def add_request(
 
         unused = folder / "versions" / "not yet"
         prepared = prepare(recipe_for(ledger.settings().unlearning, str(ledger.newest_model().source), source, unused))
-        remarks = [f"{earlier} of {len(records)} rows were requested before."] if earlier else []
-        remarks += _overlaps(prepared, set(hashes), key)
+        remarks = _overlaps(prepared, set(hashes), key)
+        if earlier:
+            remarks.insert(0, f"{earlier} of {len(records)} rows were requested before.")
         return ledger.add(asked, hashes), remarks
+
+
+def _checked_id(id: str | None) -> str:
+    """As given; empty where the ledger is to give one."""
+    if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", id):
+        raise UserError(f"--id {id!r}: use at most 64 letters, digits, dots, underscores and hyphens")
+    return id or ""
 
 
 def _day(text: str | None) -> str:

@@ -42,7 +42,11 @@ def _first_disagreement(ledger: Ledger) -> str | None:
             return f"the settings {entry.settings_sha256} are not in the ledger any more"
         if hash_text(settings[entry.settings_sha256]) != entry.settings_sha256:
             return f"the settings of entry {entry.entry} were changed"
-    return _requests_against(ledger, standings) or _baseline_against(ledger)
+    wrong = _requests_against(ledger, standings)
+    noted = ledger.last(CREATED, CHANGED)
+    if wrong is None and ledger.baseline_sha256() != noted.kept_rows_sha256:
+        wrong = f"the first model's probabilities differ from entry {noted.entry}"
+    return wrong
 
 
 def _requests_against(ledger: Ledger, standings: Mapping[int, Standing]) -> str | None:
@@ -60,10 +64,3 @@ def _requests_against(ledger: Ledger, standings: Mapping[int, Standing]) -> str 
         if (request.state, request.attempt) != (state, attempt):
             return f"request {request.id} is {request.state} in the table, {state} by the chain"
     return None
-
-
-def _baseline_against(ledger: Ledger) -> str | None:
-    entry = ledger.last(CREATED, CHANGED)
-    if ledger.baseline_sha256() == entry.kept_rows_sha256:
-        return None
-    return f"the first model's probabilities differ from entry {entry.entry}"

@@ -25,6 +25,7 @@ from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome
 from gru_unlearn.results.provenance import ModelSource, RowsSource
@@ -91,6 +92,11 @@ def _process(ledger: Ledger, request: DeletionRequest, console: Console) -> None
 
     outcome = Outcome(weights_before=before.sha256, weights_after=hash_weights(model), why="; ".join(broken))
     outcome.model, outcome.metrics = model.relative_to(ledger.folder).as_posix(), metrics
+    _conclude(ledger, request, outcome, broken)
+
+
+def _conclude(ledger: Ledger, request: DeletionRequest, outcome: Outcome, broken: Collection[str]) -> None:
+    """Note the end of a run, whose model is adopted unless it broke a limit."""
     ledger.move("refused" if broken else "done", request, outcome)
     if broken:
         raise RequestRefused(
@@ -172,7 +178,7 @@ def _check_finished(folder: RunFolder, before: ModelSource, data_sha256: str) ->
 
 def _whole_model(folder: RunFolder, recipe: Recipe) -> Path:
     """The model as whole weights, for the next run to start from: adapters are merged into a folder of their own."""
-    if not (folder.model / "adapter_config.json").is_file():
+    if not holds_adapters(folder.model):
         return folder.model
     whole = folder.path / "whole"
     if not whole.is_dir():

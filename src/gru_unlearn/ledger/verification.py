@@ -39,7 +39,7 @@ def verify_ledger(folder: Path, head: str | None = None) -> list[str]:
 
 
 def _verify_model(ledger: Ledger, entry: ChainEntry, *, newest: bool) -> str:
-    name = "the first model" if entry.event == CREATED else f"the model of {entry.id}"
+    name = f"the model of {entry.id}" if entry.id else "the first model"
     found = first_model(ledger) if entry.model is None else ledger.folder / entry.model
     if found is None or not list(found.glob("*.safetensors")):
         if newest:

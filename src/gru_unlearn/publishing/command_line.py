@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from gru_unlearn.common.files import read_json
+from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.publishing.material import Reported
 from gru_unlearn.publishing.privacy import SOURCES, Settings
 from gru_unlearn.results.attack_summary import AttackSummary
@@ -66,9 +67,9 @@ def _settings_of(summary: Reported, given: Settings) -> Settings:
     if isinstance(summary, DemoSummary):
         return {"seed": summary.seed, "out": AGAIN}
     if isinstance(summary, EvaluationSummary):
-        return {**summary.settings, "out": AGAIN}
+        return {**renamed_settings(summary.settings), "out": AGAIN}
     if isinstance(summary, AttackSummary):
-        return {**summary.settings, "prefixes": summary.prefixes, "out": AGAIN}
+        return {**renamed_settings(summary.settings), "prefixes": summary.prefixes, "out": AGAIN}
     return {**given, "output_dir": AGAIN}
 
 

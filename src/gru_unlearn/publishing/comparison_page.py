@@ -95,7 +95,7 @@ def every_run(summary: ComparisonSummary) -> Section:
 
 def _line(cell: CellResult) -> list[str]:
     steps = str(cell.steps) if cell.done else "failed"
-    numbers = [cell.probability(kind) for kind in ROW_KINDS] + [cell.rmf, cell.rmf_held_out]
+    numbers = [*map(cell.probability, ROW_KINDS), cell.rmf, cell.rmf_held_out]
     return [cell.name, short(cell.learning_rate), str(cell.seed), steps, *map(shown, numbers)]
 
 

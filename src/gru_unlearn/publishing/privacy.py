@@ -27,9 +27,9 @@ SOURCES = {
 
 TEXTS = frozenset({
     "objective", "rectification", "retain_loss", "retain_placement", "hidden_module", "trainable_params", "keep_best",
-    "eval_suite", "eval_forget_split", "eval_holdout_split", "eval_strategy", "save_strategy", "logging_strategy",
-    "lr_scheduler_type", "optim", "dtype", "attn_implementation", "lora_target_modules", "pad_token", "eos_token",
-    "question_tag", "answer_tag", "alternative_field", "granularity",
+    "eval_suite", "eval_forget_split", "eval_unseen_split", "eval_holdout_split", "eval_strategy", "save_strategy",
+    "logging_strategy", "lr_scheduler_type", "optim", "dtype", "attn_implementation", "lora_target_modules",
+    "pad_token", "eos_token", "question_tag", "answer_tag", "alternative_field", "granularity",
 })  # fmt: skip
 """Settings whose value is text that says nothing about persons or machines; numbers and switches all are shown."""
 

@@ -20,7 +20,7 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
-from gru_unlearn.runs.keep_best import parse_rule
+from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.training import encoder_for, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
@@ -110,7 +110,7 @@ def _make_suite(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> Suite |
             suite=recipe.eval_suite,
             data=recipe.eval_data,
             forget_split=recipe.eval_forget_split,
-            holdout_split=recipe.eval_holdout_split,
+            unseen_split=recipe.eval_unseen_split,
         )
     )
 

@@ -1,14 +1,25 @@
 """What ``gru tru`` is asked beside a recipe."""
 
-import math
 from dataclasses import dataclass
 
-from gru_unlearn.errors import UserError, nearest
-from gru_unlearn.task_vectors import GRANULARITIES
+from gru_unlearn.common.options import check_range, check_ranges, option
+from gru_unlearn.errors import UserError
 
 GROUPS = 2
 """Two groups, tensor by tensor, kept most in the comparison in docs/tru.md, with the fewest task models (three)."""
 ALPHAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0)
+
+
+def parse_alphas(text: str) -> tuple[float, ...]:
+    """``0.5,1,2`` as numbers.
+
+    Raises:
+        UserError: not numbers.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--alphas needs numbers with commas between them (0.5,1,2), got {text!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +30,22 @@ class TruOptions:
         UserError: a value that cannot work.
     """
 
-    groups: int = GROUPS
-    """G"""
-    alphas: tuple[float, ...] = ALPHAS
-    """α to try, in ascending order"""
-    alpha: float | None = None
-    """take this α, whatever the others do"""
-    granularity: str = "tensor"
-    """one projection for each tensor, or one over the whole model"""
+    groups: int = option("Blocks that the forget rows are cut into.", GROUPS, least=2)
+    alphas: tuple[float, ...] = option(
+        "Multiples of the task vector to try: 0.5,1,2,4.", ALPHAS, shown="", parse=parse_alphas
+    )
+    alpha: float | None = option("Take this multiple, whatever the others do.", None)
+    granularity: str = option("Rectify each tensor, or the model as one vector.", "tensor", choices=("model", "tensor"))
 
     def __post_init__(self) -> None:
-        if self.groups < 2:
-            raise UserError(f"--groups must be at least 2, got {self.groups}")
-        for alpha in self._given:
-            if not (math.isfinite(alpha) and alpha > 0):
-                raise UserError(f"each alpha must be finite and above 0, got {alpha}")
-        if self.granularity not in GRANULARITIES:
-            raise UserError(f"unknown granularity {self.granularity!r}{nearest(self.granularity, GRANULARITIES)}")
+        check_ranges(self)
+        for alpha in self.scanned:
+            check_range("each alpha", alpha, {"finite": True, "above": 0})
 
     @property
     def scanned(self) -> list[float]:
         """Every α to try, once, in ascending order."""
-        return sorted({*self._given})
-
-    @property
-    def _given(self) -> tuple[float, ...]:
-        return self.alphas if self.alpha is None else (*self.alphas, self.alpha)
+        alphas = set(self.alphas)
+        if self.alpha is not None:
+            alphas.add(self.alpha)
+        return sorted(alphas)

@@ -16,8 +16,9 @@ from gru_unlearn.evaluation import evaluate
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import BestModel, RunSummary
+from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
-from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest, parse_rule
+from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
 from gru_unlearn.runs.retain_model import RetainModelSays, ask_retain_model
 from gru_unlearn.runs.run_models import load_on_device, make_trainer
 from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
@@ -144,4 +145,4 @@ def _best_model(keep_best: KeepBest | None, prepared: Prepared, console: Console
     if keep_best.best is None:
         console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
         return None
-    return BestModel.model_validate(keep_best.best)
+    return keep_best.best
