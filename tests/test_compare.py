@@ -487,7 +487,8 @@ def test_the_picture_stands_alone_and_tells_methods_apart_without_colour(summary
 
 def test_the_report_shows_each_method_with_its_verdict(summary):
     chosen = {"learning_rates": {"npo": [2e-4], "simnpo": [2e-4]}, "settings": {"forget": "f"}, "versions": {}}
-    page = report_html(Material("runs/c", summary | chosen | {"command": "compare", "suite": None, "rule": "r"}))
+    found = ComparisonSummary.model_validate(summary | chosen | {"suite": None, "rule": "r"})
+    page = report_html(Material("runs/c", found, found.to_json()))
     assert page.count('role="img"') == 2, "a panel for each objective"
     assert page.count("Is it forgotten? ") == 10
     assert "a<b" not in page

@@ -14,12 +14,13 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+import report_material
 import tiny
 from gru_unlearn.models.weights import hash_weights
-from gru_unlearn.publishing import export_job as export_module
+from gru_unlearn.publishing import command_line, model_files, published_numbers
 from gru_unlearn.publishing import hub as hub_module
-from gru_unlearn.publishing import model_files
 from gru_unlearn.publishing import privacy as published
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import prepare
 from gru_unlearn.runs.unlearn_job import unlearn
@@ -187,7 +188,11 @@ def test_evaluations_find_their_column_by_the_weights_hash(gru, runs, tmp_path, 
 
 ATTACK = {
     "attack": "relearning", "variant": "retain rows", "measure": "forget_prob", "unlearned": 0.4, "target": 0.9,
-    "retain_model": 0.3, "recovered": 1 / 6, "low": 0.1, "high": 0.25,
+    "retain_model": 0.3, "recovered": 1 / 6, "low": 0.1, "high": 0.25, "rows": 6,
+}  # fmt: skip
+ATTACKS = {
+    "command": "attack", "attacks": [ATTACK], "rows": 6, "before": [], "seconds": 1.0, "seed": 0, "settings": {},
+    "versions": {},
 }  # fmt: skip
 
 
@@ -195,7 +200,7 @@ def test_attacks_on_record_are_shown_if_they_are_of_this_model(gru, runs, tmp_pa
     shutil.copytree(runs / "full", tmp_path / "run")
     (tmp_path / "run" / "attack").mkdir()
     file = tmp_path / "run" / "attack" / "summary.json"
-    content = {"command": "attack", "attacks": [ATTACK], "model": {"sha256": hash_weights(runs / "full" / "model")}}
+    content = ATTACKS | {"model": {"sha256": hash_weights(runs / "full" / "model")}}
     file.write_text(json.dumps(content))
     assert gru("export", tmp_path / "run", "--out", tmp_path / "out")[0] == 0
     card = (tmp_path / "out" / "README.md").read_text()
@@ -229,12 +234,19 @@ def test_weights_that_are_not_finite_are_not_published(gru, runs, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("stage", ["write_json", "model_card", "write_model_files"])
+STAGES = {
+    "write_json": "gru_unlearn.results.file_model.write_json",
+    "model_card": "gru_unlearn.publishing.export_job.model_card",
+    "write_model_files": "gru_unlearn.publishing.export_job.write_model_files",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_failure_at_any_stage_leaves_nothing(gru, runs, tmp_path, monkeypatch, stage):
     def fail(*_):
         raise OSError("the disk went away")
 
-    monkeypatch.setattr(export_module, stage, fail)
+    monkeypatch.setattr(STAGES[stage], fail)
     code, _, err = gru("export", runs / "full", "--out", tmp_path / "out")
     assert (code, "the disk went away" in err) == (1, True)
     assert list(tmp_path.iterdir()) == []
@@ -295,14 +307,14 @@ def test_settings_are_shown_only_if_they_can_tell_nothing():
 def test_hyper_parameters_are_shown_and_stand_in_the_command():
     shown, left_out = published.public_settings({"objective_args": {"beta1": 4.0, "beta2": 1}, "max_steps": 3})
     assert (shown, left_out) == ({"objective_args": {"beta1": 4.0, "beta2": 1}, "max_steps": 3}, [])
-    assert "--objective-args=beta1=4.0,beta2=1" in published.command_line("unlearn", {}, shown)
+    assert "--objective-args=beta1=4.0,beta2=1" in command_line.public_command("unlearn", {}, shown)
 
 
 def test_the_published_command_is_one_that_gru_understands(gru, runs):
     """With files in the place of its capitals."""
     explicit = json.loads((runs / "full" / "run.json").read_text())["settings"]
     names = dict.fromkeys(("model", "forget", "retain", "retain_model"))
-    text = published.command_line("unlearn", names, published.public_settings(explicit)[0])
+    text = command_line.public_command("unlearn", names, published.public_settings(explicit)[0])
     places = {published.SOURCES[name]: explicit[name] for name in names} | {"RUN": str(runs / "again")}
     words = [places.get(word, word) for word in shlex.split(text.replace("\\\n", " "))]
     assert words.pop(0) == "gru"
@@ -327,11 +339,20 @@ def test_the_command_of_task_vectors_names_nothing_that_gru_tru_fixes(gru, runs,
     assert summary["metrics"][0]["after"] == summary_of(tmp_path / "run")["results"]["tru"]["forget_prob"]
 
 
+NO_RESULTS = {"objective": "npo", "rectification": "gru"}
+
+
+def numbers(summary):
+    return [found.to_json() for found in published_numbers.run_metrics(summary)]
+
+
 def test_a_run_by_task_vectors_is_read_at_the_alpha_that_was_saved():
     points = [{"alpha": a, "forget_prob": 1 - a / 4, "retain_prob": 1.0} for a in (0.0, 1.0, 2.0)]
     results = {"forget_target": 0.7, "tru": points[1] | {"rmf": 0.9}, "negated": points[2]}
-    rows = published.run_metrics({"command": "tru", "results": results, "trajectory": {"tru": points, "negated": []}})
-    assert rows == [
+    found = report_material.summary(
+        command="tru", results=results, trajectory={"tru": points, "negated": []}, groups=[], options={}
+    )
+    assert numbers(TruSummary.model_validate(found)) == [
         {"metric": "forget_prob", "before": 1.0, "after": 0.75, "retain_model": 0.7},
         {"metric": "retain_prob", "before": 1.0, "after": 1.0, "retain_model": None},
         {"metric": "rmf", "before": None, "after": 0.9, "retain_model": None},
@@ -340,8 +361,10 @@ def test_a_run_by_task_vectors_is_read_at_the_alpha_that_was_saved():
 
 def test_with_a_best_model_its_numbers_are_shown():
     points = [{"step": step, "forget_prob": 1 / (1 + step), "retain_prob": 1.0, "runtime": 3.0} for step in range(3)]
-    summary = {"command": "unlearn", "results": {}, "trajectory": points, "best": {"step": 1}}
-    assert [(row["metric"], row["after"]) for row in published.run_metrics(summary)] == [
+    found = report_material.summary(
+        results=NO_RESULTS, trajectory=points, best={"step": 1, "score": 0.0, "metrics": points[1]}
+    )
+    assert [(row["metric"], row["after"]) for row in numbers(RunSummary.model_validate(found))] == [
         ("forget_prob", 0.5),
         ("retain_prob", 1.0),
     ]
@@ -349,7 +372,8 @@ def test_with_a_best_model_its_numbers_are_shown():
 
 def test_without_a_measurement_before_the_first_step_none_is_shown():
     points = [{"step": step, "forget_prob": 1 / (1 + step)} for step in (1, 2)]
-    rows = published.run_metrics({"command": "unlearn", "results": {}, "trajectory": points})
+    found = report_material.summary(results=NO_RESULTS, trajectory=points)
+    rows = numbers(RunSummary.model_validate(found))
     assert rows == [{"metric": "forget_prob", "before": None, "after": 1 / 3, "retain_model": None}]
 
 

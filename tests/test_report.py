@@ -16,15 +16,17 @@ from gru_unlearn.common.files import write_json
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
-from gru_unlearn.publishing.command_line import reproduce
+from gru_unlearn.publishing.command_line import command_to_repeat
 from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
-from gru_unlearn.reporting.chart import Line, Point, axis, chart
+from gru_unlearn.reporting.chart import Line, Spot, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
-from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
@@ -149,7 +151,7 @@ def test_off_by_asks_of_each_set_what_is_due():
 
 
 def test_rows_stand_worst_first_in_their_set():
-    table = example_table({"after": examples()})
+    table = example_table({"after": Examples.model_validate(examples())})
     assert [(row.set, row.number) for row in table.rows] == [
         ("forget", 2), ("forget", 3), ("forget", 1), ("retain", 10), ("retain", 8), ("held_out", 1),
     ]  # fmt: skip
@@ -175,10 +177,10 @@ def test_axes_hold_their_values(values, downwards):
 
 
 def test_a_chart_escapes_names_and_tells_each_mark():
-    svg = chart(EVIL, [Line(EVIL, [Point(0, 1, EVIL), Point(1, 2)], 0)], x_label="x", y_label="y")
+    svg = chart(EVIL, [Line(EVIL, [Spot(0, 1, EVIL), Spot(1, 2)], 0)], x_label="x", y_label="y")
     assert "<script" not in svg
     assert svg.count("<title>&lt;script") == 1
-    crowded = chart("t", [Line("n", [Point(x, x, str(x)) for x in range(1000)], 1)], x_label="x", y_label="y")
+    crowded = chart("t", [Line("n", [Spot(x, x, str(x)) for x in range(1000)], 1)], x_label="x", y_label="y")
     assert 30 <= crowded.count("<title>") <= 40
 
 
@@ -304,15 +306,18 @@ def test_a_verdict_over_seeds_says_how_many_failed():
 
 def test_the_command_repeats_the_run():
     given = {"model": "my model", "bf16": True, "use_peft": False, "lora_target_modules": ["q", "v"], "retain": None}
-    words = shlex.split(reproduce(summary(), given))
+    words = shlex.split(command_to_repeat(RunSummary.model_validate(summary()), given))
     assert words[:2] == ["gru", "unlearn"]
     assert words[2:] == [
         "--model", "my model", "--bf16", "--use-peft=false", "--lora-target-modules", "q,v",
         "--output-dir", "runs/again",
     ]  # fmt: skip
-    evaluation = {"command": "evaluate", "settings": {"model": "m", "data": None, "trust_remote_code": False}}
-    assert reproduce(evaluation, {}) == "gru evaluate --model m --out runs/again"
-    assert shlex.split(reproduce(attack(), {})) == [
+    settings = {"model": "m", "data": None, "trust_remote_code": False}
+    evaluation = EvaluationSummary(
+        suite="own", metrics={}, seconds=1.0, settings=settings, model={"source": "m"}, versions={}
+    )
+    assert command_to_repeat(evaluation, {}) == "gru evaluate --model m --out runs/again"
+    assert shlex.split(command_to_repeat(AttackSummary.model_validate(attack()), {})) == [
         "gru", "attack", "runs/x", "--attacks", "relearning", "--prefixes", "mine.txt", "--out", "runs/again",
     ]  # fmt: skip
 
@@ -384,7 +389,7 @@ def np_scores(logp):
 
 
 def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("gru_unlearn.publishing.reports.MOST_ROWS", 2)
+    monkeypatch.setattr("gru_unlearn.publishing.evaluated_rows.MOST_ROWS", 2)
     ScoreTable([entry(-row - 0.5, row, "an answer") for row in range(4)]).save(tmp_path / "scores.parquet")
     ScoreTable([entry(-1.0, row) for row in range(4)]).save(tmp_path / "retain_scores.parquet")
     write_json(
@@ -398,7 +403,7 @@ def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monke
     )  # fmt: skip
     material = gather(tmp_path)
     assert material.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
-    assert [row["row"] for row in material.examples["sets"]["forget"]["rows"]] == [0, 1]
+    assert [row["row"] for row in material.examples.to_json()["sets"]["forget"]["rows"]] == [0, 1]
     text = write_report(tmp_path).read_text()
     assert "0.200–0.400" in text
     assert "forget (2 of 4)" in text

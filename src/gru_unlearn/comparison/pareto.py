@@ -27,7 +27,7 @@ def panels(summary: ComparisonSummary) -> dict[str, str]:
         chart.Star("target", target.x, target.y),
         chart.Star("retain model", retain_model.x, retain_model.y, left=True),
     ]
-    rules = [] if summary.forget_target is None else [chart.Rule("f*", summary.forget_target)]
+    rules = [] if summary.forget_target is None else [chart.MarkLine("f*", summary.forget_target)]
     shown = [target, retain_model]
     for row in summary.chosen:
         for cell in summary.cells_of(row):
@@ -42,7 +42,7 @@ def panels(summary: ComparisonSummary) -> dict[str, str]:
     return found
 
 
-def _panel(objective: str, shown: Sequence[chart.Point], kept: RowKind) -> chart.Panel:
+def _panel(objective: str, shown: Sequence[chart.Spot], kept: RowKind) -> chart.Panel:
     return chart.make_panel(
         objective,
         [point.x for point in shown],
@@ -55,13 +55,13 @@ def _panel(objective: str, shown: Sequence[chart.Point], kept: RowKind) -> chart
     )
 
 
-def _places(points: Iterable[Metrics], kept: RowKind) -> list[chart.Point]:
+def _places(points: Iterable[Metrics], kept: RowKind) -> list[chart.Spot]:
     """Forgetting and keeping, of those that have both."""
     found = []
     for point in points:
         x, y = point.forget_prob, point.probability(kept)
         if x is not None and y is not None:
-            found.append(chart.Point(x, y))
+            found.append(chart.Spot(x, y))
     return found
 
 
@@ -73,7 +73,7 @@ def _method(panel: chart.Panel, look: int, row: MethodResult, cells: Sequence[Ce
     if not curve:
         return chart.series(panel, lines) if lines else ""
     end_x, end_y = curve[-1]
-    lines.append(chart.Line(name, [chart.Point(*place) for place in curve], look, marks="last"))
+    lines.append(chart.Line(name, [chart.Spot(*place) for place in curve], look, marks="last"))
     return chart.series(panel, lines, f"{name}: {end_y:.3f} kept at forget probability {end_x:.3f}")
 
 

@@ -7,7 +7,7 @@ from gru_unlearn.attacks.attack_tables import attack_table
 from gru_unlearn.attacks.attack_tables import verdict as attack_verdict
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
-from gru_unlearn.reporting.chart import Line, Point, chart
+from gru_unlearn.reporting.chart import Line, Spot, chart
 from gru_unlearn.reporting.parts import FOLDED, Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.reporting.verdict import judge_staying
@@ -17,9 +17,8 @@ _LOOKS = {"target": 0, "unlearned": 2, "retain_model": 3}
 """Model → how its line is drawn."""
 
 
-def attack_page(material: Material) -> Page:
+def attack_page(summary: AttackSummary, material: Material) -> Page:
     """An attack folder."""
-    summary = AttackSummary.model_validate(material.summary)
     facts = {"model": summary.model.source or "", "seed": str(summary.seed)}
     return Page(
         title="Attacks on an unlearned model",
@@ -82,5 +81,5 @@ def _line_of(curve: RecoveryCurve) -> Line:
     points = []
     for step, value in zip(curve.steps, curve.values, strict=True):
         if value is not None:
-            points.append(Point(step, value, f"{name}, {step:g}: {value:.3f}"))
+            points.append(Spot(step, value, f"{name}, {step:g}: {value:.3f}"))
     return Line(name, points, _LOOKS.get(curve.model, 1))

@@ -1,64 +1,112 @@
-"""The command that repeats what a summary tells of."""
+"""The command that repeats a job, from its name and its settings."""
 
 import json
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
+from pydantic import JsonValue
+
+from gru_unlearn.common.files import read_json
 from gru_unlearn.common.renamed import renamed_settings
+from gru_unlearn.publishing.material import Reported
+from gru_unlearn.publishing.privacy import SOURCES, Settings
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.run_folder import RunFolder
+
+AGAIN = "runs/again"
+OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
+"""Settings that a comparison gives each of its runs."""
 
 
-def reproduce(summary: Mapping[str, Any], explicit: Mapping[str, Any]) -> str:
-    """One shell command; results go to a new folder.
+def given_settings(run: RunFolder) -> Settings:
+    """The settings of a run that were not left to their defaults.
 
-    Args:
-        summary: of an unlearning run, a demonstration, a comparison, an evaluation or an attack.
-        explicit: settings of an unlearning run that were not left to their defaults.
+    Raises:
+        UnreadableFile: its ``run.json`` is broken.
     """
-    command = summary["command"]
-    flags: dict[str, Any] = {}
-    if command == "unlearn":
-        flags = {**explicit, "output_dir": "runs/again"}
-    elif command == "demo":
-        flags = {"seed": summary["seed"], "out": "runs/again"}
-    elif command == "evaluate":
-        flags = {**renamed_settings(summary["settings"]), "out": "runs/again"}
-    elif command == "compare":
-        flags = _comparison(summary)
-    else:
-        flags = {**renamed_settings(summary["settings"]), "prefixes": summary.get("prefixes"), "out": "runs/again"}
-    of_run = [summary["run"]] if summary.get("run") else []
-    switches = command in ("evaluate", "attack")  # theirs are off unless they are there
-    given = {name: value for name, value in flags.items() if value is not None and not (switches and value is False)}
-    words = [word for name, value in given.items() for word in _flag(name, value)]
-    return shlex.join(["gru", command, *of_run, *words])
+    started = read_json(run.identity_file)
+    return started.get("settings", {}) if isinstance(started, dict) else {}
 
 
-def _comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
-    own = ("objective", "rectification", "learning_rate", "seed", "output_dir")
-    cells = summary["cells"]
-    request = (summary.get("suite") or {}).get("request") or {}
+def words(name: str, value: JsonValue, off: str = "") -> list[str]:
+    """A setting as words of a command: its flag and its value; of a switch, the flag alone.
+
+    ``off`` is how a switch is turned off, with ``{}`` for the flag's name; empty: by leaving it away.
+    """
+    flag = name.replace("_", "-")
+    if value is True:
+        return [f"--{flag}"]
+    if value is False:
+        return [off.format(flag)] if off else []
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    return [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
+
+
+# --- in a report -----------------------------------------------------------------------------------------------------
+
+
+def command_to_repeat(summary: Reported, given: Settings) -> str:
+    """One shell command; results go to a new folder. Of an unlearning run it takes the settings that were ``given``."""
+    has_lone_switches = isinstance(summary, EvaluationSummary | AttackSummary)
+    off = "" if has_lone_switches else "--{}=false"
+    command = ["gru", summary.command]
+    if isinstance(summary, AttackSummary) and summary.run:
+        command.append(summary.run)
+    for name, value in _settings_of(summary, given).items():
+        if value is not None:
+            command += words(name, value, off)
+    return shlex.join(command)
+
+
+def _settings_of(summary: Reported, given: Settings) -> Settings:
+    if isinstance(summary, ComparisonSummary):
+        return _settings_of_comparison(summary)
+    if isinstance(summary, DemoSummary):
+        return {"seed": summary.seed, "out": AGAIN}
+    if isinstance(summary, EvaluationSummary):
+        return {**renamed_settings(summary.settings), "out": AGAIN}
+    if isinstance(summary, AttackSummary):
+        return {**renamed_settings(summary.settings), "prefixes": summary.prefixes, "out": AGAIN}
+    return {**given, "output_dir": AGAIN}
+
+
+def _settings_of_comparison(summary: ComparisonSummary) -> Settings:
+    grids = []
+    for objective, rates in summary.learning_rates.items():
+        grids.append(f"{objective}={','.join(f'{rate:g}' for rate in rates)}")
+    suite = summary.suite.request if summary.suite else {}
     return {
-        "objectives": ",".join(dict.fromkeys(cell["objective"] for cell in cells)),
-        "rectifications": ",".join(dict.fromkeys(cell["rectification"] for cell in cells)),
-        "learning_rates": ";".join(
-            f"{objective}={','.join(f'{rate:g}' for rate in rates)}"
-            for objective, rates in summary["learning_rates"].items()
-        ),
-        "seeds": ",".join(dict.fromkeys(str(cell["seed"]) for cell in cells)) + ",",
-        **{name: value for name, value in summary["settings"].items() if name not in own},
-        "suite": request.get("suite", "none"),
-        "suite_data": request.get("data"),
-        "output_dir": "runs/again",
+        "objectives": ",".join(dict.fromkeys(cell.objective for cell in summary.cells)),
+        "rectifications": ",".join(dict.fromkeys(cell.rectification for cell in summary.cells)),
+        "learning_rates": ";".join(grids),
+        "seeds": ",".join(dict.fromkeys(str(cell.seed) for cell in summary.cells)) + ",",
+        **{name: value for name, value in summary.settings.items() if name not in OF_A_CELL},
+        "suite": suite.get("suite", "none"),
+        "suite_data": suite.get("data"),
+        "output_dir": AGAIN,
     }
 
 
-def _flag(name: str, value: Any) -> list[str]:
-    flag = f"--{name.replace('_', '-')}"
-    if value is False:
-        return [f"{flag}=false"]
-    if value is True:
-        return [flag]
-    if isinstance(value, list):
-        value = ",".join(map(str, value))
-    return [flag, json.dumps(value) if isinstance(value, Mapping) else str(value)]
+# --- in public -------------------------------------------------------------------------------------------------------
+
+
+def public_command(command: str, names: Mapping[str, str | None], settings: Settings) -> str:
+    """The command that repeats a run, a line for each flag.
+
+    ``names`` are those of the sources that the run had; a word in capitals stands for one without a public name.
+    """
+    lines = [f"gru {command}"]
+    lines += [shlex.join(words(key, name or SOURCES[key])) for key, name in names.items()]
+    for name, value in settings.items():
+        lines.append("=".join(map(shlex.quote, words(name, _in_pairs(value), off="--no-{}"))))
+    return " \\\n    ".join([*lines, "--output-dir RUN"])
+
+
+def _in_pairs(value: JsonValue) -> JsonValue:
+    """Hyper-parameters, ``name=value``; anything else as it is."""
+    if isinstance(value, dict):
+        return [f"{name}={part}" for name, part in value.items()]
+    return value

@@ -21,33 +21,28 @@ from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
-from gru_unlearn.results.run_summary import RunSummary
 
 
-def demo_page(material: Material) -> Page:
+def demo_page(summary: DemoSummary, material: Material) -> Page:
     """Several runs on the built-in benchmark."""
-    summary = DemoSummary.model_validate(material.summary)
-    runs = material.runs
-    runs_of = {name: RunSummary.model_validate(run.summary) for name, run in runs.items()}
-    first = next(iter(runs.values()), None)
-    seen = Examples.model_validate(first.examples) if first and first.examples else None
+    runs = {name: run.summary for name, run in material.runs.items()}
+    examples = {name: run.examples for name, run in material.runs.items()}
+    seen = next(iter(examples.values()), None)
     table = from_rich(demo_table(summary), title="")
     sections = [Section("results", "The runs side by side", tables=[table], notes=[HOW_TO_READ.strip()])]
-    if runs:
-        sections += [section for section in (tradeoff(runs_of, seen), along(runs_of), layers(runs_of)) if section]
+    sections += [section for section in (tradeoff(runs, seen), along(runs), layers(runs)) if section]
     return Page(
         title="Demonstration: forgetting five of fifty invented people",
         facts={"seed": str(summary.seed), "time": f"{summary.seconds:.0f} s"},
-        judged={row.name: judge(demo_evidence(summary, row, runs.get(row.name)))[:2] for row in summary.results},
-        sections=[*sections, meanings(material)],
-        examples=example_table({name: run.examples for name, run in runs.items() if run.examples}),
+        judged={row.name: judge(demo_evidence(summary, row, examples.get(row.name)))[:2] for row in summary.results},
+        sections=[*sections, meanings(summary.target, material.metrics)],
+        examples=example_table(examples),
         record=record(material),
     )
 
 
-def compare_page(material: Material) -> Page:
+def compare_page(summary: ComparisonSummary, material: Material) -> Page:
     """Objectives × rectifications × learning rates × seeds."""
-    summary = ComparisonSummary.model_validate(material.summary)
     chosen = summary.chosen
     return Page(
         title="Comparison of unlearning methods",
@@ -59,7 +54,12 @@ def compare_page(material: Material) -> Page:
             "time": "" if summary.seconds is None else f"{summary.seconds:.0f} s",
         },
         judged={_method(row): judge(compare_evidence(summary, row))[:2] for row in chosen},
-        sections=[_pictures(summary), _results(summary), every_run(summary), meanings(material)],
+        sections=[
+            _pictures(summary),
+            _results(summary),
+            every_run(summary),
+            meanings(summary.target, material.metrics),
+        ],
         record=record(material),
     )
 
@@ -102,9 +102,8 @@ def _line(cell: CellResult) -> list[str]:
 # --- what is judged --------------------------------------------------------------------------------------------------
 
 
-def demo_evidence(summary: DemoSummary, row: DemoRow, run: Material | None) -> Evidence:
+def demo_evidence(summary: DemoSummary, row: DemoRow, examples: Examples | None) -> Evidence:
     """Of one run in the demonstration's table, and of what it kept of single rows."""
-    examples = Examples.model_validate(run.examples) if run and run.examples else None
     said, by_retain, asked = recited(examples)
     evidence = _beside(summary, row)
     return replace(evidence, forget_recited=said, forget_recited_by_retain_model=by_retain, forget_asked=asked)

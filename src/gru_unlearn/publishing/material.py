@@ -2,9 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
-Row = Mapping[str, Any]
+from pydantic import JsonValue
+
+from gru_unlearn.evaluation.measure import Explanation, Metric
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.run_summary import RunSummary
+
+Reported = RunSummary | DemoSummary | ComparisonSummary | EvaluationSummary | AttackSummary
+"""What has a report."""
+
+Explained = Mapping[str, Metric | Explanation]
+"""Metric → what it means."""
+
+
+class KeptRun(NamedTuple):
+    """A run of a demonstration."""
+
+    summary: RunSummary
+    examples: Examples | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,16 +32,17 @@ class Material:
     """All that a report is made from; what a folder lacks is empty or None."""
 
     folder: str
-    summary: Row
-    explicit: Row = field(default_factory=dict)
-    """settings that were not left to their defaults"""
-    examples: Row | None = None
-    attack: Row | None = None
-    """summary of the attacks on this run"""
-    runs: Mapping[str, "Material"] = field(default_factory=dict)
+    summary: Reported
+    content: JsonValue = None
+    """the summary as it stands in its file"""
+    given: Mapping[str, JsonValue] = field(default_factory=dict)
+    """settings of a run that were not left to their defaults"""
+    examples: Examples | None = None
+    attack: AttackSummary | None = None
+    """on this run"""
+    runs: Mapping[str, KeptRun] = field(default_factory=dict)
     """of a demonstration, by their names there"""
-    metrics: Mapping[str, Row] = field(default_factory=dict)
-    """metric → definition, range, better and source"""
+    metrics: Explained = field(default_factory=dict)
     forget_retain_model: float | None = None
     """for evaluations: the retain model's mean probability of the forget answers"""
     when: str = ""

@@ -16,6 +16,7 @@ from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
+from gru_unlearn.results.export_summary import Checks
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -55,17 +56,8 @@ class ModelFiles:
         return self.base is not None and not self.merge
 
 
-def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], Any]) -> dict[str, Any]:
-    """Write weights, configuration and tokenizer to ``out``, load them from scratch, and compare the scores.
-
-    Args:
-        model: what to write.
-        out: an empty folder.
-        on_stage: called with what happens now.
-
-    Returns:
-        ``tokens``, how many were scored; ``conversion`` in words, or None; by how much it changed log-probabilities,
-        ``mean_change`` and ``largest_change``; and the ``tolerance`` of the mean.
+def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], Any]) -> Checks:
+    """Write weights, configuration and tokenizer to an empty folder, load them from scratch, and compare the scores.
 
     Raises:
         NonFiniteError: a weight or a score is NaN or infinite.
@@ -78,80 +70,105 @@ def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], An
     loaded, conversion, tolerance = _convert(model, loaded, original)
     scores = _scores(loaded) if conversion else original
     change = (scores - original).abs()
-    if conversion and not change.mean() <= tolerance:
-        raise UserError(
-            f"{conversion} changes log-probabilities by {change.mean():.2g} on average, more than the {tolerance:.2g} "
-            "that is accepted: pass --dtype float32" + (", or leave out --merge" if model.merge else "")
-        )
+    checks = Checks(
+        tokens=len(scores),
+        conversion=conversion,
+        mean_change=float(change.mean()),
+        largest_change=float(change.max()),
+        tolerance=tolerance,
+    )
+    _refuse_change(model, checks)
     _write(model, loaded, out, converted=conversion is not None)
     del loaded
     on_stage("Loading the exported files from scratch, and scoring them ...")
-    load_tokenizer(out, trust_remote_code=model.trust_remote_code)
-    if difference := float((_scores(_load(model, out)) - scores).abs().max()):
-        raise RuntimeError(
-            f"the exported files give other log-probabilities (by up to {difference:.2g}); not published"
-        )
-    numbers = {"mean_change": float(change.mean()), "largest_change": float(change.max())}
-    return {"tokens": len(scores), "conversion": conversion, **numbers, "tolerance": tolerance}
+    _compare(model, out, scores)
+    return checks
+
+
+def _refuse_change(model: ModelFiles, checks: Checks) -> None:
+    if checks.conversion is None or checks.mean_change <= checks.tolerance:
+        return
+    other_way = ", or leave out --merge" if model.merge else ""
+    raise UserError(
+        f"{checks.conversion} changes log-probabilities by {checks.mean_change:.2g} on average, more than the "
+        f"{checks.tolerance:.2g} that is accepted: pass --dtype float32{other_way}"
+    )
 
 
 def _write(model: ModelFiles, loaded: Any, out: Path, *, converted: bool) -> None:
     if model.adapters:
         _copy_adapters(model, out)
-    elif converted or model.max_shard_size:
-        loaded.save_pretrained(out, **({"max_shard_size": model.max_shard_size} if model.max_shard_size else {}))
+    elif model.max_shard_size:
+        loaded.save_pretrained(out, max_shard_size=model.max_shard_size)
+    elif converted:
+        loaded.save_pretrained(out)
     else:
-        for file in (file for pattern in COPIED for file in model.folder.glob(pattern)):
-            shutil.copyfile(file, out / file.name)
+        for pattern in COPIED:
+            _copy(model.folder, pattern, out)
     load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code).save_pretrained(out)
+
+
+def _copy(folder: Path, pattern: str, out: Path) -> None:
+    for file in folder.glob(pattern):
+        shutil.copyfile(file, out / file.name)
+
+
+def _compare(model: ModelFiles, out: Path, scores: torch.Tensor) -> None:
+    """Whether the files load, and give the very scores of what was written."""
+    load_tokenizer(out, trust_remote_code=model.trust_remote_code)
+    difference = float((_scores(_load(model, out)) - scores).abs().max())
+    if difference:
+        raise RuntimeError(
+            f"the exported files give other log-probabilities (by up to {difference:.2g}); not published"
+        )
 
 
 def _copy_adapters(model: ModelFiles, out: Path) -> None:
     """Adapter weights as they are; the configuration names the base only if anybody can find it under that name."""
-    for file in model.folder.glob("*.safetensors"):
-        shutil.copyfile(file, out / file.name)
+    _copy(model.folder, "*.safetensors", out)
     config = json.loads((model.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     write_json(out / ADAPTER_CONFIG, config | {"base_model_name_or_path": model.base_name})
 
 
 def _load(model: ModelFiles, folder: Path, *, merging: bool = False) -> Any:
     """The model in ``folder``, on the CPU: adapters on their base; float32 where they will be merged."""
-    trust = model.trust_remote_code
     if not holds_adapters(folder):
-        return load_model(folder, trust_remote_code=trust)
+        return load_model(folder, trust_remote_code=model.trust_remote_code)
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
-    assert model.base is not None
-    base = load_model(model.base, dtype="float32" if merging else "auto", trust_remote_code=trust)
+    base = _load_base(model, "float32" if merging else "auto")
     try:
         return PeftModel.from_pretrained(base, folder)
     except Exception as error:  # as in load_model
         raise UserError(f"{folder}: the adapters do not load ({first_line(error)})") from error
 
 
-def _convert(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str | None, float]:
-    """The model to write, what was done to it in words (None: nothing), and how much that may change scores.
+def _load_base(model: ModelFiles, dtype: str = "auto") -> Any:
+    assert model.base is not None
+    return load_model(model.base, dtype=dtype, trust_remote_code=model.trust_remote_code)
 
-    Merged in bfloat16, the sum would round much of a small change away. So it is made in float32, and what rounding to
-    the base's type then costs is set against what the adapters do.
-    """
+
+def _convert(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str | None, float]:
+    """The model to write, what was done to it in words (None: nothing), and how much that may change scores."""
     if model.merge:
-        with loaded.disable_adapter():
-            effect = float((original - _scores(loaded)).abs().mean())
-        dtype = DTYPES[model.dtype] if model.dtype else _stored_dtype(model)
-        exact = dtype == torch.float32
-        tolerance = MERGE_TOLERANCE if exact else max(MERGE_TOLERANCE, ADAPTER_SHARE * effect)
-        words = f"merging the adapters in {str(dtype).removeprefix('torch.')}"
-        return _as(loaded.merge_and_unload(), dtype), words, tolerance
+        return _merge(model, loaded, original)
     if model.dtype and loaded.dtype != DTYPES[model.dtype]:
         return _as(loaded, DTYPES[model.dtype]), f"conversion to {model.dtype}", BFLOAT16_TOLERANCE
     return loaded, None, 0.0
 
 
-def _stored_dtype(model: ModelFiles) -> torch.dtype:
-    """That of the base model's weights."""
-    assert model.base is not None
-    return load_model(model.base, trust_remote_code=model.trust_remote_code).dtype
+def _merge(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str, float]:
+    """Merged in bfloat16, the sum would round much of a small change away. So it is made in float32, and what rounding
+    to the base's type then costs is set against what the adapters do.
+    """
+    with loaded.disable_adapter():
+        effect = float((original - _scores(loaded)).abs().mean())
+    dtype = DTYPES[model.dtype] if model.dtype else _load_base(model).dtype
+    tolerance = MERGE_TOLERANCE
+    if dtype != torch.float32:
+        tolerance = max(MERGE_TOLERANCE, ADAPTER_SHARE * effect)
+    words = f"merging the adapters in {str(dtype).removeprefix('torch.')}"
+    return _as(loaded.merge_and_unload(), dtype), words, tolerance
 
 
 def _as(model: Any, dtype: torch.dtype) -> Any:
@@ -170,14 +187,17 @@ def _scores(model: Any) -> torch.Tensor:
     model.eval()
     for parameter in model.parameters():  # to memory aligned alike: files place tensors differently, and bits follow
         parameter.data = parameter.data.clone()
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", LENGTH)
-    shape = (SEQUENCES, min(LENGTH, limit))
-    tokens = torch.randint(
-        model.get_input_embeddings().weight.shape[0], shape, generator=torch.Generator().manual_seed(0)
-    )
-    tasks = [Task(Record(), ids=ids, start=1) for ids in tokens.tolist()]
+    tasks = [Task(Record(), ids=ids, start=1) for ids in _fixed_tokens(model)]
     found = dict(score_answers(model, tasks, batch_size=1, share=False, pad_token_id=0))
     scores = torch.cat([torch.from_numpy(found[number].logps) for number in range(SEQUENCES)])
     if not (scores.isfinite().all() and all(parameter.isfinite().all() for parameter in model.parameters())):
         raise NonFiniteError("the run's model has weights or scores that are not finite: it is not published")
     return scores
+
+
+def _fixed_tokens(model: Any) -> list[list[int]]:
+    """The same random sequences of the model's tokens each time."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", LENGTH)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(vocabulary, (SEQUENCES, min(LENGTH, limit)), generator=generator).tolist()

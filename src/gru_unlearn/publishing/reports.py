@@ -1,39 +1,37 @@
 """One folder → one HTML report: gather what is there, render it, write it."""
 
-import math
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.common.files import read_json, write_text
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable
-from gru_unlearn.publishing.command_line import reproduce
-from gru_unlearn.publishing.material import Material
-from gru_unlearn.publishing.pages import PAGES, make_page
+from gru_unlearn.evaluation.measure import Explanation
+from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
+from gru_unlearn.publishing.evaluated_rows import evaluated_rows, load_tables, mean_forget_probability
+from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported
+from gru_unlearn.publishing.pages import REPORTED, make_page
 from gru_unlearn.reporting.page import page_html
-from gru_unlearn.results.file_model import first_problem
-from gru_unlearn.results.run_folder import EXAMPLES_FILE, RUN_FILE, SUMMARY_FILE, RunFolder
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.comparison_summary import DemoSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.file_model import IncompleteFile
+from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.row_kinds import ROW_KINDS
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.summaries import read_summary
 
-REPORT_FILE = "report.html"
-ATTACK_FOLDER = "attack"
-ALIASES = {"forget_prob": "forget_Q_A_Prob", "retain_prob": "retain_Q_A_Prob", "held_out_prob": "held_out_Q_A_Prob"}
-"""Names along a run → the metrics that they are."""
-
-MOST_ROWS = 200
-"""Of each set of an evaluation; the worst ones."""
-
-CONFLICT_RATE = {
-    "definition": "Share of the logged steps in which the rectification changed the gradient",
-    "range": "0 to 1",
-    "better": "",
-    "source": "this package",
-}
+CONFLICT_RATE = Explanation(
+    key="conflict_rate",
+    definition="Share of the logged steps in which the rectification changed the gradient",
+    range="0 to 1",
+    better="",
+    source="this package",
+)
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -46,33 +44,21 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: the folder has no such summary, or one of another version that lacks what a report needs.
     """
-    file = out or folder / REPORT_FILE
+    file = out or RunFolder(folder).report_file
     if file.is_dir():
-        raise UserError(f"--out {file} is a folder: name a file, such as {file}/{REPORT_FILE}")
-    material = gather(folder)
-    try:
-        page = report_html(material)
-    except (KeyError, TypeError, ValidationError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else error
-        raise UserError(
-            f"{folder}/{SUMMARY_FILE} lacks what a report needs ({reason}): was it written by another version?"
-        ) from error
-    write_text(file, page)
+        raise UserError(f"--out {file} is a folder: name a file, such as {file}/{RunFolder(file).report_file.name}")
+    write_text(file, report_html(gather(folder)))
     return file
 
 
 def report_html(material: Material) -> str:
-    """The report of one folder as HTML text.
-
-    Raises:
-        KeyError: the summary is of no kind that has a report, or lacks what its kind needs.
-    """
+    """The report of one folder as HTML text."""
     return page_html(
         make_page(material),
         folder=material.folder,
         when=material.when,
-        command=reproduce(material.summary, material.explicit),
-        summary=material.summary,
+        command=command_to_repeat(material.summary, material.given),
+        summary=material.content,
     )
 
 
@@ -91,104 +77,60 @@ def gather(folder: Path) -> Material:
     Raises:
         UserError: no summary there, or one that has no report.
     """
-    file = folder / SUMMARY_FILE
-    summary = _json(file)
-    if not isinstance(summary, dict):
-        raise UserError(f"{folder} has no {SUMMARY_FILE}: name the folder of a finished run, comparison or evaluation")
-    command = summary.get("command")
-    if command not in PAGES:
-        raise UserError(f"{file} is of {command or 'something else'}: a report needs one of {', '.join(PAGES)}")
-    started = _json(folder / RUN_FILE)
-    tables = _score_tables(folder) if command == "evaluate" else {}
-    return Material(
-        folder=str(folder),
-        summary=summary,
-        explicit=started["settings"] if command == "unlearn" and isinstance(started, dict) else {},
-        examples=_evaluated_rows(summary, tables) if command == "evaluate" else _json(folder / EXAMPLES_FILE),
-        attack=_attack_on(folder, summary) if command == "unlearn" else None,
-        runs=_runs_of_demo(folder, summary) if command == "demo" else {},
-        metrics=explanations(),
-        forget_retain_model=_forget_probability(tables.get("retain_model")),
-        when=f"{datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC",
-    )
+    run = RunFolder(folder)
+    content = read_json(run.summary_file)
+    summary = _reported(run, content)
+    finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
+    material = Material(str(folder), summary, content, metrics=explanations(), when=f"{finished:%Y-%m-%d %H:%M} UTC")
+    if isinstance(summary, RunSummary):
+        examples, attack = Examples.read(run.examples_file), _attack_on(run, summary)
+        return replace(material, given=given_settings(run), examples=examples, attack=attack)
+    if isinstance(summary, EvaluationSummary):
+        tables = load_tables(run)
+        known = mean_forget_probability(tables.get("retain_model"))
+        return replace(material, examples=evaluated_rows(summary.data, tables), forget_retain_model=known)
+    if isinstance(summary, DemoSummary):
+        return replace(material, runs=_runs_of(summary, folder))
+    return material
 
 
-def _json(file: Path) -> Any:
+def _reported(run: RunFolder, content: object) -> Reported:
+    """The summary, if it is one that has a report."""
+    file = run.summary_file
+    if not isinstance(content, dict):
+        raise UserError(f"{run.path} has no {file.name}: name the folder of a finished run, comparison or evaluation")
+    command = content.get("command")
+    if command not in REPORTED:
+        raise UserError(f"{file} is of {command or 'something else'}: a report needs one of {', '.join(REPORTED)}")
     try:
-        return read_json(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+        summary = read_summary(file)
+    except IncompleteFile as error:
+        raise UserError(f"{run.path} lacks what a report needs: {error}") from None
+    assert isinstance(summary, Reported)
+    return summary
 
 
-def _attack_on(folder: Path, summary: Mapping[str, Any]) -> Any:
+def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
     """The attack in a run's folder, unless it was on another model (``gru attack RUN --model OTHER``)."""
-    attack = _json(folder / ATTACK_FOLDER / SUMMARY_FILE)
-    named = ((attack or {}).get("settings") or {}).get("model")
-    own = folder / str(summary.get("output_model"))
-    return attack if named is None or Path(named).resolve() == own.resolve() else None
+    attack = AttackSummary.read(folder.attack.summary_file)
+    named = attack.settings.get("model") if attack else None
+    own = folder.path / summary.output_model
+    return attack if named is None or Path(str(named)).resolve() == own.resolve() else None
 
 
-def explanations() -> dict[str, dict[str, str]]:
-    """Metric → definition, range, better and source; also by the names that metrics have along a run."""
-    fields = ("definition", "range", "better", "source")
-    found = {key: {name: getattr(metric, name) for name in fields} for key, metric in metrics_by_key().items()}
-    found |= {alias: found[key] for alias, key in ALIASES.items()}
-    return found | {"conflict_rate": CONFLICT_RATE}
-
-
-def _runs_of_demo(folder: Path, summary: Mapping[str, Any]) -> dict[str, Material]:
+def _runs_of(summary: DemoSummary, folder: Path) -> dict[str, KeptRun]:
     """The runs that a demonstration kept, by their names in its table."""
-    folders = {row["name"]: folder / f"{row['objective']}-{row['rectification']}" for row in summary["results"]}
-    return {name: gather(run) for name, run in folders.items() if (run / SUMMARY_FILE).is_file()}
+    found = {}
+    for row in summary.results:
+        run = RunFolder(folder / f"{row.objective}-{row.rectification}")
+        kept = RunSummary.read(run.summary_file)
+        if kept is not None:
+            found[row.name] = KeptRun(kept, Examples.read(run.examples_file))
+    return found
 
 
-# --- rows of an evaluation -------------------------------------------------------------------------------------------
-
-
-def _score_tables(folder: Path) -> dict[str, ScoreTable]:
-    files = {name: RunFolder(folder).scores_file(name) for name in ("model", "retain_model")}
-    return {name: ScoreTable.load(file) for name, file in files.items() if file.is_file()}
-
-
-def _forget_probability(table: ScoreTable | None) -> float | None:
-    rows = _answers(table, "forget")
-    values = [value for entry in rows if (value := _probability(entry)) is not None]
-    return sum(values) / len(values) if values and len(values) == len(rows) else None
-
-
-def _evaluated_rows(summary: Mapping[str, Any], tables: Mapping[str, ScoreTable]) -> dict[str, Any] | None:
-    """Score tables in the form of a run's ``examples.json``."""
-    if "model" not in tables:
-        return None
-    sets = {}
-    for name in summary["data"]:
-        rows = _answers(tables["model"], name)
-        known = _answers(tables.get("retain_model"), name)
-        whole = len(known) == len(rows)
-        found: list[dict[str, Any]] = [
-            {
-                "row": number,
-                "question": entry.prompt,
-                "answer": entry.answer,
-                "after": {"probability": _probability(entry)}
-                | ({} if entry.generation is None else {"says": entry.generation}),
-                "retain_model": {"probability": _probability(known[number])} if whole else None,
-            }
-            for number, entry in enumerate(rows)
-        ]
-        sign = -1 if name.startswith("forget") else 1
-        worst = sorted(found, key=lambda row: sign * (row["after"]["probability"] or 0.0))[:MOST_ROWS]
-        if worst:
-            sets[name] = {"rows_in_set": len(rows), "rows": sorted(worst, key=lambda row: row["row"])}
-    return {"generated": True, "sets": sets} if sets else None
-
-
-def _answers(table: ScoreTable | None, name: str) -> Sequence[Entry]:
-    try:
-        return table.answers(name) if table else []
-    except Missing:
-        return []
-
-
-def _probability(entry: Entry) -> float | None:
-    return math.exp(-entry.loss) if math.isfinite(entry.loss) else None
+def explanations() -> Explained:
+    """What every metric means, also by the names that metrics have along a run."""
+    found = metrics_by_key()
+    along = {kind.probability: found[kind.metric] for kind in ROW_KINDS}
+    return found | along | {CONFLICT_RATE.key: CONFLICT_RATE}

@@ -8,16 +8,12 @@ from gru_unlearn.publishing.run_sections import along, layers, run_metrics, trad
 from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.parts import Page
 from gru_unlearn.reporting.verdict import judge
-from gru_unlearn.results.attack_summary import AttackSummary
-from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.run_summary import RunSummary
 
 
-def run_page(material: Material) -> Page:
+def run_page(summary: RunSummary, material: Material) -> Page:
     """An unlearning run."""
-    summary = RunSummary.model_validate(material.summary)
-    examples = Examples.model_validate(material.examples) if material.examples else None
-    attack = AttackSummary.model_validate(material.attack) if material.attack else None
+    examples, attack = material.examples, material.attack
     title = f"{summary.results.objective} · {summary.results.rectification}"
     one = {title: summary}
     sections = [
@@ -40,6 +36,6 @@ def run_page(material: Material) -> Page:
         },
         findings=judge(run_evidence(summary, examples), attack.attacks if attack else None),
         sections=[section for section in sections if section],
-        examples=example_table({"after": material.examples} if material.examples else {}),
+        examples=example_table({"after": examples}),
         record=record(material),
     )

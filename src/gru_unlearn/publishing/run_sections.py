@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from gru_unlearn.publishing.evidence import by_retain_model
-from gru_unlearn.publishing.material import Row
+from gru_unlearn.publishing.material import Explained
 from gru_unlearn.publishing.record_sections import better_way, meaning
-from gru_unlearn.reporting.chart import Line, Point, Rule, Star, bars, chart
+from gru_unlearn.reporting.chart import Line, MarkLine, Spot, Star, bars, chart
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.model_metrics import UNMEASURED
@@ -80,13 +80,13 @@ def _against(kind: RowKind, runs: Runs, examples: Examples | None) -> Figure:
     return Figure(svg, data=_walks_table(kind, runs))
 
 
-def _walk(name: str, run: RunSummary, kind: RowKind) -> list[Point]:
+def _walk(name: str, run: RunSummary, kind: RowKind) -> list[Spot]:
     points = []
     for at in run.trajectory:
         kept = at.probability(kind)
         if kept is not None:
             tip = f"{name}, step {at.step}: forget {at.forget_prob:.3f}, {kind.label} {kept:.3f}"
-            points.append(Point(at.forget_prob, kept, tip))
+            points.append(Spot(at.forget_prob, kept, tip))
     return points
 
 
@@ -117,7 +117,7 @@ def _over_steps(run: RunSummary) -> Figure:
         for at in run.trajectory:
             value = at.probability(kind)
             if value is not None:
-                points.append(Point(at.step, value, f"step {at.step}: {name} {value:.3f}"))
+                points.append(Spot(at.step, value, f"step {at.step}: {name} {value:.3f}"))
         if points:
             lines.append(Line(name, points, _LOOKS[kind]))
     rules = _target(run, horizontal=True)
@@ -125,9 +125,9 @@ def _over_steps(run: RunSummary) -> Figure:
     return Figure(svg)
 
 
-def _target(run: RunSummary, *, horizontal: bool = False) -> list[Rule]:
+def _target(run: RunSummary, *, horizontal: bool = False) -> list[MarkLine]:
     target = run.results.forget_target
-    return [] if target is None else [Rule("f*", target, horizontal)]
+    return [] if target is None else [MarkLine("f*", target, horizontal)]
 
 
 # --- along the way ---------------------------------------------------------------------------------------------------
@@ -156,12 +156,12 @@ def along(runs: Runs) -> Section | None:
     )
 
 
-def _logged(name: str, run: RunSummary, key: str) -> list[Point]:
+def _logged(name: str, run: RunSummary, key: str) -> list[Spot]:
     points = []
     for row in run.log:
         value = row.get(key)
         if value is not None:
-            points.append(Point(row.step, value, f"{name}, step {row.step}: {value:.4g}"))
+            points.append(Spot(row.step, value, f"{name}, step {row.step}: {value:.4g}"))
     return points
 
 
@@ -201,13 +201,8 @@ _NO_METRICS = ("forget_target", "step", "epoch")
 """What stands among a kept model's metrics beside them."""
 
 
-def run_metrics(summary: RunSummary, metrics: Mapping[str, Row]) -> Section:
-    """Every metric of a run, with its meaning.
-
-    Args:
-        summary: of the run.
-        metrics: metric → definition, range, better and source.
-    """
+def run_metrics(summary: RunSummary, metrics: Explained) -> Section:
+    """Every metric of a run, with its meaning."""
     results, start, end = summary.results, summary.start or UNMEASURED, summary.end
     values = {kind.probability: end.probability(kind) for kind in ROW_KINDS if end.has(kind.probability)}
     values |= end.model_extra or {}

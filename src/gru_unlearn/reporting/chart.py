@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from typing import NamedTuple
 
 Scale = Callable[[float], float]
@@ -24,7 +25,7 @@ MOST_MARKS = 40
 """Of one line; a longer one has evenly spread marks."""
 
 
-class Point(NamedTuple):
+class Spot(NamedTuple):
     """A point of a line, and what is shown on pointing at it."""
 
     x: float
@@ -37,7 +38,7 @@ class Line:
     """A series of points. ``look`` numbers colour, dash and marker; ``marks``: all points, or the last one."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[Spot]
     look: int
     marks: str = "all"
     thin: bool = False
@@ -52,7 +53,7 @@ class Star(NamedTuple):
     left: bool = False
 
 
-class Rule(NamedTuple):
+class MarkLine(NamedTuple):
     """A dashed line across the panel at a value of x, or of y."""
 
     label: str
@@ -96,18 +97,21 @@ def axis(values: Sequence[float], start: float, end: float, *, downwards: bool =
     """A linear scale from the values to pixels, and its ticks: up to nine round numbers around the values."""
     low, high = min(values), max(values)
     span = max(high - low, 1e-3)
-    step = next(s for s in (f * 10.0**e for e in range(-5, 300) for f in (1, 2, 5)) if span / s <= 7)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    a, b = (last * step, first * step) if downwards else (first * step, last * step)
-    ticks = [round(i * step, 9) for i in range(first, last + 1)]
+    unit = 10.0 ** math.floor(math.log10(span / 7))
+    step = next(factor * unit for factor in (1, 2, 5, 10, 20) if span / (factor * unit) <= 7)
+    first = math.floor(low / step + 1e-9)
+    last = max(math.ceil(high / step - 1e-9), first + 1)
+    a, b = first * step, last * step
+    if downwards:
+        a, b = b, a
+    ticks = [round(number * step, 9) for number in range(first, last + 1)]
     return (lambda value: start + (value - a) / (b - a) * (end - start)), ticks
 
 
-def draw(panel: Panel, groups: Sequence[str], stars: Sequence[Star] = (), rules: Sequence[Rule] = ()) -> str:
+def draw(panel: Panel, groups: Sequence[str], stars: Sequence[Star] = (), rules: Sequence[MarkLine] = ()) -> str:
     """The inside of a panel's SVG; ``groups`` come from :func:`series`."""
-    parts = [_frame(panel), *(_rule(panel, rule) for rule in rules), *groups]
-    return "".join([*parts, *(_star(panel, star) for star in stars)])
+    lines = [_rule(panel, rule) for rule in rules]
+    return "".join([_frame(panel), *lines, *groups, *(_star(panel, star) for star in stars)])
 
 
 def whole(inside: str, width: float, height: float, label: str) -> str:
@@ -125,13 +129,14 @@ def chart(
     x_label: str,
     y_label: str,
     stars: Sequence[Star] = (),
-    rules: Sequence[Rule] = (),
+    rules: Sequence[MarkLine] = (),
     x_downwards: bool = False,
     height: int = 300,
 ) -> str:
     """A panel that stands by itself."""
-    xs = [p.x for line in lines for p in line.points] + [s.x for s in stars] + [r.at for r in rules if not r.horizontal]
-    ys = [p.y for line in lines for p in line.points] + [s.y for s in stars] + [r.at for r in rules if r.horizontal]
+    marks: list[Spot | Star] = [*chain.from_iterable(line.points for line in lines), *stars]
+    xs = [mark.x for mark in marks] + [rule.at for rule in rules if not rule.horizontal]
+    ys = [mark.y for mark in marks] + [rule.at for rule in rules if rule.horizontal]
     panel = make_panel(title, xs, ys, x_label=x_label, y_label=y_label, x_downwards=x_downwards, height=height)
     groups = [series(panel, [line]) for line in lines]
     return whole(draw(panel, groups, stars, rules), panel.width, panel.height, title)
@@ -156,7 +161,7 @@ def _frame(panel: Panel) -> str:
     )
 
 
-def _rule(panel: Panel, rule: Rule) -> str:
+def _rule(panel: Panel, rule: MarkLine) -> str:
     right, low = panel.width - RIGHT, panel.height - BOTTOM
     if rule.horizontal:
         at = panel.y(rule.at)
@@ -173,7 +178,7 @@ def _star(panel: Panel, star: Star) -> str:
     x, y = panel.x(star.x), panel.y(star.y)
     anchor, shift = ("end", -9) if star.left else ("", 9)
     return (
-        f"<g><title>{escape(star.label)}: {star.y:.3f} at {star.x:.3f}</title>"
+        f"<g>{_title(f'{star.label}: {star.y:.3f} at {star.x:.3f}')}"
         f'<path class="star" d="{MARKERS[-1]}" transform="translate({x:.1f},{y:.1f})"/>'
         f'<text class="ink {anchor}" x="{x + shift:.1f}" y="{y + 18:.1f}">{escape(star.label)}</text></g>'
     )
@@ -182,9 +187,12 @@ def _star(panel: Panel, star: Star) -> str:
 def series(panel: Panel, lines: Sequence[Line], title: str = "") -> str:
     """Lines of one name and look as one group, which can be hidden as a whole."""
     name, look = lines[0].name, lines[0].look
-    told = f"<title>{escape(title)}</title>" if title else ""
     inside = "".join(_line(panel, line) for line in lines)
-    return f'<g class="m{look % len(COLOURS)} series" data-series="{escape(name)}">{told}{inside}</g>'
+    return f'<g class="m{look % len(COLOURS)} series" data-series="{escape(name)}">{_title(title)}{inside}</g>'
+
+
+def _title(text: str) -> str:
+    return f"<title>{escape(text)}</title>" if text else ""
 
 
 def _line(panel: Panel, line: Line) -> str:
@@ -194,14 +202,14 @@ def _line(panel: Panel, line: Line) -> str:
         return f'<path class="thin" {path}'
     dash, marker = DASHES[line.look % len(DASHES)], MARKERS[line.look % len(MARKERS)]
     every = max(1, -(-len(places) // MOST_MARKS))
-    marked = {"all": range(0, len(places), every), "last": range(len(places))[-1:]}[line.marks]
+    marked = range(0, len(places), every) if line.marks == "all" else range(len(places))[-1:]
     marks = [_mark(marker, places[number], line.points[number].tip) for number in marked]
     return f'<path class="line" stroke-dasharray="{dash}" {path}{"".join(marks)}'
 
 
 def _mark(marker: str, place: str, tip: str) -> str:
     drawn = f'<path class="mark" d="{marker}" transform="translate({place})"/>'
-    return f"<g><title>{escape(tip)}</title>{drawn}</g>" if tip else drawn
+    return f"<g>{_title(tip)}{drawn}</g>" if tip else drawn
 
 
 BAR, LABEL, BAR_ROOM = 20, 150, 260

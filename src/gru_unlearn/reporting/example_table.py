@@ -3,16 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from itertools import chain
 
-SET_LABELS = {"forget": "forget", "retain": "retain", "held_out": "held-out"}
+from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet
+from gru_unlearn.results.row_kinds import label_of
 
 Part = tuple[str, str]
 """same, gone (only in the true answer) or new (only in what was said); the words."""
 
+BEFORE, RETAIN_MODEL = "before", "retain model"
+"""Columns beside those of the runs."""
+
 
 @dataclass(frozen=True, slots=True)
-class ExampleRow:
+class ExampleLine:
     """One row of a set, by every model in question."""
 
     set: str
@@ -32,72 +36,62 @@ class ExampleTable:
     """Rows, worst first within each set."""
 
     columns: Sequence[str]
-    rows: Sequence[ExampleRow]
+    rows: Sequence[ExampleLine]
     sets: Mapping[str, str]
     """name → label, with the numbers of rows shown and there"""
     generated: bool
 
 
-def example_table(runs: Mapping[str, Mapping[str, Any]]) -> ExampleTable | None:
-    """The table of one run or of several over the same rows.
-
-    Args:
-        runs: heading of the run's column → content of its ``examples.json``. Moments that nobody saw are left out.
-    """
-    if not runs:
+def example_table(runs: Mapping[str, Examples | None]) -> ExampleTable | None:
+    """The table of runs over the same rows, by the headings of their columns. Moments that nobody saw are left out."""
+    kept = {run: examples for run, examples in runs.items() if examples is not None}
+    if not kept:
         return None
-    first = next(iter(runs.values()))
-    found = [row for content in runs.values() for part in content["sets"].values() for row in part["rows"]]
-    columns = {moment: moment.replace("_", " ") for moment in ("before", "retain_model") if _any(found, moment)}
-    headings = [columns.get("before"), *runs, columns.get("retain_model")]
-    rows = [
-        row
-        for name, part in first["sets"].items()
-        for row in sorted(
-            (_row(name, number, runs, columns) for number in range(len(part["rows"]))),
-            key=lambda row: -1.0 if row.off_by is None else -row.off_by,
-        )
-    ]
-    return ExampleTable(
-        [heading for heading in headings if heading],
-        rows,
-        {name: _label(name, part) for name, part in first["sets"].items()},
-        any(content.get("generated") for content in runs.values()),
-    )
+    columns = _columns(kept)
+    rows, labels = [], {}
+    for name, part in next(iter(kept.values())).sets.items():
+        lines = []
+        for versions in zip(*(examples.sets[name].rows for examples in kept.values()), strict=True):
+            lines.append(_line(name, dict(zip(kept, versions, strict=True)), columns))
+        rows += sorted(lines, key=lambda line: -1.0 if line.off_by is None else -line.off_by)
+        labels[name] = _label(name, part)
+    return ExampleTable(columns, rows, labels, any(examples.generated for examples in kept.values()))
 
 
-def _any(rows: Sequence[Mapping[str, Any]], moment: str) -> bool:
-    return any(row.get(moment) for row in rows)
+def _columns(runs: Mapping[str, Examples]) -> list[str]:
+    columns = list(runs)
+    parts = chain.from_iterable(examples.sets.values() for examples in runs.values())
+    rows = list(chain.from_iterable(part.rows for part in parts))
+    if any(row.before for row in rows):
+        columns.insert(0, BEFORE)
+    if any(row.retain_model for row in rows):
+        columns.append(RETAIN_MODEL)
+    return columns
 
 
-def _label(name: str, part: Mapping[str, Any]) -> str:
-    count, all_rows = len(part["rows"]), part["rows_in_set"]
-    label = SET_LABELS.get(name, name)
-    return f"{label} ({count})" if count == all_rows else f"{label} ({count} of {all_rows})"
+def _label(name: str, part: ExampleSet) -> str:
+    count = len(part.rows)
+    shown = str(count) if count == part.rows_in_set else f"{count} of {part.rows_in_set}"
+    return f"{label_of(name)} ({shown})"
 
 
-def _row(name: str, number: int, runs: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]) -> ExampleRow:
-    versions = {label: content["sets"][name]["rows"][number] for label, content in runs.items()}
+def _line(name: str, versions: Mapping[str, ExampleRow], columns: Sequence[str]) -> ExampleLine:
+    """The line of one row of the set ``name``, which stands in each run."""
     any_run = next(iter(versions.values()))
-    before, retain = (_value(any_run, moment) for moment in ("before", "retain_model"))
-    after = [_value(row, "after") for row in versions.values()]
-    values = [*([before] if "before" in columns else []), *after, *([retain] if "retain_model" in columns else [])]
-    said = {"before": any_run.get("before")} | {label: row.get("after") for label, row in versions.items()}
-    said |= {"retain model": any_run.get("retain_model")}
-    answer = any_run["answer"]
-    return ExampleRow(
+    seen = {BEFORE: any_run.before, **{run: row.after for run, row in versions.items()}}
+    seen[RETAIN_MODEL] = any_run.retain_model
+    values = {label: None if one is None else one.probability for label, one in seen.items()}
+    off = [off_by(name, values[BEFORE], values[run], values[RETAIN_MODEL]) for run in versions]
+    said = {label: one.says for label, one in seen.items() if one is not None and one.says is not None}
+    return ExampleLine(
         name,
-        any_run["row"] + 1,
-        any_run["question"],
-        answer,
-        values,
-        max((off for one in after if (off := off_by(name, before, one, retain)) is not None), default=None),
-        [(label, word_diff(answer, seen["says"])) for label, seen in said.items() if seen and "says" in seen],
+        any_run.row + 1,
+        any_run.question,
+        any_run.answer,
+        [values[column] for column in columns],
+        max((value for value in off if value is not None), default=None),
+        [(label, word_diff(any_run.answer, says)) for label, says in said.items()],
     )
-
-
-def _value(row: Mapping[str, Any], moment: str) -> float | None:
-    return (row.get(moment) or {}).get("probability")
 
 
 def off_by(name: str, before: float | None, after: float | None, retain: float | None) -> float | None:
@@ -120,10 +114,13 @@ def word_diff(truth: str, said: str) -> list[Part]:
     if old == new:
         return []
     parts: list[Part] = []
-    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for kind, start, end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        true, different = " ".join(old[start:end]), " ".join(new[new_start:new_end])
         if kind == "equal":
-            parts.append(("same", " ".join(old[a:b])))
+            parts.append(("same", true))
             continue
-        parts += [("gone", " ".join(old[a:b]))] if b > a else []
-        parts += [("new", " ".join(new[c:d]))] if d > c else []
+        if true:
+            parts.append(("gone", true))
+        if different:
+            parts.append(("new", different))
     return parts

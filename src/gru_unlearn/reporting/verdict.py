@@ -9,6 +9,7 @@ from typing import Literal
 
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.results.row_kinds import HELD_OUT
 
 Answer = Literal["yes", "partly", "no", "unknown"]
 
@@ -58,6 +59,11 @@ class Kept:
     """rows behind the retain model's value, where they are not all"""
     rmf: float | None = None
 
+    @property
+    def share(self) -> float | None:
+        """What is left of what was there before; None where that was not measured, or nothing."""
+        return self.after / self.before if self.before and self.after is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -88,32 +94,25 @@ class Finding:
 
 
 def judge(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> list[Finding]:
-    """Forgotten? Kept? Does it stay gone?
-
-    Args:
-        evidence: of the model in question.
-        attacks: the rows of an attack summary; None where none was tried.
-    """
+    """Forgotten? Kept? Does it stay gone? ``attacks`` is None where none was tried."""
     return [judge_forgetting(evidence), judge_keeping(evidence), judge_staying(attacks)]
 
 
 def judge_forgetting(evidence: Evidence) -> Finding:
     """By the mean probability of the forget answers against the retain model's, forget quality, and recited rows."""
     answer, why = _forgetting(evidence)
-    if evidence.forget_quality is not None and answer != "unknown":
-        told = evidence.forget_quality <= SIGNIFICANT
-        if told and answer == "yes":
+    quality, recited = evidence.forget_quality, evidence.forget_recited
+    if quality is not None and answer != "unknown":
+        can = "can" if quality <= SIGNIFICANT else "cannot"
+        why += f" Forget quality {shown(quality)}: a test {can} tell its answers from the retain model's."
+        if quality <= SIGNIFICANT and answer == "yes":
             answer = "partly"
-        why += (
-            f" Forget quality {shown(evidence.forget_quality)}: a test can{'' if told else 'not'} tell its answers "
-            "from the retain model's."
-        )
-    if evidence.forget_recited is not None:
-        by_retain = evidence.forget_recited_by_retain_model
-        if answer == "yes" and evidence.forget_recited > (by_retain or 0):
+    if recited is not None:
+        allowed = evidence.forget_recited_by_retain_model
+        by_retain = "" if allowed is None else f"; the retain model {allowed}"
+        why += f" Of {evidence.forget_asked} of these questions it answers {recited} word for word{by_retain}."
+        if recited > (allowed or 0) and answer == "yes":
             answer = "partly"
-        why += f" Of {evidence.forget_asked} of these questions it answers {evidence.forget_recited} word for word"
-        why += "." if by_retain is None else f"; the retain model {by_retain}."
     return Finding("Is it forgotten?", answer, why, FORGOTTEN_RULE)
 
 
@@ -128,46 +127,61 @@ def _forgetting(evidence: Evidence) -> tuple[Answer, str]:
             "saw them."
         )
     fell += f"; to a model that never saw them: {shown(retain)}"
-    if before is None:
-        if after <= ABOVE * retain:
-            return "yes", f"{fell}."
-        return "unknown", f"{fell}. The model before was not measured, so there is no scale to say how far off that is."
+    if before is not None:
+        return _way(before, after, retain, fell)
+    if after <= ABOVE * retain:
+        return "yes", f"{fell}."
+    return "unknown", f"{fell}. The model before was not measured, so there is no scale to say how far off that is."
+
+
+def _way(before: float, after: float, retain: float, fell: str) -> tuple[Answer, str]:
+    """How far the probability has come from the model before to the retain model."""
     if before <= retain:
         return "unknown", f"{fell}. The model before knew no more than that: there was nothing to forget."
     way = (before - after) / (before - retain)
-    answer: Answer = "yes" if way >= WAY_DONE else "partly" if way >= WAY_BEGUN else "no"
-    beyond = " Beyond what is needed: to be this sure of wrong answers is a trace, too." if way > WAY_TOO_FAR else ""
-    return answer, f"{fell} ({way:.0%} of the way).{beyond}"
+    why = f"{fell} ({way:.0%} of the way)."
+    if way > WAY_TOO_FAR:
+        why += " Beyond what is needed: to be this sure of wrong answers is a trace, too."
+    return _grade(way, WAY_DONE, WAY_BEGUN), why
+
+
+def _grade(share: float, yes: float, partly: float) -> Answer:
+    """By the least share that each answer takes."""
+    if share >= yes:
+        return "yes"
+    return "partly" if share >= partly else "no"
 
 
 def judge_keeping(evidence: Evidence) -> Finding:
     """By what is left of the answer probability, in the set where least is left."""
+    question = "Is the rest kept?"
     sets = {name: kept for name, kept in evidence.kept.items() if kept.after is not None}
-    shares = {name: kept.after / kept.before for name, kept in sets.items() if kept.before and kept.after is not None}
-    why = " ".join(_kept_in_words(name, kept, shares.get(name)) for name, kept in sets.items())
+    why = " ".join(_kept_in_words(name, kept) for name, kept in sets.items())
+    shares = {name: kept.share for name, kept in sets.items() if kept.share is not None}
     if not shares:
-        return Finding("Is the rest kept?", "unknown", f"{why} {_nothing_kept_known(sets)}".strip(), KEPT_RULE)
-    worst = min(shares.values())
-    answer: Answer = "yes" if worst >= KEPT_ALL else "partly" if worst >= KEPT_MOST else "no"
-    if "held-out" not in shares:
+        unknown = "The model before was not measured: how much of it is left cannot be said."
+        if not sets:
+            unknown = "Neither retain nor held-out rows were measured: nothing can be said of what must stay."
+        return Finding(question, "unknown", f"{why} {unknown}".strip(), KEPT_RULE)
+    answer = _grade(min(shares.values()), KEPT_ALL, KEPT_MOST)
+    if HELD_OUT.label not in shares:
         why += " No held-out rows were given: what became of answers that did not guard the run is not known."
-        answer = "unknown" if answer == "yes" else answer
-    return Finding("Is the rest kept?", answer, why, KEPT_RULE)
+        if answer == "yes":
+            answer = "unknown"
+    return Finding(question, answer, why, KEPT_RULE)
 
 
-def _nothing_kept_known(sets: Mapping[str, Kept]) -> str:
-    if sets:
-        return "The model before was not measured: how much of it is left cannot be said."
-    return "Neither retain nor held-out rows were measured: nothing can be said of what must stay."
-
-
-def _kept_in_words(name: str, kept: Kept, share: float | None) -> str:
+def _kept_in_words(name: str, kept: Kept) -> str:
     words = f"{name.capitalize()} rows: {_from(kept.before)}{shown(kept.after)}"
-    words += "" if share is None else f" ({share:.1%} of before)"
+    if kept.share is not None:
+        words += f" ({kept.share:.1%} of before)"
     if kept.retain_model is not None:
-        on = "" if kept.retain_model_rows is None else f" (on {kept.retain_model_rows} rows)"
-        words += f"; a model that never saw the forgotten: {shown(kept.retain_model)}{on}"
-    return words + ("." if kept.rmf is None else f"; at matched forgetting (RMF) {shown(kept.rmf)}.")
+        words += f"; a model that never saw the forgotten: {shown(kept.retain_model)}"
+        if kept.retain_model_rows is not None:
+            words += f" (on {kept.retain_model_rows} rows)"
+    if kept.rmf is not None:
+        words += f"; at matched forgetting (RMF) {shown(kept.rmf)}"
+    return f"{words}."
 
 
 def _from(before: float | None) -> str:
@@ -191,10 +205,4 @@ def judge_staying(attacks: Sequence[AttackResult] | None) -> Finding:
     interval = f"95 % interval {worst.low:.0%} to {worst.high:.0%}, {worst.rows} rows"
     share = max(worst.recovered, 0.0)
     why = f"{tried}; the strongest attack, {worst.name}, brings back {share:.0%} ({interval})."
-    return Finding(question, _back(share), why, STAYS_RULE)
-
-
-def _back(share: float) -> Answer:
-    if share <= BACK_LITTLE:
-        return "yes"
-    return "partly" if share <= BACK_MUCH else "no"
+    return Finding(question, _grade(-share, -BACK_LITTLE, -BACK_MUCH), why, STAYS_RULE)

@@ -11,6 +11,10 @@ from gru_unlearn.common.files import UnreadableFile, read_json, write_json
 Number = int | float
 
 
+class IncompleteFile(UnreadableFile):
+    """A file that lacks what it should hold, or holds it in another form: most likely one of another version."""
+
+
 def as_json(content: Any) -> Any:
     """A value as it will be when it is read back: tuples are lists, paths and types of numbers are text."""
     return json.loads(json.dumps(content, default=str))
@@ -51,7 +55,8 @@ class FileModel(BaseModel):
         """The file's content, or None where there is no such file.
 
         Raises:
-            UnreadableFile: it is not JSON, or lacks what it should hold.
+            UnreadableFile: it is not JSON.
+            IncompleteFile: it lacks what it should hold.
         """
         content = read_json(path)
         if content is None:
@@ -59,7 +64,7 @@ class FileModel(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise UnreadableFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
+            raise IncompleteFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
 
 
 def first_problem(error: ValidationError) -> str:

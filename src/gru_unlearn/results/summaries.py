@@ -9,7 +9,7 @@ from gru_unlearn.common.files import UnreadableFile, read_json
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import CurveSummary, EvaluationSummary
-from gru_unlearn.results.file_model import first_problem
+from gru_unlearn.results.file_model import IncompleteFile, first_problem
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 
 Summary = RunSummary | TruSummary | EvaluationSummary | CurveSummary | ComparisonSummary | DemoSummary | AttackSummary
@@ -18,15 +18,20 @@ COMMANDS = ("unlearn", "tru", "evaluate", "curve", "compare", "demo", "attack")
 
 
 def read_summary(path: Path) -> Summary | None:
-    """A ``summary.json``, or None where there is none.
+    """A ``summary.json``; None where there is none, or none of these commands wrote it.
 
     Raises:
-        UnreadableFile: it is not JSON, not of one of these commands, or lacks what it should hold.
+        UnreadableFile: it is not a JSON object.
+        IncompleteFile: it lacks what it should hold.
     """
     content = read_json(path)
     if content is None:
         return None
+    if not isinstance(content, dict):
+        raise UnreadableFile(f"{path}: expected an object")
+    if content.get("command") not in COMMANDS:
+        return None
     try:
         return _ANY.validate_python(content)
     except ValidationError as error:
-        raise UnreadableFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
+        raise IncompleteFile(f"{path}: {first_problem(error)}; was it written by another version?") from None

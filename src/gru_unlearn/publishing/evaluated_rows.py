@@ -1,0 +1,68 @@
+"""Single rows of an evaluation, from its score tables, as a run keeps them in ``examples.json``."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable
+from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Seen
+from gru_unlearn.results.row_kinds import FORGET
+from gru_unlearn.results.run_folder import RunFolder
+
+MOST_ROWS = 200
+"""Of each set; the worst ones."""
+
+Tables = Mapping[str, ScoreTable]
+"""``model``, and where there is one ``retain_model``"""
+
+
+def load_tables(folder: RunFolder) -> Tables:
+    """The score tables that an evaluation left."""
+    files = {name: folder.scores_file(name) for name in ("model", "retain_model")}
+    return {name: ScoreTable.load(file) for name, file in files.items() if file.is_file()}
+
+
+def evaluated_rows(sets: Iterable[str], tables: Tables) -> Examples | None:
+    """The worst rows of each set, in their order; None without score tables."""
+    found = {}
+    for name in sets:
+        rows = _rows(name, tables)
+        if rows:
+            found[name] = ExampleSet(rows_in_set=len(rows), rows=_worst(name, rows))
+    return Examples(generated=True, sets=found) if found else None
+
+
+def _rows(name: str, tables: Tables) -> list[ExampleRow]:
+    answers, by_retain_model = _answers(tables.get("model"), name), _answers(tables.get("retain_model"), name)
+    rows = []
+    for number, entry in enumerate(answers):
+        row = ExampleRow(row=number, question=entry.prompt, answer=entry.answer)
+        row.after = Seen(probability=_probability(entry), says=entry.generation)
+        if len(by_retain_model) == len(answers):
+            row.retain_model = Seen(probability=_probability(by_retain_model[number]))
+        rows.append(row)
+    return rows
+
+
+def _worst(name: str, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
+    """Forget rows are the worse the more probable, all others the less."""
+    sign = -1 if name.startswith(FORGET.key) else 1
+    worst = sorted(rows, key=lambda row: sign * ((row.after and row.after.probability) or 0.0))
+    return sorted(worst[:MOST_ROWS], key=lambda row: row.row)
+
+
+def mean_forget_probability(table: ScoreTable | None) -> float | None:
+    """Over all forget rows of a table; None where it lacks some."""
+    values = [_probability(entry) for entry in _answers(table, FORGET.key)]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _answers(table: ScoreTable | None, name: str) -> list[Entry]:
+    try:
+        return [] if table is None else table.answers(name)
+    except Missing:
+        return []
+
+
+def _probability(entry: Entry) -> float | None:
+    return math.exp(-entry.loss) if math.isfinite(entry.loss) else None

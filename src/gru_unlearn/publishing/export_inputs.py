@@ -1,0 +1,165 @@
+"""What an export begins with: the run, its model, and what is known of that model, all checked before any work."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gru_unlearn.errors import UserError
+from gru_unlearn.models.locating import holds_adapters, locate
+from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.publishing.export_request import ExportRequest
+from gru_unlearn.publishing.hub import check_push, check_repository
+from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
+from gru_unlearn.publishing.privacy import public_name
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.file_model import IncompleteFile
+from gru_unlearn.results.row_examples import Moment
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.results.summaries import read_summary
+
+UnlearningSummary = RunSummary | TruSummary
+Evaluations = dict[Moment, EvaluationSummary]
+"""Of one suite: the exported model (``after``), and whichever of its target and retain model there are."""
+
+
+@dataclass(frozen=True)
+class PreparedExport:
+    """A request whose every input was found and checked; nothing has been written yet."""
+
+    request: ExportRequest
+    run: UnlearningSummary
+    weights: str
+    """SHA-256 of the run's model, see :func:`hash_weights`"""
+    model: ModelFiles
+    evaluations: dict[str, Evaluations]
+    """by suite"""
+    attack: AttackSummary | None
+
+    @property
+    def name(self) -> str:
+        """What the card calls the model."""
+        return (self.request.push or self.request.out.resolve().name).rpartition("/")[2]
+
+
+def prepare_export(request: ExportRequest) -> PreparedExport:
+    """Check everything that can be checked without loading a model, cheapest first.
+
+    Raises:
+        UserError: the first thing that cannot work.
+    """
+    _check_options(request)
+    run = read_run(request.run)
+    folder = RunFolder(request.run)
+    weights = hash_weights(locate(str(folder.model), "RUN"))
+    model = _model_files(request, folder.model, run)
+    evaluations = read_evaluations(request.evaluations, run, weights)
+    attack = _attack_on(folder, weights)
+    if request.push:
+        check_push(request.push)
+    return PreparedExport(request, run, weights, model, evaluations, attack)
+
+
+def _check_options(request: ExportRequest) -> None:
+    if request.dtype and request.dtype not in DTYPES:
+        raise UserError(f"--dtype: unknown type {request.dtype!r}; choose from: {', '.join(DTYPES)}")
+    if request.max_shard_size and not re.fullmatch(r"[1-9]\d*[KMG]B", request.max_shard_size):
+        raise UserError(f"--max-shard-size {request.max_shard_size}: expected a size such as 500MB or 5GB")
+    if request.private and not request.push:
+        raise UserError("--private goes with --push: it makes the new repository private")
+    if request.base_model:
+        check_repository(request.base_model, "--base-model")
+    if request.out.is_file() or (request.out.is_dir() and any(request.out.iterdir())):
+        raise UserError(f"--out {request.out} is there already and is not empty: name a new folder")
+
+
+# --- the run and its model -------------------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> UnlearningSummary:
+    """The summary of a finished run.
+
+    Raises:
+        UserError: there is none, or it is not that of a run.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a run is a folder written by gru unlearn")
+    run = RunFolder(folder)
+    if not run.is_finished:
+        started = run.identity_file.is_file()
+        raise UserError(f"{folder}: " + ("the run is not finished" if started else "not a run, it has no summary.json"))
+    other = f"{folder}: its summary.json is not that of gru unlearn or gru tru"
+    try:
+        summary = read_summary(run.summary_file)
+    except IncompleteFile as error:
+        raise UserError(f"{other}: {error}") from None
+    if not isinstance(summary, RunSummary | TruSummary):
+        raise UserError(other)
+    return summary
+
+
+def _model_files(request: ExportRequest, folder: Path, run: UnlearningSummary) -> ModelFiles:
+    base = _base_of_adapters(run) if holds_adapters(folder) else None
+    if base is None and request.merge:
+        raise UserError(f"--merge: {folder} holds a whole model, there are no adapters to merge")
+    if base is not None and not request.merge and (request.dtype or request.max_shard_size):
+        raise UserError("--dtype and --max-shard-size are for whole models: the run trained adapters, add --merge")
+    name = request.base_model or public_name(run.model.source, "model")
+    return ModelFiles(
+        folder=folder,
+        base=base,
+        base_name=None if name is None or name.startswith("builtin:") else name,
+        merge=request.merge,
+        dtype=request.dtype,
+        max_shard_size=request.max_shard_size,
+        trust_remote_code=request.trust_remote_code,
+    )
+
+
+def _base_of_adapters(run: UnlearningSummary) -> Path:
+    """The folder of the model that the adapters were trained on, found again and the same as then."""
+    source = run.model.source or ""
+    folder = locate(source, "the adapters' base model")
+    if hash_weights(folder) != run.model.sha256:
+        raise UserError(f"{source}: not the model that the run's adapters were trained on, its SHA-256 differs")
+    return folder
+
+
+# --- what is known of it ---------------------------------------------------------------------------------------------
+
+
+def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: str) -> dict[str, Evaluations]:
+    """Evaluations by suite, and by which of the run's models they are of: told by the weights' hash.
+
+    Raises:
+        UserError: no evaluation, one of another model, or two of a suite that do not go together.
+    """
+    moments: dict[str | None, Moment] = {run.model.sha256: "before", weights: "after"}
+    if run.retain_model is not None:
+        moments.setdefault(run.retain_model.sha256, "retain_model")
+    found: dict[str, Evaluations] = {}
+    for folder in folders:
+        evaluation = read_summary(RunFolder(folder).summary_file)
+        if not isinstance(evaluation, EvaluationSummary):
+            raise UserError(f"--evaluation {folder}: not a finished evaluation by gru evaluate")
+        moment = moments.get(evaluation.model.sha256)
+        if moment is None:
+            raise UserError(f"--evaluation {folder}: of another model than the run's, its target or its retain model")
+        suite = found.setdefault(evaluation.suite, {})
+        if moment in suite or any(other.data != evaluation.data for other in suite.values()):
+            raise UserError(f"--evaluation {folder}: a second one of the same model, or on other rows than the first")
+        suite[moment] = evaluation
+    for name, suite in found.items():
+        if "after" not in suite:
+            raise UserError(f"--evaluation: none of suite {name} is of the run's model itself")
+    return found
+
+
+def _attack_on(folder: RunFolder, weights: str) -> AttackSummary | None:
+    """The attack in the run's folder, which must be on the very model that is exported."""
+    attack = AttackSummary.read(folder.attack.summary_file)
+    if attack is not None and attack.model.sha256 != weights:
+        raise UserError(f"{folder.attack.path}: of another model than the run's: attack again, or delete it")
+    return attack

@@ -1,0 +1,72 @@
+"""The numbers of an export: what the run measured, what evaluations measured, and what attacks brought back."""
+
+from collections.abc import Mapping
+
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.export_summary import ExportedAttack, ExportedMetric
+from gru_unlearn.results.file_model import Number
+from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
+from gru_unlearn.results.row_examples import Moment
+from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
+
+PLACES = ("step", "alpha", "epoch")
+COSTS = ("runtime", "samples_per_second", "steps_per_second")
+"""What an evaluation notes beside its metrics: its place in the run, and what it took (the name's end)."""
+
+
+def run_metrics(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
+    """Every metric of a run: before, after (in the model that was saved) and in the retain model."""
+    before, after, matched = _ends(summary)
+    found = []
+    for name, value in _measured(after).items():
+        known = summary.results.forget_target if name == FORGET.probability else None
+        found.append(ExportedMetric(metric=name, before=before.get(name), after=value, retain_model=known))
+    for kind in (RETAIN, HELD_OUT):
+        kept = matched.get(kind.rmf)
+        if kept is not None:
+            found.append(ExportedMetric(metric=kind.rmf, before=None, after=kept, retain_model=None))
+    return found
+
+
+def _ends(summary: RunSummary | TruSummary) -> tuple[Metrics, Metrics, Metrics]:
+    """What was measured before a run, if it was, and of the model that it saved; and what the run comes to."""
+    if isinstance(summary, TruSummary):
+        points, chosen = summary.trajectory["tru"], summary.results.tru
+        return points[0], next(point for point in points if point.alpha == chosen.alpha), chosen
+    step = summary.best.step if summary.best else summary.trajectory[-1].step
+    saved = next(point for point in summary.trajectory if point.step == step)
+    return summary.start or UNMEASURED, saved, summary.results
+
+
+def _measured(point: Metrics) -> dict[str, Number]:
+    return {
+        name: value
+        for name, value in point
+        if isinstance(value, Number) and name not in PLACES and not name.endswith(COSTS)
+    }
+
+
+def evaluation_scores(evaluations: Mapping[Moment, EvaluationSummary]) -> list[ExportedMetric]:
+    """Evaluations of one suite side by side: every metric that has a value after unlearning."""
+    after, before, retain_model = (evaluations.get(moment) for moment in ("after", "before", "retain_model"))
+    assert after is not None
+    found = []
+    for name, value in after.metrics.items():
+        if value is None:
+            continue
+        low, high = after.intervals.get(name, (None, None))
+        others = {"before": _value(before, name), "retain_model": _value(retain_model, name)}
+        found.append(ExportedMetric(metric=name, after=value, low=low, high=high, **others))
+    return found
+
+
+def _value(evaluation: EvaluationSummary | None, metric: str) -> float | None:
+    return None if evaluation is None else evaluation.metrics.get(metric)
+
+
+def attack_results(summary: AttackSummary | None) -> list[ExportedAttack]:
+    """What attacks brought back, without what they were made of."""
+    attacks = [] if summary is None else summary.attacks
+    return [ExportedAttack.model_validate(attack, from_attributes=True) for attack in attacks]

@@ -1,0 +1,109 @@
+"""What ``gru export`` leaves: all that a model card says. It names no file and no folder of this machine."""
+
+from typing import Literal
+
+from pydantic import JsonValue
+
+from gru_unlearn.results.attack_summary import Attempt
+from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+
+
+class PublicModel(FileModel):
+    """A model, known by the hash of its weights and configuration."""
+
+    name: str | None
+    """under which anybody finds it; None where nobody does"""
+    sha256: str
+
+
+class PublicRows(FileModel):
+    """A set of rows, known by the hash of their contents."""
+
+    rows: int
+    sha256: str
+    name: str | None
+
+
+class ExportedMethod(FileModel):
+    """How the model was made; besides, the settings that matter most, as they were in force."""
+
+    command: Literal["unlearn", "tru"]
+    objective: str | None = None
+    rectification: str | None = None
+    steps: int | None = None
+    groups: int | None = None
+    alpha: float | None = None
+    granularity: str | None = None
+
+
+class ExportedMetric(FileModel):
+    """A metric at both ends and in the retain model; of an evaluation, with the 95 % interval of its value after."""
+
+    metric: str
+    before: Number | None
+    after: Number
+    """of the exported model"""
+    retain_model: Number | None
+    low: float | None = None
+    high: float | None = None
+
+
+class ExportedAttack(Attempt):
+    """What one attack brought back, by one measure."""
+
+    measure: str
+    unlearned: float
+    target: float
+    retain_model: float | None
+    recovered: float | None
+    low: float | None
+    high: float | None
+
+
+class Checks(FileModel):
+    """How the files, loaded again, score beside the run's model."""
+
+    tokens: int
+    conversion: str | None
+    """what was done to the weights, in words; None: nothing"""
+    mean_change: float
+    """of the tokens' log-probabilities, by the conversion"""
+    largest_change: float
+    tolerance: float
+    """the most that is accepted of the mean"""
+
+
+class ExportSummary(FileModel):
+    """One published model."""
+
+    command: Literal["export"] = "export"
+    name: str
+    repository: str | None
+    kind: Literal["adapters", "model"]
+    run_sha256: str
+    base: PublicModel
+    retain_model: PublicModel | None
+    data: dict[str, PublicRows]
+    method: ExportedMethod
+    metrics: list[ExportedMetric]
+    evaluations: dict[str, list[ExportedMetric]]
+    attacks: list[ExportedAttack]
+    reproduce: str
+    left_out: list[str]
+    """settings that are not shown"""
+    checks: Checks
+    license: JsonObject
+    """as the hub's metadata call it; empty where none is stated"""
+    language: JsonValue
+    files: dict[str, str]
+    """name → SHA-256"""
+    versions: dict[str, str]
+    """of the run"""
+    export_versions: dict[str, str]
+    seconds: float
+
+    @property
+    def all_public(self) -> bool:
+        """Whether anybody finds the models and rows of the run."""
+        sources = (*self.data.values(), self.base, self.retain_model)
+        return all(source is None or source.name for source in sources)
