@@ -111,10 +111,12 @@ def command(
         @click.pass_context
         def call(context: click.Context, /, **values: Any) -> None:
             try:
-                made = [_made(request, values) for request in requests]
-                function(*made, *values.values(), _open_console(models=models))
+                asked = [_made(request, values) for request in requests]
+                function(*asked, *values.values(), _open_console(models=models))
             except UserError as error:
-                raise UserError(_as_typed(str(error), context)) from error
+                if OLD_NAMES in context.meta:
+                    raise UserError(_as_typed(str(error), context)) from error
+                raise
 
         parameters = list(chain.from_iterable(map(parameters_of, requests)))
         made = kind(function.__name__, params=parameters, callback=call, help=function.__doc__, **about)
@@ -131,7 +133,7 @@ def _made(request: type, values: dict[str, Any]) -> Any:
 
 def _as_typed(message: str, context: click.Context) -> str:
     """A message that names a flag as it was typed, where that is an old name."""
-    for new, old in context.meta.get(OLD_NAMES, {}).items():
+    for new, old in context.meta[OLD_NAMES].items():
         message = message.replace(f"{new} ", f"{old} ")
     return message
 
