@@ -168,13 +168,13 @@ def test_each_distinct_pair_is_scored_once(model, encoder, suite, evaluation):
 def test_each_distinct_prompt_is_rendered_once(suite, monkeypatch):
     """For all its answers and for generation."""
     rendered = []
-    render = Encoder._ids
+    render = Encoder._tokenize
 
-    def counted(self, turns, generation=False):
-        rendered.extend([tuple(turns)] * generation)
-        return render(self, turns, generation)
+    def counted(self, turns, ends_open):
+        rendered.extend([tuple(turns)] * ends_open)
+        return render(self, turns, ends_open)
 
-    monkeypatch.setattr(Encoder, "_ids", counted)
+    monkeypatch.setattr(Encoder, "_tokenize", counted)
     tasks = plan_tasks(suite, suite.needs(), Encoder(tiny.tokenizer()))
     prompts = {task.record.turns[:-1] for task in tasks}
     assert len(tasks) > 2 * len(prompts)
