@@ -16,7 +16,7 @@ COSTS = ("runtime", "samples_per_second", "steps_per_second")
 """What an evaluation notes beside its metrics: its place in the run, and what it took (the name's end)."""
 
 
-def run_metrics(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
+def metrics_of_run(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
     """Every metric of a run: before, after (in the model that was saved) and in the retain model."""
     before, after, matched = _ends(summary)
     found = []

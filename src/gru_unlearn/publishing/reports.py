@@ -113,9 +113,10 @@ def _reported(run: RunFolder, content: object) -> Reported:
 def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
     """The attack in a run's folder, unless it was on another model (``gru attack RUN --model OTHER``)."""
     attack = AttackSummary.read(folder.attack.summary_file)
-    named = attack.settings.get("model") if attack else None
-    own = folder.path / summary.output_model
-    return attack if named is None or Path(str(named)).resolve() == own.resolve() else None
+    if attack is None or attack.settings.get("model") is None:
+        return attack
+    own, named = folder.path / summary.output_model, Path(str(attack.settings["model"]))
+    return attack if named.resolve() == own.resolve() else None
 
 
 def _runs_of(summary: DemoSummary, folder: Path) -> dict[str, KeptRun]:
