@@ -25,6 +25,7 @@ check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/shape.py --check
 
 # The reference pages are written from the installed program: a fresh environment reads all pages anew, since it may have changed.
 docs: $(INSTALLED_DOCS)
