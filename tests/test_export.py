@@ -343,7 +343,7 @@ NO_RESULTS = {"objective": "npo", "rectification": "gru"}
 
 
 def numbers(summary):
-    return [found.to_json() for found in published_numbers.run_metrics(summary)]
+    return [found.to_json() for found in published_numbers.metrics_of_run(summary)]
 
 
 def test_a_run_by_task_vectors_is_read_at_the_alpha_that_was_saved():

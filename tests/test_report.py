@@ -21,7 +21,7 @@ from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
 from gru_unlearn.reporting.chart import Line, Spot, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
-from gru_unlearn.reporting.page import as_json
+from gru_unlearn.reporting.page import inside_script
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
@@ -259,7 +259,7 @@ def test_the_page_says_it_all(page):
 
 
 def test_json_in_a_page_cannot_end_its_element():
-    text = as_json({"a": "</script><!--&\u2028", "b": [1, None]})
+    text = inside_script({"a": "</script><!--&\u2028", "b": [1, None]})
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == {"a": "</script><!--&\u2028", "b": [1, None]}
 

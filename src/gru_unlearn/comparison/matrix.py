@@ -9,6 +9,7 @@ from pathlib import Path
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.comparison.demo_job import builtin_run
 from gru_unlearn.errors import UserError
+from gru_unlearn.results.comparison_summary import OF_A_CELL
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.run_folder import RunFolder
 
@@ -19,9 +20,6 @@ SHARED: JsonObject = {
     "report_examples": 0,
 }
 """Settings of every run unless the recipe or a flag says otherwise."""
-
-OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
-"""Settings that the matrix itself gives to each run."""
 
 OF_A_METHOD = (
     "new_gradient_weight", "retain_batch_size", "retain_loss", "retain_weight", "retain_placement", "max_grad_norm",

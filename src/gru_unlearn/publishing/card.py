@@ -6,8 +6,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gru_unlearn.publishing.privacy import hub_name
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.results.export_summary import ExportSummary, PublicModel
+from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS, label_of
 
 TAGS = ("unlearning", "gru-unlearn")
@@ -24,7 +25,7 @@ def model_card(summary: ExportSummary) -> str:
     )
     environment.filters |= {"shown": shown, "label": _label_of_metric, "cell": _cell}
     text = environment.get_template("model_card.md").render(
-        summary=summary, base_on_hub=_on_hub(summary.base), row_kinds=ROW_KINDS, not_public=NOT_PUBLIC
+        summary=summary, base_on_hub=hub_name(summary.base.name), row_kinds=ROW_KINDS, not_public=NOT_PUBLIC
     )
     return str(ModelCard(f"---\n{metadata(summary).to_yaml()}\n---\n\n{text}\n"))
 
@@ -39,20 +40,17 @@ def _cell(content: object) -> str:
     return str(content).replace("|", "\\|")
 
 
-def _on_hub(model: PublicModel) -> str | None:
-    return None if model.name is None or model.name.startswith("builtin:") else model.name
-
-
 def metadata(summary: ExportSummary) -> ModelCardData:
     """The hub's metadata block; licence, language and base model only where they are known."""
-    has_adapters = summary.kind == "adapters"
-    base = _on_hub(summary.base)
+    base = hub_name(summary.base.name)
     from_card: Any = {"language": summary.language, **summary.license}  # whatever the base model's card says
-    relation = "adapter" if has_adapters else "finetune"
+    library, relation = "transformers", "finetune"
+    if summary.kind == "adapters":
+        library, relation = "peft", "adapter"
     return ModelCardData(
         base_model=base,
-        base_model_relation=relation if base else None,
-        library_name="peft" if has_adapters else "transformers",
+        base_model_relation=base and relation,
+        library_name=library,
         pipeline_tag="text-generation",
         tags=list(TAGS),
         model_name=summary.name,

@@ -11,13 +11,11 @@ from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.publishing.material import Reported
 from gru_unlearn.publishing.privacy import SOURCES, Settings
 from gru_unlearn.results.attack_summary import AttackSummary
-from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.comparison_summary import OF_A_CELL, ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.run_folder import RunFolder
 
 AGAIN = "runs/again"
-OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
-"""Settings that a comparison gives each of its runs."""
 
 
 def given_settings(run: RunFolder) -> Settings:
@@ -42,7 +40,9 @@ def words(name: str, value: JsonValue, off: str = "") -> list[str]:
         return [off.format(flag)] if off else []
     if isinstance(value, list):
         value = ",".join(map(str, value))
-    return [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    if isinstance(value, dict):
+        value = json.dumps(value)
+    return [f"--{flag}", str(value)]
 
 
 # --- in a report -----------------------------------------------------------------------------------------------------
@@ -50,8 +50,9 @@ def words(name: str, value: JsonValue, off: str = "") -> list[str]:
 
 def command_to_repeat(summary: Reported, given: Settings) -> str:
     """One shell command; results go to a new folder. Of an unlearning run it takes the settings that were ``given``."""
-    has_lone_switches = isinstance(summary, EvaluationSummary | AttackSummary)
-    off = "" if has_lone_switches else "--{}=false"
+    off = "--{}=false"
+    if isinstance(summary, EvaluationSummary | AttackSummary):
+        off = ""
     command = ["gru", summary.command]
     if isinstance(summary, AttackSummary) and summary.run:
         command.append(summary.run)

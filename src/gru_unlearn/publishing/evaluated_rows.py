@@ -25,13 +25,15 @@ def evaluated_rows(sets: Iterable[str], tables: Tables) -> Examples | None:
     """The worst rows of each set, in their order; None without score tables."""
     found = {}
     for name in sets:
-        rows = _rows(name, tables)
+        rows = _rows_of_set(name, tables)
         if rows:
             found[name] = ExampleSet(rows_in_set=len(rows), rows=_worst(name, rows))
-    return Examples(generated=True, sets=found) if found else None
+    if not found:
+        return None
+    return Examples(generated=True, sets=found)
 
 
-def _rows(name: str, tables: Tables) -> list[ExampleRow]:
+def _rows_of_set(name: str, tables: Tables) -> list[ExampleRow]:
     answers, by_retain_model = _answers(tables.get("model"), name), _answers(tables.get("retain_model"), name)
     rows = []
     for number, entry in enumerate(answers):
@@ -45,8 +47,8 @@ def _rows(name: str, tables: Tables) -> list[ExampleRow]:
 
 def _worst(name: str, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
     """Forget rows are the worse the more probable, all others the less."""
-    sign = -1 if name.startswith(FORGET.key) else 1
-    worst = sorted(rows, key=lambda row: sign * ((row.after and row.after.probability) or 0.0))
+    is_forget = name.startswith(FORGET.key)
+    worst = sorted(rows, key=lambda row: (row.after and row.after.probability) or 0.0, reverse=is_forget)
     return sorted(worst[:MOST_ROWS], key=lambda row: row.row)
 
 
@@ -54,7 +56,9 @@ def mean_forget_probability(table: ScoreTable | None) -> float | None:
     """Over all forget rows of a table; None where it lacks some."""
     values = [_probability(entry) for entry in _answers(table, FORGET.key)]
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    if not known or len(known) < len(values):
+        return None
+    return sum(known) / len(known)
 
 
 def _answers(table: ScoreTable | None, name: str) -> list[Entry]:

@@ -11,7 +11,7 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
-from gru_unlearn.publishing.privacy import public_name
+from gru_unlearn.publishing.privacy import hub_name, public_name
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import IncompleteFile
@@ -56,7 +56,7 @@ def prepare_export(request: ExportRequest) -> PreparedExport:
     weights = hash_weights(locate(str(folder.model), "RUN"))
     model = _model_files(request, folder.model, run)
     evaluations = read_evaluations(request.evaluations, run, weights)
-    attack = _attack_on(folder, weights)
+    attack = _attack_on_model(folder, weights)
     if request.push:
         check_push(request.push)
     return PreparedExport(request, run, weights, model, evaluations, attack)
@@ -88,8 +88,9 @@ def read_run(folder: Path) -> UnlearningSummary:
         raise UserError(f"{folder}: no such folder; a run is a folder written by gru unlearn")
     run = RunFolder(folder)
     if not run.is_finished:
-        started = run.identity_file.is_file()
-        raise UserError(f"{folder}: " + ("the run is not finished" if started else "not a run, it has no summary.json"))
+        if run.identity_file.is_file():
+            raise UserError(f"{folder}: the run is not finished")
+        raise UserError(f"{folder}: not a run, it has no summary.json")
     other = f"{folder}: its summary.json is not that of gru unlearn or gru tru"
     try:
         summary = read_summary(run.summary_file)
@@ -106,11 +107,10 @@ def _model_files(request: ExportRequest, folder: Path, run: UnlearningSummary) -
         raise UserError(f"--merge: {folder} holds a whole model, there are no adapters to merge")
     if base is not None and not request.merge and (request.dtype or request.max_shard_size):
         raise UserError("--dtype and --max-shard-size are for whole models: the run trained adapters, add --merge")
-    name = request.base_model or public_name(run.model.source, "model")
     return ModelFiles(
         folder=folder,
         base=base,
-        base_name=None if name is None or name.startswith("builtin:") else name,
+        base_name=hub_name(request.base_model or public_name(run.model.source, "model")),
         merge=request.merge,
         dtype=request.dtype,
         max_shard_size=request.max_shard_size,
@@ -157,7 +157,7 @@ def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: s
     return found
 
 
-def _attack_on(folder: RunFolder, weights: str) -> AttackSummary | None:
+def _attack_on_model(folder: RunFolder, weights: str) -> AttackSummary | None:
     """The attack in the run's folder, which must be on the very model that is exported."""
     attack = AttackSummary.read(folder.attack.summary_file)
     if attack is not None and attack.model.sha256 != weights:

@@ -9,7 +9,7 @@ from gru_unlearn.common.files import whole_folder
 from gru_unlearn.errors import UserError
 from gru_unlearn.publishing.card import model_card
 from gru_unlearn.publishing.export_inputs import PreparedExport, UnlearningSummary
-from gru_unlearn.publishing.export_record import CARD_FILE, summarize
+from gru_unlearn.publishing.export_record import CARD_FILE, describe_export
 from gru_unlearn.publishing.hub import push
 from gru_unlearn.publishing.model_files import write_model_files
 from gru_unlearn.publishing.privacy import public_name
@@ -34,7 +34,7 @@ def export(prepared: PreparedExport, console: Console) -> ExportSummary:
     started = time.perf_counter()
     with whole_folder(request.out.resolve()) as folder:
         checks = write_model_files(prepared.model, folder, console.print)
-        summary = summarize(prepared, folder, checks, round(time.perf_counter() - started, 2))
+        summary = describe_export(prepared, folder, checks, round(time.perf_counter() - started, 2))
         RunFolder(folder).finish(summary)
         (folder / CARD_FILE).write_text(model_card(summary), encoding="utf-8")
         _refuse_paths(prepared, folder)

@@ -11,7 +11,7 @@ from gru_unlearn.common.versions import versions
 from gru_unlearn.publishing.command_line import given_settings, public_command
 from gru_unlearn.publishing.export_inputs import PreparedExport, UnlearningSummary
 from gru_unlearn.publishing.privacy import SOURCES, Settings, public_name, public_settings
-from gru_unlearn.publishing.published_numbers import attack_results, evaluation_scores, run_metrics
+from gru_unlearn.publishing.published_numbers import attack_results, evaluation_scores, metrics_of_run
 from gru_unlearn.results.export_summary import Checks, ExportedMethod, ExportSummary, PublicModel, PublicRows
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import RunFolder
@@ -24,7 +24,7 @@ SHOWN_SETTINGS = (
 LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_target_modules", "load_in_4bit")
 
 
-def summarize(prepared: PreparedExport, folder: Path, checks: Checks, seconds: float) -> ExportSummary:
+def describe_export(prepared: PreparedExport, folder: Path, checks: Checks, seconds: float) -> ExportSummary:
     """All that the card says, once ``folder`` holds the files."""
     run, request = prepared.run, prepared.request
     base, retain_model = _base(prepared), _public_model(run.retain_model)
@@ -39,8 +39,8 @@ def summarize(prepared: PreparedExport, folder: Path, checks: Checks, seconds: f
         base=base,
         retain_model=retain_model,
         data=data,
-        method=_method(run),
-        metrics=run_metrics(run),
+        method=_exported_method(run),
+        metrics=metrics_of_run(run),
         evaluations={suite: evaluation_scores(found) for suite, found in prepared.evaluations.items()},
         attacks=attack_results(prepared.attack),
         reproduce=command,
@@ -91,14 +91,16 @@ def _given(prepared: PreparedExport) -> Settings:
     return {name: value for name, value in given.items() if name not in FIXED}
 
 
-def _method(run: UnlearningSummary) -> ExportedMethod:
+def _exported_method(run: UnlearningSummary) -> ExportedMethod:
     if isinstance(run, TruSummary):
         way: dict[str, JsonValue] = {"groups": len(run.groups), "alpha": run.results.tru.alpha}
         way["granularity"] = run.options["granularity"]
     else:
         results = run.results
         way = {"objective": results.objective, "rectification": results.rectification, "steps": run.steps}
-    names = SHOWN_SETTINGS + (LORA_SETTINGS if run.settings.get("use_peft") else ())
+    names = [*SHOWN_SETTINGS]
+    if run.settings.get("use_peft"):
+        names += LORA_SETTINGS
     settings = {name: run.settings[name] for name in names if run.settings.get(name) is not None}
     return ExportedMethod.model_validate({"command": run.command, **way, **settings})
 

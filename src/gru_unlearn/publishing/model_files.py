@@ -67,7 +67,7 @@ def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], An
     on_stage("Loading and scoring the run's model ...")
     loaded = _load(model, model.folder, merging=model.merge)
     original = _scores(loaded)
-    loaded, conversion, tolerance = _convert(model, loaded, original)
+    loaded, conversion, tolerance = _convert_weights(model, loaded, original)
     scores = _scores(loaded) if conversion else original
     change = (scores - original).abs()
     checks = Checks(
@@ -148,7 +148,7 @@ def _load_base(model: ModelFiles, dtype: str = "auto") -> Any:
     return load_model(model.base, dtype=dtype, trust_remote_code=model.trust_remote_code)
 
 
-def _convert(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str | None, float]:
+def _convert_weights(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any, str | None, float]:
     """The model to write, what was done to it in words (None: nothing), and how much that may change scores."""
     if model.merge:
         return _merge(model, loaded, original)

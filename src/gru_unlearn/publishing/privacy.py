@@ -45,6 +45,13 @@ def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | 
     return source if cached.is_dir() else None
 
 
+def hub_name(public: str | None) -> str | None:
+    """A public name, unless it is of something built in."""
+    if public is None or public.startswith("builtin:"):
+        return None
+    return public
+
+
 def public_settings(settings: Settings) -> tuple[Settings, list[str]]:
     """Settings that may be shown, and the names of those left out. Sources are neither: see :func:`public_name`."""
     own = {name.removeprefix("tru_"): value for name, value in settings.items() if name not in SOURCES}

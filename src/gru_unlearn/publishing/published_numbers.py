@@ -16,7 +16,7 @@ COSTS = ("runtime", "samples_per_second", "steps_per_second")
 """What an evaluation notes beside its metrics: its place in the run, and what it took (the name's end)."""
 
 
-def run_metrics(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
+def metrics_of_run(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
     """Every metric of a run: before, after (in the model that was saved) and in the retain model."""
     before, after, matched = _ends(summary)
     found = []
@@ -50,23 +50,21 @@ def _measured(point: Metrics) -> dict[str, Number]:
 
 def evaluation_scores(evaluations: Mapping[Moment, EvaluationSummary]) -> list[ExportedMetric]:
     """Evaluations of one suite side by side: every metric that has a value after unlearning."""
-    after, before, retain_model = (evaluations.get(moment) for moment in ("after", "before", "retain_model"))
-    assert after is not None
+    after = evaluations["after"]
+    values = {moment: evaluation.metrics for moment, evaluation in evaluations.items()}
+    before, retain_model = values.get("before", {}), values.get("retain_model", {})
     found = []
     for name, value in after.metrics.items():
         if value is None:
             continue
         low, high = after.intervals.get(name, (None, None))
-        others = {"before": _value(before, name), "retain_model": _value(retain_model, name)}
+        others = {"before": before.get(name), "retain_model": retain_model.get(name)}
         found.append(ExportedMetric(metric=name, after=value, low=low, high=high, **others))
     return found
 
 
-def _value(evaluation: EvaluationSummary | None, metric: str) -> float | None:
-    return None if evaluation is None else evaluation.metrics.get(metric)
-
-
 def attack_results(summary: AttackSummary | None) -> list[ExportedAttack]:
     """What attacks brought back, without what they were made of."""
-    attacks = [] if summary is None else summary.attacks
-    return [ExportedAttack.model_validate(attack, from_attributes=True) for attack in attacks]
+    if summary is None:
+        return []
+    return [ExportedAttack.model_validate(attack, from_attributes=True) for attack in summary.attacks]

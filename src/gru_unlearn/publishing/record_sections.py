@@ -33,14 +33,13 @@ def meanings(measured: Metrics, metrics: Explained) -> Section:
 def record(material: Material) -> list[Section]:
     """What was done with what: data, models, versions, settings."""
     summary = material.summary
-    sources = _sources(summary)
     settings = {} if isinstance(summary, DemoSummary) else summary.settings
     sections = [
         Section(
             "record",
             "On record",
             "What went in, known by its content: the same data and weights have the same hash, anywhere.",
-            tables=[TableData(["what", "source", "rows", "SHA-256"], sources, keys=4)] if sources else [],
+            tables=_sources(summary),
         ),
         Section("versions", "Versions", pairs=_pairs(summary.versions)),
         Section("given", "Settings that were given", pairs=_pairs(material.given)),
@@ -49,7 +48,7 @@ def record(material: Material) -> list[Section]:
     return [section for section in sections if section.tables or section.pairs]
 
 
-def _sources(summary: Reported) -> list[list[str]]:
+def _sources(summary: Reported) -> list[TableData]:
     if isinstance(summary, DemoSummary | ComparisonSummary):
         return []
     rows = []
@@ -58,7 +57,7 @@ def _sources(summary: Reported) -> list[list[str]]:
             rows.append([label, model.source or "–", "", model.sha256 or "–"])
     for name, part in summary.data.items():
         rows.append([f"{name.replace('_', '-')} data", part.source or "–", str(part.rows), part.sha256])
-    return rows
+    return [TableData(["what", "source", "rows", "SHA-256"], rows, keys=4)]
 
 
 def _pairs(pairs: Mapping[str, JsonValue]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
@@ -10,13 +11,17 @@ from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.common.files import read_json, write_text
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.measure import Explanation
+from gru_unlearn.publishing.attack_page import attack_page
 from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
+from gru_unlearn.publishing.comparison_page import compare_page, demo_page
 from gru_unlearn.publishing.evaluated_rows import evaluated_rows, load_tables, mean_forget_probability
+from gru_unlearn.publishing.evaluation_page import evaluation_page
 from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported
-from gru_unlearn.publishing.pages import REPORTED, make_page
+from gru_unlearn.publishing.run_page import run_page
 from gru_unlearn.reporting.page import page_html
+from gru_unlearn.reporting.parts import Page
 from gru_unlearn.results.attack_summary import AttackSummary
-from gru_unlearn.results.comparison_summary import DemoSummary
+from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import IncompleteFile
 from gru_unlearn.results.row_examples import Examples
@@ -24,6 +29,9 @@ from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.results.summaries import read_summary
+
+REPORTED = tuple(kind.model_fields["command"].default for kind in get_args(Reported))
+"""The commands whose folders have a report."""
 
 CONFLICT_RATE = Explanation(
     key="conflict_rate",
@@ -54,12 +62,25 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 def report_html(material: Material) -> str:
     """The report of one folder as HTML text."""
     return page_html(
-        make_page(material),
+        _page(material),
         folder=material.folder,
         when=material.when,
         command=command_to_repeat(material.summary, material.given),
         summary=material.content,
     )
+
+
+def _page(material: Material) -> Page:
+    summary = material.summary
+    if isinstance(summary, DemoSummary):
+        return demo_page(summary, material)
+    if isinstance(summary, ComparisonSummary):
+        return compare_page(summary, material)
+    if isinstance(summary, EvaluationSummary):
+        return evaluation_page(summary, material)
+    if isinstance(summary, AttackSummary):
+        return attack_page(summary, material)
+    return run_page(summary, material)
 
 
 def report_beside(folder: Path, console: Console) -> str:
@@ -113,9 +134,10 @@ def _reported(run: RunFolder, content: object) -> Reported:
 def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
     """The attack in a run's folder, unless it was on another model (``gru attack RUN --model OTHER``)."""
     attack = AttackSummary.read(folder.attack.summary_file)
-    named = attack.settings.get("model") if attack else None
-    own = folder.path / summary.output_model
-    return attack if named is None or Path(str(named)).resolve() == own.resolve() else None
+    if attack is None or attack.settings.get("model") is None:
+        return attack
+    own, named = folder.path / summary.output_model, Path(str(attack.settings["model"]))
+    return attack if named.resolve() == own.resolve() else None
 
 
 def _runs_of(summary: DemoSummary, folder: Path) -> dict[str, KeptRun]:

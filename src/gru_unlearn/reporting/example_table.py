@@ -52,7 +52,7 @@ def example_table(runs: Mapping[str, Examples | None]) -> ExampleTable | None:
     for name, part in next(iter(kept.values())).sets.items():
         lines = []
         for versions in zip(*(examples.sets[name].rows for examples in kept.values()), strict=True):
-            lines.append(_line(name, dict(zip(kept, versions, strict=True)), columns))
+            lines.append(_line_of_row(name, dict(zip(kept, versions, strict=True)), columns))
         rows += sorted(lines, key=lambda line: -1.0 if line.off_by is None else -line.off_by)
         labels[name] = _label(name, part)
     return ExampleTable(columns, rows, labels, any(examples.generated for examples in kept.values()))
@@ -75,7 +75,7 @@ def _label(name: str, part: ExampleSet) -> str:
     return f"{label_of(name)} ({shown})"
 
 
-def _line(name: str, versions: Mapping[str, ExampleRow], columns: Sequence[str]) -> ExampleLine:
+def _line_of_row(name: str, versions: Mapping[str, ExampleRow], columns: Sequence[str]) -> ExampleLine:
     """The line of one row of the set ``name``, which stands in each run."""
     any_run = next(iter(versions.values()))
     seen = {BEFORE: any_run.before, **{run: row.after for run, row in versions.items()}}
@@ -104,8 +104,9 @@ def off_by(name: str, before: float | None, after: float | None, retain: float |
         return None
     if name.startswith("forget"):
         return after - (retain or 0.0)
-    due = retain if before is None else before
-    return None if due is None else due - after
+    if before is not None:
+        return before - after
+    return None if retain is None else retain - after
 
 
 def word_diff(truth: str, said: str) -> list[Part]:

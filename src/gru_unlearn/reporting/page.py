@@ -58,7 +58,7 @@ def page_html(page: Page, *, folder: str, when: str, command: str, summary: Any)
         "base-uri 'none'; form-action 'none'",
         styles=Markup(styles),
         script=Markup(script),
-        embedded=as_json(summary),
+        embedded=inside_script(summary),
     )
 
 
@@ -72,7 +72,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def as_json(content: Any) -> Markup:
+def inside_script(content: Any) -> Markup:
     """JSON that may stand inside a script element: nothing in it can end the element or begin another."""
     text = json.dumps(content, ensure_ascii=False, default=str)
     for character in "<>&\u2028\u2029":

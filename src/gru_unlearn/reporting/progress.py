@@ -2,10 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 def progress_bar(console: Console) -> Progress:
@@ -26,7 +33,7 @@ def progress_bar(console: Console) -> Progress:
 @contextmanager
 def stages(console: Console, title: str) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each stage of a scoring pass; yields the callback (stage, done, total)."""
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, TaskID] = {}
     with progress_bar(console) as bar:
 
         def update(stage: str, done: int, total: int) -> None:

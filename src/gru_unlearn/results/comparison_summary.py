@@ -6,6 +6,9 @@ from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.model_metrics import Metrics, Point
 from gru_unlearn.results.run_summary import RunResults
 
+OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
+"""Settings that a comparison itself gives to each of its runs."""
+
 
 class Interval(FileModel):
     """Mean over seeds with its 95 % interval; one seed has no interval."""
