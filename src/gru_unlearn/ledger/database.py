@@ -218,7 +218,8 @@ class Ledger:
                 raise UserError(f"request {request.id} is {state}: it can be {event} only when {can}")
             changed = (after, attempt + (event == "retried"), request.number)
             self.connection.execute("UPDATE requests SET state = ?, attempt = ? WHERE number = ?", changed)
-            self._append(event, request.named | told)
+            about: JsonObject = {"request": request.number, "id": request.id, "data_sha256": request.data_sha256}
+            self._append(event, about | told)
 
     def change(self, settings: LedgerSettings, baseline: Baseline) -> None:
         """New settings for all requests that start from now on."""

@@ -20,7 +20,7 @@ TRANSITIONS: dict[str, tuple[tuple[str | None, ...], str]] = {
 
 
 class DeletionRequest(Asked):
-    """A request, and what may happen to it."""
+    """A request in a ledger."""
 
     @property
     def version(self) -> str:
@@ -28,14 +28,12 @@ class DeletionRequest(Asked):
         again = f"-attempt-{self.attempt}" if self.attempt > 1 else ""
         return f"{self.number:04d}-{self.id}{again}"
 
-    @property
-    def named(self) -> JsonObject:
-        """How every entry about it names it."""
-        return {"request": self.number, "id": self.id, "data_sha256": self.data_sha256}
-
     def described(self, row_hashes: Iterable[str]) -> JsonObject:
         """What the chain says of it when it comes; reason and source enter as hashes, to stay private."""
-        return self.named | {
+        return {
+            "request": self.number,
+            "id": self.id,
+            "data_sha256": self.data_sha256,
             "date": self.date,
             "rows": self.rows,
             "reason_sha256": hash_text(self.reason),
