@@ -152,7 +152,7 @@ def processes(models, rows, repeats):
 
 def evaluate_process(model, models, rows, cache, out):
     """Seconds that a process takes, by the clock and of the processor, and which scores it reused."""
-    arguments = ["--suite", "tofu", "--data", rows, "--forget-split", "forget01", "--holdout-split", "holdout01"]
+    arguments = ["--suite", "tofu", "--data", rows, "--forget-split", "forget01", "--unseen-split", "holdout01"]
     arguments += ["--model", model, "--retain-model", models / "retain", "--out", out, "--overwrite-output-dir"]
     command = [sys.executable, "-m", "gru_unlearn", "evaluate", *map(str, arguments)]
     start, used = time.perf_counter(), os.times()

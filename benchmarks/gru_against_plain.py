@@ -24,7 +24,8 @@ from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.reporting import make_table
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 
 TOFU_LEARNING_RATES = {"npo": 2e-4, "ga": 5e-5}
 KEPT = {"rmf": "retain_prob", "rmf_held_out": "held_out_prob"}
@@ -89,7 +90,7 @@ def one(problem, objective, rectification, seed, out, shared):
     summary = unlearn(
         prepare(make_recipe(settings(problem, objective, rectification, folder, seed, shared)), overwrite=True),
         Console(quiet=True),
-    )
+    ).to_json()
     row = summary["results"] | at_levels(summary["trajectory"])
     return row | {"seed": seed, "steps": summary["steps"], "seconds": summary["seconds"]}
 

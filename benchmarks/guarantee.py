@@ -20,7 +20,8 @@ from gru_unlearn.comparison.demo_job import builtin_run
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.reporting import make_table
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 
 matplotlib.use("svg")
 from matplotlib import pyplot
@@ -44,8 +45,8 @@ def changes(rectification, seed, steps, out):
         "stop_when_forgotten": False,
         "retain_model": None,
     }
-    log = unlearn(prepare(make_recipe(settings), overwrite=True), Console(quiet=True))["log"]
-    return {"change": [row["retain_change"] for row in log], "cosine": [row["cosine"] for row in log]}
+    log = unlearn(prepare(make_recipe(settings), overwrite=True), Console(quiet=True)).log
+    return {"change": [row.get("retain_change") for row in log], "cosine": [row.cosine for row in log]}
 
 
 def draw(runs, path):

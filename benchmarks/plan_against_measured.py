@@ -12,7 +12,9 @@ import step_cost
 
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
-from gru_unlearn.planning.footprint import Setup, predict, shape_of
+from gru_unlearn.planning.footprint import predict
+from gru_unlearn.planning.model_shape import shape_of
+from gru_unlearn.results.plan_summary import Setup
 
 POINTS = [
     *(("4M", "ga_gru", rows, tokens, 1, False) for rows, tokens in ((4, 128), (8, 128), (16, 128), (8, 256))),

@@ -25,18 +25,13 @@ from rich.console import Console
 
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
-from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.reporting import make_table
-from gru_unlearn.runs.tru_job import (
-    VECTORS,
-    TruOptions,
-    forget_mark,
-    prepare_tru,
-    probabilities_at,
-    task_folders,
-    tune_task_models,
-)
+from gru_unlearn.runs.alpha_search import forget_mark, probabilities_at
+from gru_unlearn.runs.run_results import matched_retention
+from gru_unlearn.runs.task_models import VECTORS, task_folders, tune_task_models
+from gru_unlearn.runs.tru_options import TruOptions
+from gru_unlearn.runs.tru_preparation import prepare_tru
 from gru_unlearn.task_vectors import Checkpoint, measure_conflicts, save_task_vector
 
 METHODS = {
@@ -45,7 +40,7 @@ METHODS = {
     "tru": {"granularity": "model"},
     "tru-tensor": {"granularity": "tensor"},
 }
-KEPT = {"rmf": "retain_prob", "rmf_held_out": "held_out_prob"}
+KEPT = ("rmf", "rmf_held_out")
 STEP = 1.3
 PRECISION = 1.04
 SHORTEST = 2.0
@@ -91,7 +86,7 @@ def matched(run, method, mark, start):
     length = norm(run.output / VECTORS / method)
 
     def forget_at(size):
-        return probabilities_at(run, method, size / length, ["forget"])["forget_prob"]
+        return probabilities_at(run, method, size / length, ["forget"]).forget_prob
 
     low, high = SHORTEST, SHORTEST * STEP
     assert forget_at(low) > mark, "SHORTEST is too long"
@@ -103,7 +98,7 @@ def matched(run, method, mark, start):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if forget_at(middle) > mark else (low, middle)
     points = [start] + [probabilities_at(run, method, size / length, run.examples) for size in (low, high)]
-    return {name: retention_at_matched_forgetting(points, mark, kept) for name, kept in KEPT.items()} | {"length": high}
+    return matched_retention(points, mark) | {"length": high}
 
 
 def one(learning_rate, epochs, groups, seed, out):

@@ -10,8 +10,10 @@ from scipy.stats import mannwhitneyu
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import tiny
-from gru_unlearn.attacks import ATTACKS, AttackRequest, attack_tables
 from gru_unlearn.attacks import attack_job as run_module
+from gru_unlearn.attacks import attack_tables
+from gru_unlearn.attacks.attack_job import ATTACKS
+from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.attack_tables import attack_table, worst_measures
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import contains, hear

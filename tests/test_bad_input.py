@@ -10,7 +10,8 @@ from rich.console import Console
 
 import tiny
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 
 # --- the world: what a user may have on disk --------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 import tiny
-from gru_unlearn.cli.unlearn import parse_extra
+from gru_unlearn.cli.unlearn import unlearn
 
 FAST = [
     "--max-steps", "6", "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1",
@@ -98,7 +98,8 @@ def test_lora_from_flags(gru, world):
 
 
 def test_a_switch_before_the_recipe_does_not_swallow_it():
-    assert parse_extra(["--use-cpu", "r.yaml", "--beta", "1"]) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
+    given = unlearn.given(["--use-cpu", "r.yaml", "--beta", "1"])
+    assert (given.recipe, given.flags) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
 
 
 def test_dry_run_writes_nothing(gru, world):
@@ -170,3 +171,59 @@ def test_every_setting_is_listed_with_its_help(gru):
     assert code == 0
     names = {line.split(":")[0].split(" [")[0] for line in out.splitlines() if line}
     assert {"objective", "new_gradient_weight", "learning_rate", "lora_r", "save_steps", "bf16"} <= names
+
+
+def test_an_old_flag_still_works_and_says_which_one_holds_today(gru, world, tmp_path):
+    rows = ["--forget", world / "forget.jsonl", "--retain", world / "retain.jsonl"]
+    told = {}
+    for flag in ("--holdout", "--unseen"):
+        out = tmp_path / flag
+        code, printed, err = gru(
+            "evaluate", "--suite", "own", "--model", world / "model", *rows, flag, world / "retain.jsonl", "--out", out
+        )
+        assert (code, err) == (0, "")
+        told[flag] = printed.count("--holdout is an old name that still works: use --unseen instead")
+        assert json.loads((out / "summary.json").read_text())["data"]["holdout"]["rows"] == 12
+    assert told == {"--holdout": 1, "--unseen": 0}
+
+
+def test_an_old_setting_still_works_and_says_which_one_holds_today(gru, world):
+    given = ["--eval-holdout-split", "holdout01", "--dry-run"]
+    code, out, err = gru("unlearn", *inputs(world), *FAST, *given)
+    assert (code, err) == (0, "")
+    assert out.count("eval_holdout_split is an old name that still works: set eval_unseen_split instead") == 1
+
+
+@pytest.mark.parametrize("flag", ["minimize: forget_prob, where: {retain_prob: {at_least: 0}}", None])
+def test_the_best_model_by_a_rule_in_one_line_or_in_a_recipe(gru, world, flag):
+    rule = {"keep_best": {"minimize": "forget_prob", "where": {"retain_prob": {"at_least": 0}}}}
+    (world / "rule.yaml").write_text(yaml.safe_dump(rule))
+    given = ["--keep-best", flag] if flag else [world / "rule.yaml"]
+    code, out, err = gru("unlearn", *inputs(world), *FAST, *given, "--eval-strategy", "steps", "--eval-steps", "3")
+    assert (code, "old form" in out) == (0, False), err
+    summary = json.loads((world / "run" / "summary.json").read_text())
+    assert summary["best"]["step"] == 6
+    assert summary["settings"]["keep_best"] == "minimize: forget_prob, where: {retain_prob: {at_least: 0.0}}"
+
+
+def test_the_old_form_of_the_rule_says_what_the_new_one_is(gru, world):
+    given = ["--keep-best", "max retain_prob if forget_prob <= 0.5", "--eval-strategy", "epoch", "--dry-run"]
+    code, out, err = gru("unlearn", *inputs(world), *FAST, *given)
+    assert (code, err) == (0, "")
+    assert out.count("set 'maximize: retain_prob, where: {forget_prob: {at_most: 0.5}}' instead") == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("maximise: a", "keep_best: unknown word 'maximise'; did you mean 'maximize'?"),
+        ("maximize: a, where: {b: {atmost: 1}}", "keep_best.where.b: unknown word 'atmost'; did you mean 'at_most'?"),
+        ("where: {b: {at_most: 1}}", "keep_best: it needs either maximize or minimize"),
+        ("maximize: a, where: {b: {at_most: .nan}}", "keep_best.where.b"),
+        ("maximize: [a", "--keep-best, line 1: not valid YAML"),
+    ],
+)
+def test_a_rule_that_cannot_be(gru, world, rule, message):
+    code, _, err = gru("unlearn", *inputs(world), *FAST, "--keep-best", rule, "--eval-strategy", "epoch")
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err

@@ -19,20 +19,59 @@ from rich.console import Console
 from scipy import stats
 
 import tiny
-from gru_unlearn.cli.compare import parse_learning_rates, parse_seeds
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.comparison import cell_results, comparison_tables, pareto, statistics
 from gru_unlearn.comparison.cell import peak_memory_mb, seconds_per_step
-from gru_unlearn.comparison.compare_job import Matrix, along_the_run, builtin_settings
-from gru_unlearn.comparison.comparison_tables import (
-    aggregate,
-    cell_line,
-    comparison_report,
-    mean_interval,
-    paired_difference,
-)
-from gru_unlearn.comparison.pareto import median_curve, pareto_svg
+from gru_unlearn.comparison.comparison_request import parse_learning_rates, parse_seeds
+from gru_unlearn.comparison.comparison_suite import SuiteJob
+from gru_unlearn.comparison.matrix import Matrix, builtin_settings
+from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
+from gru_unlearn.comparison.pareto import median_curve
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.reports import report_html
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, SuiteUsed
+from gru_unlearn.results.model_metrics import Point
 from gru_unlearn.runs.recipe import make_recipe
+
+# --- numbers as they stand in files ----------------------------------------------------------------------------------
+
+
+def plain(found):
+    return None if found is None else found.to_json()
+
+
+def mean_interval(values):
+    return plain(statistics.mean_interval(values))
+
+
+def paired_difference(values, plain_values):
+    return plain(statistics.paired_difference(values, plain_values))
+
+
+def aggregate(cells):
+    return [row.to_json() for row in statistics.aggregate([CellResult.model_validate(cell) for cell in cells])]
+
+
+def cell_line(cell):
+    return comparison_tables.cell_line(CellResult.model_validate(cell))
+
+
+def along_the_run(points, forget_target):
+    return cell_results.along_the_run([Point.model_validate(point) for point in points], forget_target).to_json()
+
+
+def typed(summary):
+    lacking = {"rule": "r", "settings": {}, "learning_rates": {}, "versions": {}}
+    return ComparisonSummary.model_validate(lacking | summary)
+
+
+def comparison_report(summary):
+    return comparison_tables.comparison_report(typed(summary))
+
+
+def pareto_svg(summary):
+    return pareto.pareto_svg(typed(summary))
+
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 
@@ -239,6 +278,18 @@ def test_without_recipe_model_and_data_the_builtin_benchmark_is_compared():
     assert (recipe.model, recipe.retain_model) == ("builtin:target", "builtin:retain")
     assert (recipe.forget, recipe.retain, recipe.held_out) == ("builtin:forget", "builtin:retain", "builtin:held_out")
     assert recipe.config.max_steps == 200
+
+
+def test_a_job_comes_through_its_line_as_it_is(tmp_path):
+    settings = {"learning_rate": float("inf"), "seed": 0, "model": "ä\n", "lora_target_modules": ["q", None]}
+    used = {"request": {"limit": None}, "data": {"forget": "ab"}}
+    request = EvaluationRequest("m", batch_size=3)
+    suite = SuiteJob(request=request, used=SuiteUsed.model_validate(used), retain_scores=tmp_path / "s")
+    for job in (
+        CellJob(folder=tmp_path, settings=settings, suite=suite, train=True),
+        ReferenceJob(folder=tmp_path, settings=settings, suite=None, identity={"forget": "ab"}),
+    ):
+        assert JOB.validate_json(job.model_dump_json()) == job
 
 
 def test_dry_run_counts_and_writes_nothing(gru, world):

@@ -7,12 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
 from gru_unlearn.cli.main import app
-from gru_unlearn.cli.unlearn import parse_extra
-from gru_unlearn.runs.recipe import setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -55,8 +52,7 @@ def gru_commands(page):
 
 @cache
 def group():
-    command = typer.main.get_command(app)
-    return command, command.make_context("gru", [], resilient_parsing=True)
+    return app, app.make_context("gru", [], resilient_parsing=True)
 
 
 def complaints(words):
@@ -75,12 +71,10 @@ def complaints(words):
     if words and takes_value(command, words[-1]):  # named in passing, without its value
         words.append("1")
     try:
-        parsed = command.make_context("command", words, parent=context)
-        _, settings = parse_extra(parsed.args) if parsed.allow_extra_args else (None, {})
+        command.make_context("command", words, parent=context)
     except Exception as error:  # the library's own usage errors, and ours
         return str(error) or type(error).__name__
-    unknown = settings.keys() - set(setting_names())
-    return f"no setting {sorted(unknown)}" if unknown else None
+    return None
 
 
 def without_brackets(word):

@@ -21,7 +21,8 @@ from gru_unlearn.publishing import hub as hub_module
 from gru_unlearn.publishing import model_files
 from gru_unlearn.publishing import privacy as published
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 
 FORGET = tiny.rows(6)
 

@@ -381,7 +381,7 @@ def test_without_room_for_the_summary_a_run_is_not_finished(gru, short, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gru_unlearn.runs.unlearn_job.write_json", no_room)
+        patch.setattr("gru_unlearn.results.file_model.write_json", no_room)
         assert gru(*short(tmp_path / "out"))[0] == StorageError.exit_code
     written = weights(tmp_path / "out")
     code, out, err = gru(*short(tmp_path / "out"))

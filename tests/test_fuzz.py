@@ -7,10 +7,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gru_unlearn.cli.unlearn import parse_extra
+from gru_unlearn.cli.unlearn import unlearn
 from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.runs.recipe import make_recipe, read_recipe, setting_names
+from gru_unlearn.runs.recipe import make_recipe, setting_names
+from gru_unlearn.runs.recipe_file import read_recipe
 
 bounded = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -116,8 +117,7 @@ def test_any_value_of_any_setting(folder, changes):
 )
 @settings(bounded, max_examples=200)
 def test_any_words_on_the_command_line(words):
-    parsed = outcome(parse_extra, words)
+    parsed = outcome(unlearn.given, words)
     if not isinstance(parsed, UserError):
-        recipe, flags = parsed
-        assert recipe is None or recipe in words
-        assert all("-" not in name for name in flags)
+        assert parsed.recipe is None or parsed.recipe in words
+        assert all("-" not in name for name in parsed.flags)

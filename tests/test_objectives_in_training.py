@@ -18,7 +18,8 @@ from gru_unlearn.data import Encoder, collate, to_record
 from gru_unlearn.data.other_answers import attach_alternatives
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IDK_ANSWERS, OBJECTIVES, token_logps
-from gru_unlearn.runs.keep_best import KeepBest, parse_rule
+from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.keep_best import KeepBest
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.training.inputs import Inputs, default_module, find_module, random_direction
 

@@ -11,19 +11,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import tiny
 from gru_unlearn import GradientRectifier, UnlearningConfig
-from gru_unlearn.cli.unlearn import parse_extra
+from gru_unlearn.cli.unlearn import unlearn
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
-from gru_unlearn.planning.footprint import (
-    EIGHT_BIT_STATE,
-    LAYER_BYTES,
-    PRECISIONS,
-    Setup,
-    model_config,
-    predict,
-    shape_of,
-)
+from gru_unlearn.planning.footprint import EIGHT_BIT_STATE, predict
+from gru_unlearn.planning.forward_memory import LAYER_BYTES, PRECISIONS
+from gru_unlearn.planning.model_shape import model_config, shape_of
 from gru_unlearn.planning.plan_job import command_for, fits, parse_bytes, smallest
+from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.runs.recipe import make_recipe
 
 GIB = 2**30
@@ -239,7 +234,7 @@ def test_choices_that_there_are_not(gru, arguments, message):
 def test_the_command_of_every_choice_is_made_of_settings(precision):
     choices = {"retain_direction_dtype": "bfloat16", "retain_direction_device": "cpu", "optim": "adamw_8bit"}
     words = command_for("some/model", Setup(method="qlora", precision=precision, **choices)).split()
-    _, settings = parse_extra(words[words.index("unlearn") + 1 :])
+    settings = unlearn.given(words[words.index("unlearn") + 1 :]).flags
     recipe = make_recipe(settings | {"forget": "x"}, on_any_machine=True)
     assert (recipe.load_in_4bit, recipe.use_peft, recipe.config.optim) == (True, True, "adamw_bnb_8bit")
     assert recipe.config.retain_direction_device == "cpu"
@@ -249,7 +244,7 @@ def test_the_command_of_every_choice_is_made_of_settings(precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_command_s_flags_are_settings(method, precision):
     words = command_for("some/model", Setup(method=method, precision=precision, checkpointing=True)).split()
-    _, settings = parse_extra(words[words.index("unlearn") + 1 :])
+    settings = unlearn.given(words[words.index("unlearn") + 1 :]).flags
     recipe = make_recipe(settings | {"forget": "x"}, on_any_machine=True)
     assert recipe.use_peft == (method == "lora")
     assert recipe.config.bf16 == (precision == "mixed")

@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 
 import tiny
 from gru_unlearn.common.files import write_json
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.publishing.command_line import reproduce
 from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
-from gru_unlearn.reporting import run_table
 from gru_unlearn.reporting.chart import Line, Point, axis, chart
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.page import as_json
 from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
 from gru_unlearn.results.attack_summary import AttackResult
-from gru_unlearn.runs.example_log import choose
+from gru_unlearn.results.comparison_summary import MethodResult
+from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
@@ -157,8 +159,8 @@ def test_rows_stand_worst_first_in_their_set():
 
 
 def test_chosen_rows_are_spread():
-    assert choose(5, 64) == [0, 1, 2, 3, 4]
-    assert choose(10, 4) == [0, 2, 5, 7]
+    assert evenly_spread(range(5), 64) == [0, 1, 2, 3, 4]
+    assert evenly_spread(range(10), 4) == [0, 2, 5, 7]
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
@@ -276,7 +278,7 @@ def test_the_kept_model_is_the_one_reported(tmp_path):
     text = write_report(write_run(tmp_path / "run", best=best)).read_text()
     assert "the best one, of step 10" in text
     assert "0.900 → 0.260" in text
-    table = run_table(summary(best=best))
+    table = run_table(RunSummary.model_validate(summary(best=best)))
     assert str(table.title).endswith("20 steps, saved is step 10")
     assert [next(iter(column.cells)) for column in table.columns] == ["forget probability", "0.900", "0.260", "0.250"]
 
@@ -295,9 +297,9 @@ def test_an_attack_on_another_model_is_none_on_the_run(tmp_path):
 
 
 def test_a_verdict_over_seeds_says_how_many_failed():
-    method = {"objective": "npo", "rectification": "gru", "runs": 5}
-    assert _method(method | {"failed": 0}) == "npo · gru"
-    assert _method(method | {"failed": 2}) == "npo · gru (2 of 5 runs failed)"
+    method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4, "runs": 5, "reached": 0}
+    assert _method(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
+    assert _method(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
 
 
 def test_the_command_repeats_the_run():

@@ -25,16 +25,17 @@ from gru_unlearn.common.files import hash_text as sha256
 from gru_unlearn.data import Encoder, collate, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger import adoption, request_run
-from gru_unlearn.ledger.adoption import Limits
 from gru_unlearn.ledger.database import Ledger
 from gru_unlearn.ledger.hash_chain import BrokenLedger, canonical, first_break
 from gru_unlearn.ledger.intake import add_request, retry_request, withdraw_request
+from gru_unlearn.ledger.ledger_request import Limits
 from gru_unlearn.ledger.ledger_setup import change_settings, create_ledger, recipe_for
 from gru_unlearn.ledger.request_run import RequestRefused, run_requests
 from gru_unlearn.ledger.verification import verify_ledger
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.results.ledger_summary import LedgerSummary
+from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.training import UnlearningTrainer
 
 requests = SimpleNamespace(
@@ -655,7 +656,7 @@ def test_bad_input_is_one_line_and_changes_nothing(gru, world, asked, tmp_path, 
 def test_what_cannot_be_judged_is_an_error(finished, world):
     recipe = recipe_for(RUN | {"retain": "x"}, str(world / "model"), "x", finished)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adoption, "look", lambda *a, **k: {"forget": [{"probability": None}]})
+        patch.setattr(adoption, "see_rows", lambda *a, **k: {"forget": [Seen(probability=None)]})
         with pytest.raises(NonFiniteError, match="not a finite number"):
             adoption.probabilities(recipe, world / "model", {"forget": []}, QUIET, "")
     with pytest.raises(BrokenLedger, match="no entry has the noted hash"):

@@ -18,9 +18,11 @@ from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.common.files import finish, unfinished, write_json, write_text
 from gru_unlearn.errors import UserError, is_no_room
 from gru_unlearn.models import loading as models
+from gru_unlearn.models.locating import locate
 from gru_unlearn.results.run_folder import DISCARDED, RunFolder
-from gru_unlearn.runs import recipe
-from gru_unlearn.runs.keep_best import BEST_FILE, KeepBest, parse_rule
+from gru_unlearn.runs import recipe_file
+from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.keep_best import BEST_FILE, KeepBest
 from gru_unlearn.task_vectors.checkpoint import Checkpoint
 from gru_unlearn.training import last_whole_checkpoint
 
@@ -171,7 +173,7 @@ def test_nothing_in_the_source_unpickles_evaluates_or_calls_a_shell():
                          and isinstance(k.value, ast.Constant) and k.value.value is True]  # fmt: skip
                 found += [(path, keyword) for keyword in wrong]
     assert not found
-    assert issubclass(recipe._Loader, yaml.SafeLoader)
+    assert issubclass(recipe_file._Loader, yaml.SafeLoader)
     assert len(list(SOURCE.rglob("*.py"))) > 50
 
 
@@ -256,12 +258,12 @@ def test_only_safetensors_of_the_folder_itself_are_loaded(world, case):
     make, message = REFUSED[case]
     make(world)
     with pytest.raises(UserError, match=message):
-        models.load_model(models.locate(str(world / "model")))
+        models.load_model(locate(str(world / "model")))
 
 
 def test_adapters_on_their_base_still_load(world):
     adapter(world)
-    assert sum(p.numel() for p in models.load_model(models.locate(str(world / "model"))).parameters()) > 0
+    assert sum(p.numel() for p in models.load_model(locate(str(world / "model"))).parameters()) > 0
 
 
 def test_task_vectors_stay_in_their_folder(world):
@@ -398,7 +400,7 @@ def test_a_best_model_that_a_kill_took_is_looked_for_again(tmp_path):
     rule = parse_rule("max model_utility")
     assert KeepBest(rule, tmp_path, {}, print).best is None
     (tmp_path / "best").mkdir()
-    assert KeepBest(rule, tmp_path, {}, print).best["step"] == 5
+    assert KeepBest(rule, tmp_path, {}, print).best.step == 5
 
 
 def curve(world):
@@ -467,7 +469,7 @@ NO_ROOM = {
 
 @pytest.mark.parametrize("error", NO_ROOM.values(), ids=NO_ROOM.keys())
 def test_a_full_disk_is_one_line_and_exit_4(gru, tmp_path, monkeypatch, error):
-    monkeypatch.setattr("gru_unlearn.planning.plan_job.write_json", fail_with(error))
+    monkeypatch.setattr("gru_unlearn.results.file_model.write_json", fail_with(error))
     code, _, err = gru("plan", "--out", tmp_path / "out")
     assert (code, err.count("\n")) == (4, 1)
     assert f"no room left to write in {tmp_path / 'out'} (" in err

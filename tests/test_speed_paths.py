@@ -20,7 +20,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.geometry.direction import Direction
 from gru_unlearn.models.loading import load_model
 from gru_unlearn.objectives import supervised_positions
-from gru_unlearn.runs import unlearn_job as workflow
+from gru_unlearn.runs import run_preparation as workflow
 from gru_unlearn.training import last_whole_checkpoint, packages
 from gru_unlearn.training.packages import uses_bitsandbytes
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.runs.tru_job import contiguous_groups, tune_task_models
+from gru_unlearn.runs.task_models import tune_task_models
+from gru_unlearn.runs.tru_preparation import contiguous_groups
 from gru_unlearn.task_vectors import (
     Checkpoint,
     checkpoint,
@@ -348,12 +349,12 @@ def test_an_interrupted_run_continues_and_ends_alike(gru, job, tmp_path, monkeyp
         original(run, rows, folder, *rest)
 
     original = tune_task_models.__globals__["_fine_tune"]
-    monkeypatch.setattr("gru_unlearn.runs.tru_job._fine_tune", stop_after_four)
+    monkeypatch.setattr("gru_unlearn.runs.task_models._fine_tune", stop_after_four)
     assert gru("tru", *line(arguments))[0] == 130
     assert not (out / "summary.json").exists()
     again = []
     monkeypatch.setattr(
-        "gru_unlearn.runs.tru_job._fine_tune",
+        "gru_unlearn.runs.task_models._fine_tune",
         lambda run, rows, folder, *rest: (again.append(folder.name), original(run, rows, folder, *rest)),
     )
     code, printed, err = gru("tru", *line(arguments))

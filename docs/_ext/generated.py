@@ -10,15 +10,15 @@ import pkgutil
 import re
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
 
-import typer
+import click
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from transformers import TrainingArguments
 
-from gru_unlearn.benchmark.evaluate_job import metrics_by_key
+from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.cli.main import app as command_line
+from gru_unlearn.cli.settings_flags import SettingsCommand
 from gru_unlearn.runs.recipe import describe_setting, setting_names
 
 
@@ -42,22 +42,24 @@ def _fill(_app: Sphinx, _page: str, source: list[str]) -> None:
 
 def commands() -> str:
     """Every command of ``gru``: what it does, its arguments and its flags."""
-    group = typer.main.get_command(command_line)
-    context = group.make_context("gru", [], resilient_parsing=True)
-    return "\n\n".join(part for name, command in group.commands.items() for part in _command(command, name, context))
+    context = command_line.make_context("gru", [], resilient_parsing=True)
+    return "\n\n".join(_command(command, name, context) for name, command in command_line.commands.items())
 
 
-def _command(command: Any, name: str, parent: Any) -> list[str]:
+def _command(command: click.Command, name: str, parent: click.Context) -> str:
     """Heading, text and table of a command; of those below it, where it has any."""
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)
-    records = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    takes_settings = "Every [setting](settings.md) is a flag, too." if context.allow_extra_args else ""
     heading = "#" * (len(context.command_path.split()))
     parts = [f"{heading} {context.command_path}", _plain(command.help), f"```text\n{usage}\n```"]
-    if below := getattr(command, "commands", {}):
-        return [*parts, *(part for name, inner in below.items() for part in _command(inner, name, context))]
-    return [*parts, takes_settings, _table(("", ""), [(f"`{flag}`", _plain(text)) for flag, text in records])]
+    if isinstance(command, click.Group):
+        parts += [_command(inner, name, context) for name, inner in command.commands.items()]
+        return "\n\n".join(parts)
+    if isinstance(command, SettingsCommand):
+        parts.append("Every [setting](settings.md) is a flag, too.")
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [(f"`{record[0]}`", _plain(record[1])) for record in records if record]
+    return "\n\n".join([*parts, _table(("", ""), rows)])
 
 
 def settings(whose: str) -> str:

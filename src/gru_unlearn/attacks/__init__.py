@@ -4,11 +4,6 @@ Every attack is a function of the :class:`Battery` (models, rows, settings) that
 the reason why there is none. :mod:`trials` makes each trial on the unlearned model, the target and the retain model
 alike, and :mod:`recovery` says how much of the distance between the last two came back.
 
-Reading order: :mod:`subject`, :mod:`battery`, :mod:`probing`; the attacks (:mod:`relearning`, :mod:`rounding`,
+Reading order: :mod:`attack_request`, :mod:`battery`, :mod:`probing`; the attacks (:mod:`relearning`, :mod:`rounding`,
 :mod:`sampling`, :mod:`prompts`, :mod:`membership`); :mod:`trials`, :mod:`recovery`, :mod:`attack_job`.
 """
-
-from gru_unlearn.attacks.attack_job import ATTACKS, prepare_attack, run_attacks
-from gru_unlearn.attacks.battery import AttackRequest
-
-__all__ = ["ATTACKS", "AttackRequest", "prepare_attack", "run_attacks"]

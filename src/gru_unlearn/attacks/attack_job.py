@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gru_unlearn.attacks.battery import RETAIN_MODEL, ROW_SETS, TARGET, UNLEARNED, AttackRequest, Battery, make_battery
+from gru_unlearn.attacks.attack_request import AttackRequest
+from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED, Battery, make_battery
 from gru_unlearn.attacks.membership import membership
 from gru_unlearn.attacks.probing import Variants, no_attack
 from gru_unlearn.attacks.prompts import prompts
@@ -59,8 +60,7 @@ def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = Fa
         raise UserError(f"no attack given: --attacks takes some of {','.join(ATTACKS)}")
     battery = make_battery(request)
     models = [subject.folder for subject in battery.subjects.values()]
-    rows = [getattr(request, name) for name in ROW_SETS]
-    claim = RunFolder(output).claim(battery.identity, overwrite=overwrite, inputs=(*models, *rows))
+    claim = RunFolder(output).claim(battery.identity, overwrite=overwrite, inputs=(*models, *request.rows.values()))
     return PreparedAttack(battery, claim)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gru_unlearn.attacks.subject import Subject
+from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.loading import locate
 from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import Identity, RunFolder
@@ -26,41 +26,6 @@ ROW_SETS = ("forget", "retain", "held_out", "holdout", "unrelated")
 
 DEFAULT_LEARNING_RATE = 1e-5
 """Of relearning, where no run tells at what rate the model was unlearned."""
-
-
-@dataclass(frozen=True)
-class AttackRequest:
-    """What to attack and how; the fields are the flags of ``gru attack``. None: as in the run, or the default."""
-
-    run: Path | None = None
-    model: str | None = None
-    target: str | None = None
-    retain_model: str | None = None
-    forget: str | None = None
-    retain: str | None = None
-    held_out: str | None = None
-    holdout: str | None = None
-    unrelated: str = "builtin:general"
-    attacks: tuple[str, ...] = ("relearning", "quantization", "sampling", "prompts", "membership")
-    prefixes: Path | None = None
-    samples: int = 8
-    temperature: float = 1.0
-    relearning_steps: int = 60
-    relearning_learning_rate: float | None = None
-    batch_size: int = 32
-    max_rows: int = 100
-    max_length: int | None = None
-    dtype: str | None = None
-    trust_remote_code: bool | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("samples", "relearning_steps", "batch_size", "max_rows", "max_length"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-        for name in ("temperature", "relearning_learning_rate"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise UserError(f"--{name.replace('_', '-')} must be above 0 and finite, got {value}")
 
 
 @dataclass(frozen=True)
@@ -154,7 +119,8 @@ def _in_force(request: AttackRequest, run: RunRecord | None) -> JsonObject:
     if run is not None:
         unlearned = Path(request.run or "", run.output_model)
         settings = run.settings | {"target": run.settings["model"], "model": str(unlearned)}
-    settings |= {name: value for name, value in vars(request).items() if value is not None}
+    given = vars(request) | request.rows
+    settings |= {name: value for name, value in given.items() if value is not None}
     for name in ("model", "target", "forget"):
         if not settings.get(name):
             raise UserError(f"no {name} given: name a run (gru attack RUN), or pass --{name}")
@@ -168,7 +134,7 @@ def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     for name, field in SUBJECTS.items():
         if settings.get(field):
             source = str(settings[field])
-            subjects[name] = Subject(name, source, locate(source, _flag(field)), alike)
+            subjects[name] = Subject.find(name, source, alike, _flag(field))
     return subjects
 
 

@@ -5,12 +5,12 @@ from functools import cache, partial
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, Battery
 from gru_unlearn.attacks.probing import Probed, Variants
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record
 from gru_unlearn.evaluation import Evaluation, Missing, ScoreTable, evaluate, score
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
 from gru_unlearn.evaluation.suites import attack_metrics
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.row_kinds import FORGET
 
 PREFIX = "mia_"
@@ -20,7 +20,7 @@ AUC = "AUC"
 def membership(battery: Battery) -> Variants:
     """The area under the ROC curve of each membership attack of :mod:`gru_unlearn.evaluation.attacks`."""
     if UNSEEN not in battery.sets:
-        return {"": "needs --holdout, rows like the forget rows that no model saw"}
+        return {"": "needs --unseen, rows like the forget rows that no model saw (the set holdout)"}
     batch_size = battery.request.batch_size
     unseen = battery.sample(battery.sets[UNSEEN], battery.request.max_rows)
     sets = {FORGET.key: _row_set(battery.forget), UNSEEN: _row_set(unseen)}

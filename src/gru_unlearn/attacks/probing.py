@@ -8,11 +8,11 @@ from itertools import chain, product, starmap
 from torch import nn
 
 from gru_unlearn.attacks.battery import Battery
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Record
 from gru_unlearn.evaluation import Item, Missing, RowSet, Suite, evaluate
 from gru_unlearn.evaluation.generation import continuations
 from gru_unlearn.evaluation.metrics import probability, rouge, rouge_l
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.row_kinds import FORGET
 
 PROBABILITY, ROUGE, FOUND = "prob", "ROUGE-L", "found"

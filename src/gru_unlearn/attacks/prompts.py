@@ -11,9 +11,9 @@ from itertools import chain
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer, say
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data import Encoder, Record, Turn
+from gru_unlearn.models.subject import Subject
 
 SHOTS = 4
 GIVEN = {"1/4 of the answer": 0.25, "1/2 of the answer": 0.5}

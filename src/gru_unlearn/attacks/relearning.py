@@ -16,10 +16,10 @@ from torch import nn
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants, probe
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.data import Example, Record
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.evaluation import Missing
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.training.fine_tuning import FineTuning, in_turn
 

@@ -4,9 +4,9 @@ from functools import partial
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import Probed, Variants, probe
-from gru_unlearn.attacks.subject import Subject
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.evaluation.quantization import quantize_weights
+from gru_unlearn.models.subject import Subject
 
 GRIDS: dict[str, tuple[int, int | None]] = {"8 bits": (8, None), "4 bits": (4, 64)}
 """Bits, and how many weights share a scale (None: a row)."""

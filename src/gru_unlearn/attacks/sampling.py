@@ -6,7 +6,7 @@ import numpy as np
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Variants, answers, hear, longest_answer, say
-from gru_unlearn.attacks.subject import Subject
+from gru_unlearn.models.subject import Subject
 
 
 def sampling(battery: Battery) -> Variants:

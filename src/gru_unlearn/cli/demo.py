@@ -1,27 +1,28 @@
 """``gru demo``: the main job on the built-in model."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from rich.console import Console
+
+from gru_unlearn.cli.flags import command, show_results
+from gru_unlearn.common.options import option
 
 
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-) -> None:
+@dataclass(frozen=True)
+class DemoRequest:
+    """Where to, and with which luck."""
+
+    out: Path = option("Folder of the results.", Path("runs/demo"))
+    seed: int = option("Seed of everything random.", 0)
+
+
+@command(DemoRequest)
+def demo(request: DemoRequest, console: Console) -> None:
     """Unlearn five invented people from a tiny built-in model, with and without GRU, and compare. Downloads nothing."""
-    from rich.console import Console  # noqa: PLC0415 - heavy imports wait for a command
+    from gru_unlearn.comparison.demo_job import demo as run  # noqa: PLC0415 - heavy imports wait for a command
+    from gru_unlearn.comparison.demo_tables import demo_report  # noqa: PLC0415
 
-    from gru_unlearn.comparison.demo_job import demo as run  # noqa: PLC0415
-    from gru_unlearn.models.loading import quiet  # noqa: PLC0415
-    from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
-    from gru_unlearn.reporting import demo_report  # noqa: PLC0415
-
-    quiet()
-    console = Console(markup=False)  # paths may hold brackets
-    summary = run(out, console, seed=seed)
-    for part in demo_report(summary):
+    for part in demo_report(run(request.out, console, seed=request.seed)):
         console.print(part)
-    report = report_beside(out, console)
-    console.print(f"Results: {out}/summary.json · models: {out}/*/model{report}", soft_wrap=True)
+    show_results(console, request.out, models="*/model", report_of=request.out)

@@ -6,8 +6,10 @@ gradients or weights; 4 no room left to write; 5 a request's result broke a limi
 
 import sys
 import warnings
+from functools import partial
+from typing import NoReturn
 
-import typer
+import click
 
 from gru_unlearn import __version__
 from gru_unlearn.cli.attack import attack
@@ -15,6 +17,7 @@ from gru_unlearn.cli.compare import compare
 from gru_unlearn.cli.demo import demo
 from gru_unlearn.cli.evaluate import evaluate
 from gru_unlearn.cli.export import export
+from gru_unlearn.cli.flags import InOrder
 from gru_unlearn.cli.plan import plan
 from gru_unlearn.cli.report import report
 from gru_unlearn.cli.requests import requests
@@ -24,49 +27,30 @@ from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.renamed import RenamedSetting
 from gru_unlearn.errors import exit_code, is_no_room
 
-app = typer.Typer(
-    name="gru",
-    help="Make a language model forget on request, and keep the rest of it.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command()(demo)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(unlearn)
-app.command()(evaluate)
-app.command()(attack)
-app.command()(report)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(compare)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tru)
-app.command()(plan)
-app.add_typer(requests)
-app.command()(export)
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"gru-unlearn {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def options(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks and the libraries' own messages."),
-) -> None:
+@click.group(cls=InOrder, invoke_without_command=True)
+@click.version_option(message=f"gru-unlearn {__version__}", version=__version__, help="Show the version.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' own messages.")
+@click.pass_context
+def app(context: click.Context, debug: bool) -> None:
     """Make a language model forget on request, and keep the rest of it."""
     if not debug:
         warnings.filterwarnings("ignore")
-        warnings.filterwarnings("once", category=RenamedSetting)
-        warnings.showwarning = _show_in_one_line
+        warnings.filterwarnings("always", category=RenamedSetting)
+        warnings.showwarning = partial(_tell_once, set())
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        click.echo(context.get_help())
 
 
-def _show_in_one_line(message: Warning | str, *_: object, **__: object) -> None:
-    if is_first():
-        typer.echo(f"gru: {message}", err=True)
+for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, requests, export):
+    app.add_command(command)
+
+
+def _tell_once(told: set[str], message: Warning | str, *_: object, **__: object) -> None:
+    """Old names are told in one line each, of many processes by the first."""
+    if is_first() and str(message) not in told:
+        click.echo(message)
+    told.add(str(message))
 
 
 def main() -> None:
@@ -76,7 +60,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         code = app(args=["--debug", *arguments] if debug else arguments, prog_name="gru", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except Exception as error:
         if debug:
@@ -87,7 +71,7 @@ def main() -> None:
 
 
 def _one_line(error: Exception) -> str:
-    if hasattr(error, "format_message"):  # the command-line library's own usage errors
+    if isinstance(error, click.ClickException):
         return " ".join(error.format_message().split())
     if hasattr(error, "exit_code"):  # ours
         return " ".join(str(error).split())
@@ -97,9 +81,9 @@ def _one_line(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {lines[0]} (add --debug for the traceback)"
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     if message and (code != 2 or is_first()):  # of many processes, one tells of bad input
-        typer.echo(f"gru: {message}", err=True)
+        click.echo(f"gru: {message}", err=True)
     sys.exit(code)
 
 

@@ -12,6 +12,9 @@ RENAMED = {
     "beta2": "objective_args.beta2",
     "delta": "objective_args.delta",
     "steering_coefficient": "objective_args.steering_coefficient",
+    "eval_holdout_split": "eval_unseen_split",
+    "holdout": "unseen",
+    "holdout_split": "unseen_split",
 }
 """Old name → today's. With a dot in it: the setting, and the name inside of it."""
 

@@ -1,44 +1,43 @@
 """The demonstration: on the built-in benchmark, unlearn with NPO and GA, each plain and with GRU, and compare."""
 
 import time
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from rich.progress import TaskID
 
-from gru_unlearn.benchmark.evaluate_job import EvaluationRequest, load_for_scoring
-from gru_unlearn.common.files import read_json, write_json
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.common.versions import versions
-from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score, suites
-from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model
+from gru_unlearn.evaluation import Evaluation
 from gru_unlearn.reporting.progress import progress_bar, stages
-from gru_unlearn.results.run_folder import SUMMARY_FILE, RunFolder
+from gru_unlearn.results.comparison_summary import DemoRow, DemoSample, DemoSummary
+from gru_unlearn.results.file_model import JsonObject
+from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.row_kinds import ROW_KINDS
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.unlearn_job import MODEL_FOLDER, prepare, unlearn
+from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.training.builtin import Builtin, builtin_benchmark
 
 LEARNING_RATES = {"npo": 3e-4, "ga": 1e-4}
 """Objective → learning rate, the same for plain and rectified runs."""
 
-RECTIFICATIONS = ("none", "gru")
+METHODS = {"NPO": ("npo", "none"), "NPO+GRU": ("npo", "gru"), "GA": ("ga", "none"), "GA+GRU": ("ga", "gru")}
+"""Name → objective and rectification."""
 
 METRICS = {
-    "forget_prob": "forget_Q_A_Prob",
-    "retain_prob": "retain_Q_A_Prob",
-    "held_out_prob": "held_out_Q_A_Prob",
-    "forget_exact_answers": "forget_exact_answers",
-    "retain_exact_answers": "retain_exact_answers",
-    "held_out_exact_answers": "held_out_exact_answers",
-    "forget_quality": "forget_quality",
-    "model_utility": "model_utility",
-    "extraction_strength": "extraction_strength",
+    **{kind.probability: kind.metric for kind in ROW_KINDS},
+    **{f"{kind.key}_exact_answers": f"{kind.key}_exact_answers" for kind in ROW_KINDS},
+    **{name: name for name in ("forget_quality", "model_utility", "extraction_strength")},
 }
 """Key in a row of the results → metric of the built-in suite."""
 
 
-def builtin_run(objective: str, rectification: str, output_dir: Path, seed: int) -> dict[str, Any]:
+def builtin_run(objective: str, rectification: str, output_dir: Path, seed: int) -> JsonObject:
     """Settings of one run on the built-in benchmark; it stops when as much is forgotten as the retain model lacks."""
     return {
         "model": "builtin:target",
@@ -64,7 +63,7 @@ def builtin_run(objective: str, rectification: str, output_dir: Path, seed: int)
     }
 
 
-def demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Any]:
+def demo(out: Path, console: Console, *, seed: int = 0) -> DemoSummary:
     """Run the demonstration and return its summary, which also stands in ``out/summary.json``.
 
     A finished demonstration in ``out`` is done anew; one that was interrupted goes on with the runs it lacks.
@@ -73,45 +72,36 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> dict[str, Any]:
         UserError: ``out`` holds something else.
     """
     started = time.perf_counter()
-    identity = {"command": "demo", "seed": seed, "versions": versions()}
-    earlier = RunFolder(out).started_with() or {}
-    go_on = RunFolder(out).check(
-        identity, overwrite=earlier.get("command") == "demo" and (out / SUMMARY_FILE).is_file()
-    )
-    with RunFolder(out).held(identity, resume=go_on):
+    place = RunFolder(out)
+    earlier = place.started_with() or {}
+    again = place.is_finished and earlier.get("command") == "demo"
+    claim = place.claim({"command": "demo", "seed": seed, "versions": versions()}, overwrite=again)
+    with claim.held() as folder:
         built = _build(console)
-        judge = _Judge.of(built, console)
-        evaluations = {
-            "target": judge(built.target, "target"),
-            "retain model": judge(built.retain_model, "retain model"),
-        }
+        models = {"target": built.target, "retain model": built.retain_model}
         runs = {}
-        for objective, rectification in product(LEARNING_RATES, RECTIFICATIONS):
-            folder = out / f"{objective}-{rectification}"
-            name = objective.upper() + ("+GRU" if rectification == "gru" else "")
-            runs[name] = _run_once(builtin_run(objective, rectification, folder, seed), console)
-            evaluations[name] = judge(folder / MODEL_FOLDER, name)
-        summary = {
-            "command": "demo",
-            "target": _row(evaluations["target"]),
-            "retain_model": _row(evaluations["retain model"]),
-            "results": [
-                {"name": name, **run["results"], "steps": run["steps"], **_row(evaluations[name])}
-                for name, run in runs.items()
-            ],
-            "sample": _sample(judge.suite, evaluations),
-            "seed": seed,
-            "seconds": round(time.perf_counter() - started, 1),
-            "versions": versions(),
-        }
-        write_json(out / SUMMARY_FILE, summary)
+        for name, (objective, rectification) in METHODS.items():
+            run = RunFolder(out / f"{objective}-{rectification}")
+            runs[name] = _run_once(run, builtin_run(objective, rectification, run.path, seed), console)
+            models[name] = run.model
+        evaluations = _evaluate(built, models, console)
+        summary = DemoSummary(
+            target=_metrics(evaluations["target"]),
+            retain_model=_metrics(evaluations["retain model"]),
+            results=[_row(name, run, evaluations[name]) for name, run in runs.items()],
+            sample={name: _sample(name, evaluations) for name in ("forget", "held_out")},
+            seed=seed,
+            seconds=round(time.perf_counter() - started, 1),
+            versions=versions(),
+        )
+        folder.finish(summary)
         return summary
 
 
 def _build(console: Console) -> Builtin:
     """The built-in models, with a bar while they are trained."""
     bar = progress_bar(console)
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, TaskID] = {}
 
     def show(model: str, done: float) -> None:
         if not tasks:
@@ -129,49 +119,38 @@ def _build(console: Console) -> Builtin:
         bar.stop()
 
 
-def _run_once(settings: dict[str, Any], console: Console) -> dict[str, Any]:
+def _run_once(run: RunFolder, settings: JsonObject, console: Console) -> RunSummary:
     """The run's summary; a run that an interrupted demonstration finished is not done twice."""
-    folder = Path(settings["output_dir"])
-    recipe = make_recipe(settings)
-    if (folder / SUMMARY_FILE).is_file():
-        console.print(f"{folder.name}: finished before the interruption, taken as it is.")
-        return read_json(folder / SUMMARY_FILE)
-    return unlearn(prepare(recipe), console)
+    finished = RunSummary.read(run.summary_file)
+    if finished is not None:
+        console.print(f"{run.path.name}: finished before the interruption, taken as it is.")
+        return finished
+    return unlearn(prepare(make_recipe(settings)), console)
 
 
-@dataclass(frozen=True)
-class _Judge:
-    """Evaluates a model folder on the built-in suite, against the retain model's scores."""
-
-    suite: Suite
-    retain_table: ScoreTable
-    console: Console
-
-    @classmethod
-    def of(cls, built: Builtin, console: Console) -> "_Judge":
-        suite = suites.builtin(str(built.data))
-        model, encoder = load_for_scoring(EvaluationRequest(str(built.retain_model)), built.retain_model)
-        return cls(suite, score(model, encoder, suite, batch_size=64, retain_model=True), console)
-
-    def __call__(self, folder: Path, title: str) -> Evaluation:
-        model, encoder = load_for_scoring(EvaluationRequest(str(folder)), folder)
-        with stages(self.console, f"evaluating {title}") as on_progress:
-            return evaluate(
-                model, encoder, self.suite, retain_table=self.retain_table, batch_size=64, on_progress=on_progress
-            )
+def _evaluate(built: Builtin, models: Mapping[str, Path], console: Console) -> dict[str, Evaluation]:
+    """Every model on the built-in suite."""
+    request = EvaluationRequest(str(built.target), data=str(built.data), batch_size=64)
+    retain_table = score_retain_model(request, built.retain_model)
+    evaluations = {}
+    for name, model in models.items():
+        with stages(console, f"evaluating {name}") as on_progress:
+            evaluations[name] = evaluate_on_suite(request, model, retain_table, on_progress)
+    return evaluations
 
 
-def _row(evaluation: Evaluation) -> dict[str, float | None]:
-    return {name: evaluation.metrics[metric] for name, metric in METRICS.items()}
+def _metrics(evaluation: Evaluation) -> Metrics:
+    return Metrics.model_validate({name: evaluation.metrics[metric] for name, metric in METRICS.items()})
 
 
-def _sample(suite: Suite, evaluations: dict[str, Evaluation]) -> dict[str, Any]:
-    """The first forget row, and the first retain row, each with every model's answer."""
-    return {
-        name: {
-            "question": suite.sets[name].items[0].record.prompt,
-            "truth": suite.sets[name].items[0].record.answer,
-            "answers": {model: evaluation.table.generations(name)[0] for model, evaluation in evaluations.items()},
-        }
-        for name in ("forget", "held_out")
-    }
+def _row(name: str, run: RunSummary, evaluation: Evaluation) -> DemoRow:
+    """What came of a run, and the metrics of its model, which are measured more closely than along the run."""
+    measured = {**run.results.to_json(), **_metrics(evaluation).to_json()}
+    return DemoRow.model_validate({"name": name, "steps": run.steps, **measured})
+
+
+def _sample(name: str, evaluations: Mapping[str, Evaluation]) -> DemoSample:
+    """The first row of a set with every model's answer."""
+    first = evaluations["target"].table.answers(name)[0]
+    answers = {model: evaluation.table.generations(name)[0] for model, evaluation in evaluations.items()}
+    return DemoSample(question=first.prompt, truth=first.answer, answers=answers)

@@ -1,28 +1,13 @@
 """A comparison as a picture: forgetting against retention, a panel for each objective."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from statistics import median
-from typing import Any
 
-from gru_unlearn.reporting.chart import (
-    COLOURS,
-    DARK,
-    DASHES,
-    LEFT,
-    LIGHT,
-    MARKERS,
-    SHAPES,
-    Line,
-    Panel,
-    Point,
-    Rule,
-    Star,
-    draw,
-    make_panel,
-    series,
-    whole,
-)
+from gru_unlearn.reporting import chart
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, MethodResult
+from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, RowKind
 
 WIDTH, HEIGHT = 470, 394  # of a panel
 LEGEND_LINE = 22
@@ -34,90 +19,96 @@ READING = (
 )
 
 
-def methods_of(summary: Mapping[str, Any]) -> list[str]:
-    """The compared rectifications; a method's place is its look in every panel."""
-    return list(dict.fromkeys(row["rectification"] for row in summary["aggregates"]))
-
-
-def panels(summary: Mapping[str, Any]) -> dict[str, str]:
+def panels(summary: ComparisonSummary) -> dict[str, str]:
     """Objective → the inside of its panel. All panels have the same axes, so that objectives compare too."""
-    drawn = _drawn(summary)
-    kept = "held_out_prob" if "held_out_prob" in summary["target"] else "retain_prob"
-    points = [summary["target"], summary["retain_model"], *(p for cell in drawn for p in cell["trajectory"])]
-    rows = "held-out rows" if kept == "held_out_prob" else "retain rows"
+    kept = RETAIN if summary.target.held_out_prob is None else HELD_OUT
+    target, retain_model = _places([summary.target, summary.retain_model], kept)
+    stars = [
+        chart.Star("target", target.x, target.y),
+        chart.Star("retain model", retain_model.x, retain_model.y, left=True),
+    ]
+    rules = [] if summary.forget_target is None else [chart.Rule("f*", summary.forget_target)]
+    shown = [target, retain_model]
+    for row in summary.chosen:
+        for cell in summary.cells_of(row):
+            shown += _places(cell.trajectory, kept)
+    looks = {name: look for look, name in enumerate(summary.rectifications)}
     found = {}
-    for objective in dict.fromkeys(row["objective"] for row in summary["aggregates"]):
-        panel = make_panel(
-            objective,
-            [point["forget_prob"] for point in points],
-            [point[kept] for point in points],
-            x_label="probability of forget rows (less →)",
-            y_label=f"probability of {rows} (more ↑)",
-            width=WIDTH,
-            height=HEIGHT,
-            x_downwards=True,
-        )
-        cells = [cell for cell in drawn if cell["objective"] == objective]
-        mark = summary["forget_target"]
-        rules = [] if mark is None else [Rule("f*", mark)]
-        stars = [
-            Star("target", summary["target"]["forget_prob"], summary["target"][kept]),
-            Star("retain model", summary["retain_model"]["forget_prob"], summary["retain_model"][kept], left=True),
-        ]
-        groups = [_method(panel, number, name, cells, kept) for number, name in enumerate(methods_of(summary))]
-        found[objective] = draw(panel, groups, stars, rules)
+    for objective in summary.objectives:
+        panel = _panel(objective, shown, kept)
+        rows = [row for row in summary.chosen if row.objective == objective]
+        groups = [_method(panel, looks[row.rectification], row, summary.cells_of(row), kept) for row in rows]
+        found[objective] = chart.draw(panel, groups, stars, rules)
     return found
 
 
-def pareto_svg(summary: Mapping[str, Any]) -> str:
-    """The picture of a comparison's summary; it stands alone."""
-    drawn, methods = panels(summary), methods_of(summary)
-    columns = min(2, len(drawn))
-    width = max(columns * WIDTH, LEFT + _legend_step(methods))
-    below = -(-len(drawn) // columns) * HEIGHT
-    legend, height = _legend(methods, width)
-    parts = [
-        f'<g transform="translate({i % columns * WIDTH},{i // columns * HEIGHT})">{inside}</g>'
-        for i, inside in enumerate(drawn.values())
-    ]
-    style = f"<style>{SHAPES}{LIGHT}@media(prefers-color-scheme:dark){{{DARK}}}</style>"
-    inside = f'{style}<rect class="paper" width="100%" height="100%"/>{"".join(parts)}'
-    inside += f'<g transform="translate(0,{below})">{legend}</g>'
-    return whole(inside, width, below + height, "Forgetting against retention") + "\n"
+def _panel(objective: str, shown: Sequence[chart.Point], kept: RowKind) -> chart.Panel:
+    return chart.make_panel(
+        objective,
+        [point.x for point in shown],
+        [point.y for point in shown],
+        x_label="probability of forget rows (less →)",
+        y_label=f"probability of {kept.label} rows (more ↑)",
+        width=WIDTH,
+        height=HEIGHT,
+        x_downwards=True,
+    )
 
 
-def _drawn(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The finished runs of each method at its chosen learning rate."""
-    method = ("objective", "rectification", "learning_rate")
-    chosen = {tuple(row[key] for key in method) for row in summary["aggregates"] if row["chosen"]}
-    return [c for c in summary["cells"] if c["status"] == "done" and tuple(c[key] for key in method) in chosen]
+def _places(points: Iterable[Metrics], kept: RowKind) -> list[chart.Point]:
+    """Forgetting and keeping, of those that have both."""
+    found = []
+    for point in points:
+        x, y = point.forget_prob, point.probability(kept)
+        if x is not None and y is not None:
+            found.append(chart.Point(x, y))
+    return found
 
 
-def _method(panel: Panel, number: int, name: str, cells: Sequence[Mapping[str, Any]], kept: str) -> str:
+def _method(panel: chart.Panel, look: int, row: MethodResult, cells: Sequence[CellResult], kept: RowKind) -> str:
     """The runs as thin lines, their median as a thick one with a marker at its end."""
-    cells = [cell for cell in cells if cell["rectification"] == name]
-    thin = [
-        Line(name, [Point(p["forget_prob"], p[kept]) for p in cell["trajectory"]], number, thin=True) for cell in cells
-    ]
-    curve = median_curve([cell["curves"][kept] for cell in cells])
+    name = row.rectification
+    lines = [chart.Line(name, _places(cell.trajectory, kept), look, thin=True) for cell in cells]
+    curve = median_curve([cell.curves[kept.probability] for cell in cells])
     if not curve:
-        return series(panel, thin) if thin else ""
+        return chart.series(panel, lines) if lines else ""
     end_x, end_y = curve[-1]
-    title = f"{name}: {end_y:.3f} kept at forget probability {end_x:.3f}"
-    return series(panel, [*thin, Line(name, [Point(*point) for point in curve], number, marks="last")], title)
+    lines.append(chart.Line(name, [chart.Point(*place) for place in curve], look, marks="last"))
+    return chart.series(panel, lines, f"{name}: {end_y:.3f} kept at forget probability {end_x:.3f}")
 
 
-def median_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float]]:
+def median_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
     """Median over the seeds at each level of forgetting, as far as at least half of the seeds got.
 
     Args:
-        curves: each [level, kept], at the same levels, cut where its run ended.
+        curves: each (level, kept), at the same levels, cut where its run ended.
     """
     longest = max(curves, key=len, default=[])
-    reached = [[curve[i][1] for curve in curves if i < len(curve)] for i in range(len(longest))]
-    return [
-        (level[0], median(kept)) for level, kept in zip(longest, reached, strict=True) if 2 * len(kept) >= len(curves)
+    median_of = []
+    for place, (level, _) in enumerate(longest):
+        kept = [curve[place][1] for curve in curves if place < len(curve)]
+        if 2 * len(kept) >= len(curves):
+            median_of.append((level, median(kept)))
+    return median_of
+
+
+def pareto_svg(summary: ComparisonSummary) -> str:
+    """The picture of a comparison's summary; it stands alone."""
+    drawn = panels(summary)
+    columns = min(2, len(drawn))
+    rows = -(-len(drawn) // columns)
+    width = max(columns * WIDTH, chart.LEFT + _legend_step(summary.rectifications))
+    legend, legend_height = _legend(summary.rectifications, width)
+    parts = [
+        f"<style>{chart.SHAPES}{chart.LIGHT}@media(prefers-color-scheme:dark){{{chart.DARK}}}</style>",
+        '<rect class="paper" width="100%" height="100%"/>',
     ]
+    for number, inside in enumerate(drawn.values()):
+        row, column = divmod(number, columns)
+        parts.append(_moved(column * WIDTH, row * HEIGHT, inside))
+    parts.append(_moved(0, rows * HEIGHT, legend))
+    height = rows * HEIGHT + legend_height
+    return chart.whole("".join(parts), width, height, "Forgetting against retention") + "\n"
 
 
 def _legend_step(methods: Sequence[str]) -> int:
@@ -128,13 +119,16 @@ def _legend_step(methods: Sequence[str]) -> int:
 def _legend(methods: Sequence[str], width: int) -> tuple[str, int]:
     """Its SVG and its height: as many names to a line as fit."""
     step = _legend_step(methods)
-    columns = max(1, (width - LEFT) // step)
-    entries = [
-        f'<g class="m{i % len(COLOURS)}" '
-        f'transform="translate({LEFT + i % columns * step},{i // columns * LEGEND_LINE + 10})">'
-        f'<line class="line" x2="36" stroke-dasharray="{DASHES[i % len(DASHES)]}"/>'
-        f'<path class="mark" d="{MARKERS[i % len(MARKERS)]}" transform="translate(18,0)"/>'
-        f'<text class="ink" x="43" y="4">{escape(name)}</text></g>'
-        for i, name in enumerate(methods)
-    ]
+    columns = max(1, (width - chart.LEFT) // step)
+    entries = []
+    for look, name in enumerate(methods):
+        row, column = divmod(look, columns)
+        entry = f'{chart.look_of(look)}<text class="ink" x="43" y="4">{escape(name)}</text>'
+        entries.append(
+            _moved(chart.LEFT + column * step, row * LEGEND_LINE + 10, entry, f'class="m{look % len(chart.COLOURS)}" ')
+        )
     return "".join(entries), -(-len(methods) // columns) * LEGEND_LINE + 10
+
+
+def _moved(x: float, y: float, inside: str, attributes: str = "") -> str:
+    return f'<g {attributes}transform="translate({x},{y})">{inside}</g>'

@@ -7,7 +7,6 @@ So utility stays one measure over all requests, although rows leave the sets to 
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -23,23 +22,8 @@ from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.ledger_summary import Judgement, LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, RowKind
-from gru_unlearn.runs.example_log import look
 from gru_unlearn.runs.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a result must meet to be adopted, each a share of what the first model gave."""
-
-    utility_floor: float = 0.9
-    """least share of the probability of the answers to keep (held-out rows, or retain rows where there are none)"""
-    forget_ceiling: float = 0.5
-    """most that may be left of the probability of any forget set, this request's or a former one's"""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 < value <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0 and at most 1, got {value}")
+from gru_unlearn.runs.seen_rows import see_rows
 
 
 def hash_row(key: bytes, record: Record) -> str:
@@ -151,10 +135,12 @@ def probabilities(
     encoder, loaded = settings.encoder(model), settings.model(model).to(recipe.config.device)
     batch_size = recipe.config.per_device_eval_batch_size
     with stages(console, title) as on_progress:
-        seen = look(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
+        seen = see_rows(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
     del loaded
     free_memory()
-    found = {name: [row["probability"] for row in rows] for name, rows in seen.items()}
-    if any(None in values for values in found.values()):
-        raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
+    found: dict[str, list[float]] = {}
+    for name, rows in seen.items():
+        found[name] = [row.probability for row in rows if row.probability is not None]
+        if len(found[name]) < len(rows):
+            raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
     return found

@@ -13,7 +13,7 @@ from gru_unlearn.ledger.deletion_request import DeletionRequest
 from gru_unlearn.ledger.ledger_setup import absolute, recipe_for
 from gru_unlearn.results.ledger_summary import Outcome
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN
-from gru_unlearn.runs.unlearn_job import Prepared, prepare
+from gru_unlearn.runs.run_preparation import Prepared, prepare
 
 
 def add_request(

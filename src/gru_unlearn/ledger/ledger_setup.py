@@ -8,12 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.adoption import Limits, score_baseline
+from gru_unlearn.ledger.adoption import score_baseline
 from gru_unlearn.ledger.database import Baseline, Ledger, sole_use
 from gru_unlearn.ledger.hash_chain import CREATED
+from gru_unlearn.ledger.ledger_request import Limits
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
-from gru_unlearn.models.loading import locate
+from gru_unlearn.models.locating import holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary
@@ -44,7 +45,7 @@ def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: C
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
     first = locate(recipe.model)
-    if (first / "adapter_config.json").is_file():
+    if holds_adapters(first):
         raise UserError(f"--model {recipe.model} is an adapter: a ledger starts from whole weights, merge it first")
     key = secrets.token_bytes(32)
     baseline = score_baseline(recipe, key, first, console)

@@ -25,6 +25,7 @@ from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome
 from gru_unlearn.results.provenance import ModelSource, RowsSource
@@ -32,7 +33,8 @@ from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunRecord
 from gru_unlearn.runs.recipe import Recipe
-from gru_unlearn.runs.unlearn_job import Prepared, prepare, unlearn
+from gru_unlearn.runs.run_preparation import Prepared, prepare
+from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.training import encoder_for
 
 
@@ -111,7 +113,7 @@ def _prepare(ledger: Ledger, request: DeletionRequest, recipe: Recipe, before: M
             f"gru requests withdraw {ledger.folder} {request.id} and add it anew"
         )
     prepared = prepare(recipe)
-    if prepared.identity["model"] != before.sha256:
+    if prepared.weights != before.sha256:
         raise UserError(
             f"{recipe.model} is not the model of the ledger (its hash differs): gru requests verify says more"
         )
@@ -140,7 +142,7 @@ def _begin(
     kept = {kind.key: prepared.sets[kind.key] for kind in KEPT if kind.key in prepared.sets}
     rows_used = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in kept.items()}
     if begun is None:
-        outcome = Outcome(weights_before=prepared.identity["model"], rows_used=rows_used)
+        outcome = Outcome(weights_before=prepared.weights, rows_used=rows_used)
         outcome.forget_prob_before, outcome.forget_prob_first_model = _known_before(ledger, prepared, console)
         ledger.move("started", request, outcome)
     elif begun.rows_used != rows_used:
@@ -159,7 +161,7 @@ def _known_before(ledger: Ledger, prepared: Prepared, console: Console) -> tuple
 
     before = probability(prepared.model, "before")
     first = ledger.last(CREATED).weights_after
-    if first == prepared.identity["model"]:
+    if first == prepared.weights:
         return before, before
     folder = first_model(ledger)
     if folder is None or hash_weights(folder) != first:
@@ -176,7 +178,7 @@ def _check_finished(folder: RunFolder, before: ModelSource, data_sha256: str) ->
 
 def _whole_model(folder: RunFolder, recipe: Recipe) -> Path:
     """The model as whole weights, for the next run to start from: adapters are merged into a folder of their own."""
-    if not (folder.model / "adapter_config.json").is_file():
+    if not holds_adapters(folder.model):
         return folder.model
     whole = folder.path / "whole"
     if not whole.is_dir():

@@ -1,12 +1,12 @@
 """What a model's folder holds, in one hash."""
 
-import json
 from pathlib import Path
 
-from gru_unlearn.common.files import hash_file, hash_json
+from gru_unlearn.common.files import hash_file, hash_json, read_json
 from gru_unlearn.errors import UserError
+from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
 
-CONFIGURATION = ("config.json", "generation_config.json", "adapter_config.json")
+CONFIGURATION = ("config.json", "generation_config.json", ADAPTER_CONFIG)
 """Files beside weights and code that decide what a model says."""
 
 
@@ -34,7 +34,6 @@ def _is_hashed(file: Path) -> bool:
 
 def _adapters_base(folder: Path) -> Path | None:
     """What an adapter stands on, a folder or a name on the hub; None where the folder holds no adapter."""
-    adapter = folder / "adapter_config.json"
-    if not adapter.is_file():
+    if not holds_adapters(folder):
         return None
-    return Path(json.loads(adapter.read_text())["base_model_name_or_path"] or ".")
+    return Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")

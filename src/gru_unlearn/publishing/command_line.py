@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from gru_unlearn.common.renamed import renamed_settings
+
 
 def reproduce(summary: Mapping[str, Any], explicit: Mapping[str, Any]) -> str:
     """One shell command; results go to a new folder.
@@ -20,11 +22,11 @@ def reproduce(summary: Mapping[str, Any], explicit: Mapping[str, Any]) -> str:
     elif command == "demo":
         flags = {"seed": summary["seed"], "out": "runs/again"}
     elif command == "evaluate":
-        flags = {**summary["settings"], "out": "runs/again"}
+        flags = {**renamed_settings(summary["settings"]), "out": "runs/again"}
     elif command == "compare":
         flags = _comparison(summary)
     else:
-        flags = {**summary["settings"], "prefixes": summary.get("prefixes"), "out": "runs/again"}
+        flags = {**renamed_settings(summary["settings"]), "prefixes": summary.get("prefixes"), "out": "runs/again"}
     of_run = [summary["run"]] if summary.get("run") else []
     switches = command in ("evaluate", "attack")  # theirs are off unless they are there
     given = {name: value for name, value in flags.items() if value is not None and not (switches and value is False)}

@@ -1,98 +1,133 @@
-"""The pages of a comparison and of the demonstration."""
+"""The pages of a comparison and of the demonstration, and what their verdicts judge."""
+
+from dataclasses import replace
+from statistics import median
 
 from rich.table import Table
 
 from gru_unlearn.comparison import pareto
 from gru_unlearn.comparison.comparison_tables import comparison_report, short
-from gru_unlearn.publishing.evidence import (
-    compare_evidence,
-    demo_evidence,
-)
-from gru_unlearn.publishing.material import Material, Row
+from gru_unlearn.comparison.demo_tables import HOW_TO_READ, demo_table
+from gru_unlearn.publishing.evidence import recited
+from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import meanings, record
 from gru_unlearn.publishing.run_sections import along, layers, tradeoff
 from gru_unlearn.reporting.chart import whole
 from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.parts import Figure, Page, Section, TableData, from_rich
-from gru_unlearn.reporting.tables import demo_report, shown
-from gru_unlearn.reporting.verdict import judge
+from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.verdict import Evidence, Kept, judge
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, DemoRow, DemoSummary, MethodResult
+from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
+from gru_unlearn.results.run_summary import RunSummary
 
 
 def demo_page(material: Material) -> Page:
     """Several runs on the built-in benchmark."""
-    summary = material.summary
-    table, how_to_read, *_ = demo_report(summary)
+    summary = DemoSummary.model_validate(material.summary)
     runs = material.runs
-    sections = [
-        Section("results", "The runs side by side", tables=[from_rich(table, title="")], notes=[how_to_read.strip()]),
-        tradeoff(runs) if runs else None,
-        along(runs) if runs else None,
-        layers(runs) if runs else None,
-        meanings(material),
-    ]
-    examples = {name: run.examples for name, run in runs.items() if run.examples}
+    runs_of = {name: RunSummary.model_validate(run.summary) for name, run in runs.items()}
+    first = next(iter(runs.values()), None)
+    seen = Examples.model_validate(first.examples) if first and first.examples else None
+    table = from_rich(demo_table(summary), title="")
+    sections = [Section("results", "The runs side by side", tables=[table], notes=[HOW_TO_READ.strip()])]
+    if runs:
+        sections += [section for section in (tradeoff(runs_of, seen), along(runs_of), layers(runs_of)) if section]
     return Page(
         title="Demonstration: forgetting five of fifty invented people",
-        facts={"seed": str(summary["seed"]), "time": f"{summary['seconds']:.0f} s"},
-        judged={row["name"]: judge(demo_evidence(material, row))[:2] for row in summary["results"]},
-        sections=[section for section in sections if section],
-        examples=example_table(examples),
+        facts={"seed": str(summary.seed), "time": f"{summary.seconds:.0f} s"},
+        judged={row.name: judge(demo_evidence(summary, row, runs.get(row.name)))[:2] for row in summary.results},
+        sections=[*sections, meanings(material)],
+        examples=example_table({name: run.examples for name, run in runs.items() if run.examples}),
         record=record(material),
     )
 
 
 def compare_page(material: Material) -> Page:
     """Objectives × rectifications × learning rates × seeds."""
-    summary = material.summary
-    chosen = [row for row in summary["aggregates"] if row["chosen"]]
-    parts = comparison_report(dict(summary))
-    figures = [
-        Figure(whole(inside, pareto.WIDTH, pareto.HEIGHT, f"{objective}: forgetting against retention"))
-        for objective, inside in pareto.panels(summary).items()
-    ]
-    methods = {name: number for number, name in enumerate(pareto.methods_of(summary))}
+    summary = ComparisonSummary.model_validate(material.summary)
+    chosen = summary.chosen
     return Page(
         title="Comparison of unlearning methods",
         facts={
-            "objectives": ", ".join(dict.fromkeys(row["objective"] for row in chosen)),
+            "objectives": ", ".join(summary.objectives),
             "methods": str(len(chosen)),
-            "runs": str(len(summary["cells"])),
-            "seeds": str(len({cell["seed"] for cell in summary["cells"]})),
-            "time": f"{summary['seconds']:.0f} s" if "seconds" in summary else "",
+            "runs": str(len(summary.cells)),
+            "seeds": str(len({cell.seed for cell in summary.cells})),
+            "time": "" if summary.seconds is None else f"{summary.seconds:.0f} s",
         },
         judged={_method(row): judge(compare_evidence(summary, row))[:2] for row in chosen},
-        sections=[
-            Section("trade-off", "Forgetting against keeping", pareto.READING, figures, methods),
-            Section(
-                "results",
-                "The methods side by side",
-                tables=[from_rich(part) for part in parts if isinstance(part, Table)],
-                notes=[part for part in parts if isinstance(part, str)],
-            ),
-            every_run(summary),
-            meanings(material),
-        ],
+        sections=[_pictures(summary), _results(summary), every_run(summary), meanings(material)],
         record=record(material),
     )
 
 
-def _method(row: Row) -> str:
+def _method(row: MethodResult) -> str:
     """What is judged by the seeds that ended well; the others must not go unsaid."""
-    failed = f" ({row['failed']} of {row['runs']} runs failed)" if row["failed"] else ""
-    return f"{row['objective']} · {row['rectification']}{failed}"
+    failed = f" ({row.failed} of {row.runs} runs failed)" if row.failed else ""
+    return f"{row.objective} · {row.rectification}{failed}"
 
 
-def every_run(summary: Row) -> Section:
+def _pictures(summary: ComparisonSummary) -> Section:
+    figures = []
+    for objective, inside in pareto.panels(summary).items():
+        svg = whole(inside, pareto.WIDTH, pareto.HEIGHT, f"{objective}: forgetting against retention")
+        figures.append(Figure(svg))
+    looks = {name: look for look, name in enumerate(summary.rectifications)}
+    return Section("trade-off", "Forgetting against keeping", pareto.READING, figures, looks)
+
+
+def _results(summary: ComparisonSummary) -> Section:
+    parts = comparison_report(summary)
+    tables = [from_rich(part) for part in parts if isinstance(part, Table)]
+    notes = [part for part in parts if isinstance(part, str)]
+    return Section("results", "The methods side by side", tables=tables, notes=notes)
+
+
+def every_run(summary: ComparisonSummary) -> Section:
     """The runs of a comparison one by one."""
-    rows = [
-        [
-            cell["name"],
-            short(cell["learning_rate"]),
-            str(cell["seed"]),
-            "failed" if cell["status"] == "failed" else str(cell["steps"]),
-            *(shown(cell.get(key)) for key in ("forget_prob", "retain_prob", "held_out_prob", "rmf", "rmf_held_out")),
-        ]
-        for cell in summary["cells"]
-    ]
     headings = ["run", "lr", "seed", "steps", "forget", "retain", "held-out", "RMF", "RMF held-out"]
-    return Section("runs", "Every run", tables=[TableData(headings, rows)], folded=True)
+    table = TableData(headings, [_line(cell) for cell in summary.cells])
+    return Section("runs", "Every run", tables=[table], folded=True)
+
+
+def _line(cell: CellResult) -> list[str]:
+    steps = str(cell.steps) if cell.done else "failed"
+    numbers = [*map(cell.probability, ROW_KINDS), cell.rmf, cell.rmf_held_out]
+    return [cell.name, short(cell.learning_rate), str(cell.seed), steps, *map(shown, numbers)]
+
+
+# --- what is judged --------------------------------------------------------------------------------------------------
+
+
+def demo_evidence(summary: DemoSummary, row: DemoRow, run: Material | None) -> Evidence:
+    """Of one run in the demonstration's table, and of what it kept of single rows."""
+    examples = Examples.model_validate(run.examples) if run and run.examples else None
+    said, by_retain, asked = recited(examples)
+    evidence = _beside(summary, row)
+    return replace(evidence, forget_recited=said, forget_recited_by_retain_model=by_retain, forget_asked=asked)
+
+
+def compare_evidence(summary: ComparisonSummary, row: MethodResult) -> Evidence:
+    """Means over the seeds of a method at its chosen learning rate; of forget quality, a p-value, the median."""
+    names = ("forget_prob", "retain_prob", "held_out_prob", "rmf", "rmf_held_out")
+    measured = {name: row.mean(name) for name in names}
+    found = [cell.get("forget_quality") for cell in summary.cells_of(row)]
+    qualities = [quality for quality in found if quality is not None]
+    measured["forget_quality"] = median(qualities) if qualities else None
+    return _beside(summary, Metrics.model_validate(measured))
+
+
+def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics) -> Evidence:
+    """Of a row of results, beside those of the target and of the retain model."""
+    target, retain_model = summary.target, summary.retain_model
+    kept = {}
+    for kind in KEPT:
+        after = row.probability(kind)
+        if after is not None:
+            before, by_retain = target.probability(kind), retain_model.probability(kind)
+            kept[kind.label] = Kept(before, after, by_retain, None, row.get(kind.rmf))
+    quality = row.get("forget_quality")
+    return Evidence(target.forget_prob, row.forget_prob, retain_model.forget_prob, quality, kept=kept)

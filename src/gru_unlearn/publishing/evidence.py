@@ -1,105 +1,82 @@
 """From summaries to the numbers that a verdict judges."""
 
-from dataclasses import replace
-from statistics import fmean, median
+from collections.abc import Sequence
+from statistics import fmean
 
-from gru_unlearn.publishing.material import Material, Row
 from gru_unlearn.reporting.example_table import word_diff
-from gru_unlearn.reporting.tables import at_end, at_start
 from gru_unlearn.reporting.verdict import Evidence, Kept
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.model_metrics import UNMEASURED
+from gru_unlearn.results.row_examples import ExampleRow, Examples, Moment
+from gru_unlearn.results.row_kinds import FORGET, KEPT, RowKind
+from gru_unlearn.results.run_summary import RunSummary
 
-KEPT = {"held-out": "held_out_prob", "retain": "retain_prob"}
 
-RMF = {"held-out": "rmf_held_out", "retain": "rmf"}
-
-SETS = {"held-out": "held_out", "retain": "retain"}
-
-
-def run_evidence(material: Material) -> Evidence:
+def run_evidence(summary: RunSummary, examples: Examples | None) -> Evidence:
     """A run's numbers for its verdict."""
-    summary = material.summary
-    start, end, results = at_start(summary), at_end(summary), summary["results"]
-    kept = {
-        name: Kept(start.get(key), end[key], *by_retain_model(material.examples, SETS[name]), results.get(RMF[name]))
-        for name, key in KEPT.items()
-        if key in end
-    }
+    start, end, results = summary.start or UNMEASURED, summary.end, summary.results
+    kept = {}
+    for kind in KEPT:
+        after = end.probability(kind)
+        if after is not None:
+            retain = by_retain_model(examples, kind)
+            kept[kind.label] = Kept(start.probability(kind), after, *retain, results.get(kind.rmf))
     return Evidence(
-        start.get("forget_prob"),
-        end.get("forget_prob"),
-        results.get("forget_target"),
+        start.forget_prob,
+        end.forget_prob,
+        results.forget_target,
         end.get("forget_quality"),
-        *recited(material.examples),
+        *recited(examples),
         kept=kept,
     )
 
 
-def recited(examples: Row | None) -> tuple[int | None, int | None, int | None]:
-    """Recorded forget rows that the model answers word for word; those that the retain model does; how many asked."""
-    rows = examples["sets"]["forget"]["rows"] if examples and "forget" in examples["sets"] else []
-    counts: dict[str, int | None] = {}
-    for moment in ("after", "retain_model"):
-        said = [(row["answer"], row[moment]["says"]) for row in rows if "says" in (row.get(moment) or {})]
-        counts[moment] = sum(not word_diff(*pair) for pair in said) if said else None
-        counts[f"asked {moment}"] = len(said)
-    return counts["after"], counts["retain_model"], counts["asked after"]
-
-
-def by_retain_model(examples: Row | None, name: str) -> tuple[float | None, int | None]:
-    """The retain model's mean probability over a set's recorded rows, and how many these are unless all."""
-    part = ((examples or {}).get("sets") or {}).get(name)
-    values = [row["retain_model"]["probability"] for row in part["rows"] if row.get("retain_model")] if part else []
-    known = [value for value in values if value is not None]
-    if not part or not known:
-        return None, None
-    return fmean(known), None if len(known) == part["rows_in_set"] else len(known)
-
-
-def demo_evidence(material: Material, row: Row) -> Evidence:
-    """Of one run in the demonstration's table."""
-    summary, run = material.summary, material.runs.get(row["name"])
-    evidence = evidence_beside(summary["target"], summary["retain_model"], row)
-    said, by_retain, asked = recited(run.examples if run else None)
-    return replace(evidence, forget_recited=said, forget_recited_by_retain_model=by_retain, forget_asked=asked)
-
-
-def evidence_beside(target: Row, retain: Row, row: Row) -> Evidence:
-    """Of a row of results, beside those of the target and of the retain model."""
-    kept = {
-        name: Kept(target.get(key), row[key], retain.get(key), None, row.get(RMF[name]))
-        for name, key in KEPT.items()
-        if row.get(key) is not None
-    }
-    return Evidence(
-        target.get("forget_prob"),
-        row.get("forget_prob"),
-        retain.get("forget_prob"),
-        row.get("forget_quality"),
-        kept=kept,
-    )
-
-
-def compare_evidence(summary: Row, row: Row) -> Evidence:
-    """Means over the seeds of a method at its chosen learning rate; of forget quality, a p-value, the median."""
-    key = ("objective", "rectification", "learning_rate")
-    cells = [cell for cell in summary["cells"] if all(cell[k] == row[k] for k in key) and cell["status"] == "done"]
-    qualities = [cell["forget_quality"] for cell in cells if cell.get("forget_quality") is not None]
-    names = ("forget_prob", *KEPT.values(), *RMF.values())
-    means = {name: row[name]["mean"] if row.get(name) else None for name in names}
-    means["forget_quality"] = median(qualities) if qualities else None
-    return evidence_beside(summary["target"], summary["retain_model"], means)
-
-
-def evaluation_evidence(material: Material) -> Evidence:
+def evaluation_evidence(
+    summary: EvaluationSummary, forget_retain_model: float | None, examples: Examples | None
+) -> Evidence:
     """An evaluation knows one model, and of the retain model what the metrics needed."""
-    metrics = material.summary["metrics"]
-    names = {"held-out": "held_out_Q_A_Prob", "retain": "retain_Q_A_Prob"}
-    kept = {name: Kept(None, metrics[key]) for name, key in names.items() if metrics.get(key) is not None}
+    metrics = summary.metrics
+    kept = {kind.label: Kept(None, metrics[kind.metric]) for kind in KEPT if metrics.get(kind.metric) is not None}
     return Evidence(
         None,
-        metrics.get("forget_Q_A_Prob"),
-        material.forget_retain_model,
+        metrics.get(FORGET.metric),
+        forget_retain_model,
         metrics.get("forget_quality"),
-        *recited(material.examples),
+        *recited(examples),
         kept=kept,
     )
+
+
+def recited(examples: Examples | None) -> tuple[int | None, int | None, int]:
+    """Recorded forget rows that the model answers word for word; those that the retain model does; how many asked."""
+    if examples is None or FORGET.key not in examples.sets:
+        return None, None, 0
+    rows = examples.sets[FORGET.key].rows
+    by_model, asked = _word_for_word(rows, "after")
+    by_retain_model, _ = _word_for_word(rows, "retain_model")
+    return by_model, by_retain_model, asked
+
+
+def _word_for_word(rows: Sequence[ExampleRow], moment: Moment) -> tuple[int | None, int]:
+    """How many rows a model answers exactly, None where it was asked none, and how many it was asked."""
+    exact = asked = 0
+    for row in rows:
+        seen = row.seen(moment)
+        if seen is not None and seen.says is not None:
+            asked += 1
+            exact += not word_diff(row.answer, seen.says)
+    if asked == 0:
+        return None, 0
+    return exact, asked
+
+
+def by_retain_model(examples: Examples | None, kind: RowKind) -> tuple[float | None, int | None]:
+    """The retain model's mean probability over a set's recorded rows, and how many these are unless all."""
+    if examples is None or kind.key not in examples.sets:
+        return None, None
+    part = examples.sets[kind.key]
+    seen = [row.retain_model for row in part.rows if row.retain_model is not None]
+    known = [one.probability for one in seen if one.probability is not None]
+    if not known:
+        return None, None
+    return fmean(known), None if len(known) == part.rows_in_set else len(known)

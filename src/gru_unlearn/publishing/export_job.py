@@ -15,9 +15,10 @@ from rich.console import Console
 from gru_unlearn.common.files import finish, hash_file, read_json, unfinished, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.loading import locate
+from gru_unlearn.models.locating import holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.card import model_card
+from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository, push
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles, write_model_files
 from gru_unlearn.publishing.privacy import (
@@ -37,23 +38,6 @@ COMMANDS = ("unlearn", "tru")
 SHOWN_SETTINGS = (
     "learning_rate", "lr_scheduler_type", "optim", "per_device_train_batch_size", "gradient_accumulation_steps", "seed",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What to publish, and how; the fields are the options of ``gru export``."""
-
-    run: Path
-    out: Path
-    merge: bool = False
-    dtype: str | None = None
-    max_shard_size: str | None = None
-    base_model: str | None = None
-    license: str | None = None
-    evaluations: tuple[Path, ...] = ()
-    push: str | None = None
-    private: bool = False
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +81,7 @@ def prepare_export(request: ExportRequest) -> PreparedExport:
 
 
 def _model_files(request: ExportRequest, folder: Path, run: Mapping[str, Any]) -> ModelFiles:
-    base = _base_of_adapters(run) if (folder / "adapter_config.json").is_file() else None
+    base = _base_of_adapters(run) if holds_adapters(folder) else None
     if base is None and request.merge:
         raise UserError(f"--merge: {folder} holds a whole model, there are no adapters to merge")
     if base is not None and not request.merge and (request.dtype or request.max_shard_size):
@@ -300,7 +284,7 @@ def _explicit(prepared: PreparedExport) -> dict[str, Any]:
     settings: dict[str, Any] = (_read_object(prepared.request.run / RUN_FILE) or {}).get("settings", {})
     if prepared.run["command"] != "tru":
         return settings
-    from gru_unlearn.runs.tru_job import FIXED  # noqa: PLC0415 - brings Trainer, slow to import
+    from gru_unlearn.runs.tru_preparation import FIXED  # noqa: PLC0415 - brings torch, slow to import
 
     return {name: value for name, value in settings.items() if name not in FIXED}
 

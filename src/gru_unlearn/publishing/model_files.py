@@ -15,6 +15,7 @@ from gru_unlearn.errors import NonFiniteError, UserError, first_line
 from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -109,14 +110,14 @@ def _copy_adapters(model: ModelFiles, out: Path) -> None:
     """Adapter weights as they are; the configuration names the base only if anybody can find it under that name."""
     for file in model.folder.glob("*.safetensors"):
         shutil.copyfile(file, out / file.name)
-    config = json.loads((model.folder / "adapter_config.json").read_text(encoding="utf-8"))
-    write_json(out / "adapter_config.json", config | {"base_model_name_or_path": model.base_name})
+    config = json.loads((model.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    write_json(out / ADAPTER_CONFIG, config | {"base_model_name_or_path": model.base_name})
 
 
 def _load(model: ModelFiles, folder: Path, *, merging: bool = False) -> Any:
     """The model in ``folder``, on the CPU: adapters on their base; float32 where they will be merged."""
     trust = model.trust_remote_code
-    if not (folder / "adapter_config.json").is_file():
+    if not holds_adapters(folder):
         return load_model(folder, trust_remote_code=trust)
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 

@@ -14,8 +14,6 @@ from typing import Any, Literal
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from gru_unlearn.reporting.tables import at_start
-
 SOURCES = {
     "model": "MODEL",
     "forget": "FORGET",
@@ -27,9 +25,9 @@ SOURCES = {
 
 TEXTS = frozenset({
     "objective", "rectification", "retain_loss", "retain_placement", "hidden_module", "trainable_params", "keep_best",
-    "eval_suite", "eval_forget_split", "eval_holdout_split", "eval_strategy", "save_strategy", "logging_strategy",
-    "lr_scheduler_type", "optim", "dtype", "attn_implementation", "lora_target_modules", "pad_token", "eos_token",
-    "question_tag", "answer_tag", "alternative_field", "granularity",
+    "eval_suite", "eval_forget_split", "eval_unseen_split", "eval_holdout_split", "eval_strategy", "save_strategy",
+    "logging_strategy", "lr_scheduler_type", "optim", "dtype", "attn_implementation", "lora_target_modules",
+    "pad_token", "eos_token", "question_tag", "answer_tag", "alternative_field", "granularity",
 })  # fmt: skip
 """Settings whose value is text that says nothing about persons or machines; numbers and switches all are shown."""
 
@@ -113,7 +111,8 @@ def _ends(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, floa
         first, last = points[0], next(point for point in points if point["alpha"] == results["alpha"])
         return first, _metrics(last), results
     step = best["step"] if (best := summary.get("best")) else points[-1]["step"]
-    return at_start(summary), _metrics(next(point for point in points if point["step"] == step)), results
+    start = points[0] if points[0]["step"] == 0 else {}
+    return start, _metrics(next(point for point in points if point["step"] == step)), results
 
 
 def _metrics(point: Mapping[str, Any]) -> dict[str, float]:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
-from gru_unlearn.benchmark.evaluate_job import SCORES, metrics_by_key
+from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.common.files import read_json, write_text
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable
@@ -16,7 +17,8 @@ from gru_unlearn.publishing.command_line import reproduce
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.pages import PAGES, make_page
 from gru_unlearn.reporting.page import page_html
-from gru_unlearn.results.run_folder import EXAMPLES_FILE, RUN_FILE, SUMMARY_FILE
+from gru_unlearn.results.file_model import first_problem
+from gru_unlearn.results.run_folder import EXAMPLES_FILE, RUN_FILE, SUMMARY_FILE, RunFolder
 
 REPORT_FILE = "report.html"
 ATTACK_FOLDER = "attack"
@@ -50,9 +52,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     material = gather(folder)
     try:
         page = report_html(material)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else error
         raise UserError(
-            f"{folder}/{SUMMARY_FILE} lacks what a report needs ({error}): was it written by another version?"
+            f"{folder}/{SUMMARY_FILE} lacks what a report needs ({reason}): was it written by another version?"
         ) from error
     write_text(file, page)
     return file
@@ -143,7 +146,8 @@ def _runs_of_demo(folder: Path, summary: Mapping[str, Any]) -> dict[str, Materia
 
 
 def _score_tables(folder: Path) -> dict[str, ScoreTable]:
-    return {name: ScoreTable.load(folder / file) for name, file in SCORES.items() if (folder / file).is_file()}
+    files = {name: RunFolder(folder).scores_file(name) for name in ("model", "retain_model")}
+    return {name: ScoreTable.load(file) for name, file in files.items() if file.is_file()}
 
 
 def _forget_probability(table: ScoreTable | None) -> float | None:

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 
-from gru_unlearn.publishing.evidence import KEPT, SETS, by_retain_model
-from gru_unlearn.publishing.material import Material, Row
+from gru_unlearn.publishing.evidence import by_retain_model
+from gru_unlearn.publishing.material import Row
 from gru_unlearn.publishing.record_sections import better_way, meaning
 from gru_unlearn.reporting.chart import Line, Point, Rule, Star, bars, chart
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
-from gru_unlearn.reporting.tables import at_end, at_start, shown
+from gru_unlearn.reporting.tables import shown
+from gru_unlearn.results.model_metrics import UNMEASURED
+from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, KEPT, RETAIN, ROW_KINDS, RowKind
+from gru_unlearn.results.run_summary import RunSummary
 
-_KINDS = {"forget rows": 2, "retain rows": 3, "held-out rows": 1}
+Runs = Mapping[str, RunSummary]
+"""By their names on the page."""
 
+_LOOKS = {FORGET: 2, RETAIN: 3, HELD_OUT: 1}
 
 ALONG = {
     "forget_loss": "forget loss",
@@ -22,113 +28,122 @@ ALONG = {
 """What is drawn over the steps, as far as it was logged."""
 
 
-def tradeoff(runs: Mapping[str, Material]) -> Section | None:
-    """Forgetting against retention, and both over the steps."""
-    runs = {name: run for name, run in runs.items() if len(run.summary["trajectory"]) > 1}
+def _looks(runs: Runs) -> dict[str, int]:
+    return {name: number for number, name in enumerate(runs, start=1)}
+
+
+# --- forgetting against keeping --------------------------------------------------------------------------------------
+
+
+def tradeoff(runs: Runs, examples: Examples | None) -> Section | None:
+    """Forgetting against retention; of a single run, both over the steps too. ``examples``: of the first run."""
+    runs = {name: run for name, run in runs.items() if len(run.trajectory) > 1}
     if not runs:
         return None
-    several = len(runs) > 1
-    legend = {name: number + 1 for number, name in enumerate(runs)} if several else _KINDS
-    charts = [
-        _tradeoff_chart(name, runs, legend) for name in KEPT if all(KEPT[name] in _end_point(r) for r in runs.values())
-    ]
-    if not several:
-        charts.append(_probabilities(next(iter(runs.values()))))
+    kinds = list(KEPT)
+    for run in runs.values():
+        kinds = [kind for kind in kinds if run.trajectory[-1].has(kind.probability)]
+    figures = [_against(kind, runs, examples) for kind in kinds]
+    legend = _looks(runs)
+    if len(runs) == 1:
+        figures.append(_over_steps(*runs.values()))
+        legend = {f"{kind.label} rows": look for kind, look in _LOOKS.items()}
     return Section(
         "trade-off",
         "Forgetting against keeping",
         "Each mark is an evaluation along the way, beginning at the upper left. Further right is more forgotten, "
         "further up more kept. Ideal is a walk straight to the right, as far as the dashed line: f*, the "
         "probability that a model which never saw the data (the retain model) gives to the forgotten answers.",
-        charts,
+        figures,
         legend,
     )
 
 
-def _end_point(run: Material) -> Row:
-    return run.summary["trajectory"][-1]
-
-
-def _tradeoff_chart(kind: str, runs: Mapping[str, Material], legend: Mapping[str, int]) -> Figure:
-    key, rows = KEPT[kind], f"{kind} rows"
-    lines = [
-        Line(
-            name if len(runs) > 1 else rows,
-            [
-                Point(
-                    p["forget_prob"],
-                    p[key],
-                    f"{name}, step {p['step']}: forget {p['forget_prob']:.3f}, {kind} {p[key]:.3f}",
-                )
-                for p in run.summary["trajectory"]
-            ],
-            legend[name] if len(runs) > 1 else legend[rows],
-        )
-        for name, run in runs.items()
-    ]
-    any_run = next(iter(runs.values()))
-    target = any_run.summary["results"].get("forget_target")
-    kept_by_retain, _ = by_retain_model(any_run.examples, SETS[kind])
-    start = at_start(any_run.summary)
-    stars = [Star("before", start["forget_prob"], start[key])] if start else []
-    if target is not None and kept_by_retain is not None:
-        stars.append(Star("retain model", target, kept_by_retain, left=True))
+def _against(kind: RowKind, runs: Runs, examples: Examples | None) -> Figure:
+    """Forget rows against one kind of rows that must stay."""
+    rows = f"{kind.label} rows"
+    if len(runs) == 1:
+        lines = [Line(rows, _walk(name, run, kind), _LOOKS[kind]) for name, run in runs.items()]
+    else:
+        lines = [Line(name, _walk(name, runs[name], kind), look) for name, look in _looks(runs).items()]
+    first = next(iter(runs.values()))
     svg = chart(
-        f"{rows.capitalize()}",
+        rows.capitalize(),
         lines,
         x_label="mean probability of forget rows (less →)",
         y_label=f"mean probability of {rows} (more ↑)",
-        stars=stars,
-        rules=[] if target is None else [Rule("f*", target)],
+        stars=_stars(kind, first, examples),
+        rules=_target(first),
         x_downwards=True,
         height=330,
     )
-    return Figure(svg, data=_tradeoff_table(kind, runs))
+    return Figure(svg, data=_walks_table(kind, runs))
 
 
-def _tradeoff_table(kind: str, runs: Mapping[str, Material]) -> TableData:
-    several = len(runs) > 1
-    rows = [
-        [*([name] if several else []), str(p["step"]), shown(p["forget_prob"]), shown(p[KEPT[kind]])]
-        for name, run in runs.items()
-        for p in run.summary["trajectory"]
-    ]
-    return TableData([*(["run"] if several else []), "step", "forget", kind], rows)
+def _walk(name: str, run: RunSummary, kind: RowKind) -> list[Point]:
+    points = []
+    for at in run.trajectory:
+        kept = at.probability(kind)
+        if kept is not None:
+            tip = f"{name}, step {at.step}: forget {at.forget_prob:.3f}, {kind.label} {kept:.3f}"
+            points.append(Point(at.forget_prob, kept, tip))
+    return points
 
 
-def _probabilities(run: Material) -> Figure:
-    points = run.summary["trajectory"]
-    keys = {"forget rows": "forget_prob", "retain rows": "retain_prob", "held-out rows": "held_out_prob"}
-    lines = [
-        Line(name, [Point(p["step"], p[key], f"step {p['step']}: {name} {p[key]:.3f}") for p in points], _KINDS[name])
-        for name, key in keys.items()
-        if key in points[0]
-    ]
-    target = run.summary["results"].get("forget_target")
-    rules = [] if target is None else [Rule("f*", target, horizontal=True)]
+def _stars(kind: RowKind, run: RunSummary, examples: Examples | None) -> list[Star]:
+    """Where the run began, and where the retain model is."""
+    stars = [Star("before", at.x, at.y) for at in _walk("", run, kind)[:1] if run.start]
+    kept, _ = by_retain_model(examples, kind)
+    if run.results.forget_target is not None and kept is not None:
+        stars.append(Star("retain model", run.results.forget_target, kept, left=True))
+    return stars
+
+
+def _walks_table(kind: RowKind, runs: Runs) -> TableData:
+    rows = []
+    for name, run in runs.items():
+        rows += [[name, str(at.step), shown(at.forget_prob), shown(at.probability(kind))] for at in run.trajectory]
+    headings = ["run", "step", "forget", kind.label]
+    if len(runs) > 1:
+        return TableData(headings, rows)
+    return TableData(headings[1:], [row[1:] for row in rows])
+
+
+def _over_steps(run: RunSummary) -> Figure:
+    lines = []
+    for kind in ROW_KINDS:
+        name = f"{kind.label} rows"
+        points = []
+        for at in run.trajectory:
+            value = at.probability(kind)
+            if value is not None:
+                points.append(Point(at.step, value, f"step {at.step}: {name} {value:.3f}"))
+        if points:
+            lines.append(Line(name, points, _LOOKS[kind]))
+    rules = _target(run, horizontal=True)
     svg = chart("Over the steps", lines, x_label="step", y_label="mean answer probability", rules=rules, height=330)
     return Figure(svg)
 
 
-def along(runs: Mapping[str, Material]) -> Section | None:
+def _target(run: RunSummary, *, horizontal: bool = False) -> list[Rule]:
+    target = run.results.forget_target
+    return [] if target is None else [Rule("f*", target, horizontal)]
+
+
+# --- along the way ---------------------------------------------------------------------------------------------------
+
+
+def along(runs: Runs) -> Section | None:
     """Losses, conflicts and cosine over the steps."""
-    several = len(runs) > 1
-    looks = {name: number + 1 for number, name in enumerate(runs)}
-    figures = []
+    looks, figures = _looks(runs), []
     for key, title in ALONG.items():
-        lines = [
-            Line(
-                name,
-                [Point(row["step"], row[key], f"{name}, step {row['step']}: {row[key]:.4g}") for row in rows],
-                looks[name],
-            )
-            for name, run in runs.items()
-            if (rows := [row for row in run.summary["log"] if row.get(key) is not None])
-        ]
+        logged = {name: _logged(name, run, key) for name, run in runs.items()}
+        lines = [Line(name, points, looks[name]) for name, points in logged.items() if points]
         if lines:
             figures.append(Figure(chart(title.capitalize(), lines, x_label="step", y_label="", height=250)))
     if not figures:
         return None
+    several = len(runs) > 1
     return Section(
         "along",
         "Along the run" + "s" * several,
@@ -137,13 +152,24 @@ def along(runs: Mapping[str, Material]) -> Section | None:
         "adds more than it takes.",
         figures,
         looks if several else {},
-        [] if several else [_log_table(next(iter(runs.values())))],
+        [] if several else [_log_table(*runs.values())],
     )
 
 
-def _log_table(run: Material) -> TableData:
-    keys = [key for key in ALONG if any(row.get(key) is not None for row in run.summary["log"])]
-    rows = [[str(row["step"]), *(_precise(row.get(key)) for key in keys)] for row in run.summary["log"]]
+def _logged(name: str, run: RunSummary, key: str) -> list[Point]:
+    points = []
+    for row in run.log:
+        value = row.get(key)
+        if value is not None:
+            points.append(Point(row.step, value, f"{name}, step {row.step}: {value:.4g}"))
+    return points
+
+
+def _log_table(run: RunSummary) -> TableData:
+    keys = [key for key in ALONG if _logged("", run, key)]
+    rows = []
+    for row in run.log:
+        rows.append([str(row.step), *(_precise(row.get(key)) for key in keys)])
     return TableData(["step", *(ALONG[key] for key in keys)], rows, title=FOLDED)
 
 
@@ -151,14 +177,13 @@ def _precise(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def layers(runs: Mapping[str, Material]) -> Section | None:
+def layers(runs: Runs) -> Section | None:
     """Where in the model the last step's forget gradient was changed."""
-    shares = {name: run.summary.get("removed_share_by_layer") for name, run in runs.items()}
-    figures = [
-        Figure(bars(f"{name}: removed share" if len(runs) > 1 else "Removed share", list(share.items())))
-        for name, share in shares.items()
-        if share
-    ]
+    figures = []
+    for name, run in runs.items():
+        if run.removed_share_by_layer:
+            title = f"{name}: removed share" if len(runs) > 1 else "Removed share"
+            figures.append(Figure(bars(title, list(run.removed_share_by_layer.items()))))
     if not figures:
         return None
     return Section(
@@ -170,23 +195,31 @@ def layers(runs: Mapping[str, Material]) -> Section | None:
     )
 
 
-def run_metrics(material: Material) -> Section:
-    """Every metric of a run, with its meaning."""
-    summary = material.summary
-    start, end, results = at_start(summary), at_end(summary), summary["results"]
-    known = {**end, **{key: results[key] for key in ("rmf", "rmf_held_out", "conflict_rate") if key in results}}
-    leave = ("objective", "rectification", "forget_target", "step", "epoch")
-    rows = [
-        [
-            *meaning(key, material.metrics),
-            "not reached" if value is None and key.startswith("rmf") else shown(value),
-            shown(start[key]) if key in start else "",
-            shown(results.get("forget_target")) if key == "forget_prob" else "",
-            better_way(key, material.metrics),
-        ]
-        for key, value in known.items()
-        if key not in leave and not isinstance(value, str)
-    ]
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+_NO_METRICS = ("forget_target", "step", "epoch")
+"""What stands among a kept model's metrics beside them."""
+
+
+def run_metrics(summary: RunSummary, metrics: Mapping[str, Row]) -> Section:
+    """Every metric of a run, with its meaning.
+
+    Args:
+        summary: of the run.
+        metrics: metric → definition, range, better and source.
+    """
+    results, start, end = summary.results, summary.start or UNMEASURED, summary.end
+    values = {kind.probability: end.probability(kind) for kind in ROW_KINDS if end.has(kind.probability)}
+    values |= end.model_extra or {}
+    values |= {key: results.get(key) for key in ("conflict_rate", "rmf", "rmf_held_out") if results.has(key)}
+    rows = []
+    for key, value in values.items():
+        if key in _NO_METRICS:
+            continue
+        after = "not reached" if value is None and key.startswith("rmf") else shown(value)
+        before = shown(start.get(key)) if start.has(key) else ""
+        mark = shown(results.forget_target) if key == FORGET.probability else ""
+        rows.append([*meaning(key, metrics), after, before, mark, better_way(key, metrics)])
     table = TableData(["metric", "saved model", "before", "retain model", "better"], rows)
     return Section(
         "metrics",

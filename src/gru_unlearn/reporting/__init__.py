@@ -1,12 +1,5 @@
 """What people see: tables, charts, verdicts, pages. Never imports torch."""
 
-from gru_unlearn.reporting.tables import demo_report, evaluation_table, explanation, make_table, run_table, shown
+from gru_unlearn.reporting.tables import make_table, shown
 
-__all__ = [
-    "demo_report",
-    "evaluation_table",
-    "explanation",
-    "make_table",
-    "run_table",
-    "shown",
-]
+__all__ = ["make_table", "shown"]

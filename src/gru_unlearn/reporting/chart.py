@@ -234,11 +234,16 @@ def _end_of(name: str, longest: int = 20) -> str:
 
 def swatch(look: int) -> str:
     """A short piece of a series' line with its marker, for legends."""
+    size = 'width="36" height="14" viewBox="0 -7 36 14"'
+    return f'<svg class="swatch m{look % len(COLOURS)}" {size} aria-hidden="true">{look_of(look)}</svg>'
+
+
+def look_of(look: int) -> str:
+    """The same, to stand in a picture; its colour comes from what is around it."""
     number = look % len(COLOURS)
     return (
-        f'<svg class="swatch m{number}" width="36" height="14" viewBox="0 -7 36 14" aria-hidden="true">'
         f'<line class="line" x2="36" stroke-dasharray="{DASHES[number]}"/>'
-        f'<path class="mark" d="{MARKERS[number]}" transform="translate(18,0)"/></svg>'
+        f'<path class="mark" d="{MARKERS[number]}" transform="translate(18,0)"/>'
     )
 
 

@@ -31,55 +31,104 @@ class PairedDifference(Interval):
     excludes_zero: bool
 
 
-class CellResult(Metrics):
-    """One run of the matrix; ``failed`` has a reason and no numbers."""
+class SuiteUsed(FileModel):
+    """On what the saved models were evaluated."""
 
-    name: str
+    request: JsonObject
+    data: dict[str, str]
+    """set → SHA-256 of its rows"""
+
+
+CELL_FILE = "cell.json"
+
+
+class CellRecord(FileModel):
+    """What stands in :data:`CELL_FILE` of a run's folder: what the run cost, and the evaluation of its model."""
+
+    cost: dict[str, float | None] = {}
+    """seconds_per_step, peak_memory_mb and peak_gpu_memory_mb"""
+    suite: SuiteUsed | None = None
+    metrics: dict[str, float | None] | None = None
+    missing: dict[str, str] | None = None
+
+    @property
+    def shown(self) -> dict[str, float | None]:
+        """The metrics that a comparison shows; None where one is missing."""
+        metrics = self.metrics or {}
+        return {name: metrics.get(name) for name in ("forget_quality", "model_utility", "extraction_strength")}
+
+
+class ReferenceSummary(FileModel):
+    """``reference/summary.json``: the target and the retain model, measured as the runs are."""
+
+    identity: JsonObject
+    target: Metrics
+    retain_model: Metrics
+
+
+class AlongTheRun(Metrics):
+    """What a trajectory says beside RMF.
+
+    Among the other numbers is retention (``rmf_at_half``, ...) where the forget probability has fallen to a half and a
+    quarter of the target's, None where that is below f*.
+    """
+
+    steps_to_target: int | None = None
+    """the first evaluation at or below f*; None where there was none"""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    """kept probability's key → [forget probability, kept probability] from the target's forget probability down to f*,
+    as far as the run got"""
+
+
+class Method(FileModel):
+    """What tells runs apart beside the seed."""
+
     objective: str
     rectification: str
     learning_rate: float
+
+    @property
+    def method(self) -> tuple[str, str, float]:
+        """The same as one key."""
+        return self.objective, self.rectification, self.learning_rate
+
+
+class CellResult(AlongTheRun, Method):
+    """One run of the matrix; ``failed`` has a reason and no numbers."""
+
+    name: str
     seed: int
     status: Literal["done", "failed"]
     reason: str | None = None
     evaluation_failed: str | None = None
+    """why a run that ended could not be evaluated"""
     steps: int | None = None
-    steps_to_target: int | None = None
     forget_target: float | None = None
     rmf: float | None = None
     rmf_held_out: float | None = None
-    forget_quality: float | None = None
     metrics: dict[str, float | None] | None = None
     missing: dict[str, str] | None = None
-    curves: dict[str, list[tuple[float, float]]] = {}
-    """kept probability's key → [forget probability, share kept of it], see ``along_the_run``"""
     trajectory: list[Point] = []
 
     @property
-    def method(self) -> tuple[str, str, float]:
-        """What tells runs apart beside the seed."""
-        return self.objective, self.rectification, self.learning_rate
+    def done(self) -> bool:
+        """Whether it came to its end."""
+        return self.status == "done"
 
 
-class MethodResult(FileModel):
+class MethodResult(Method):
     """One method at one learning rate, over its seeds: each measure is an interval, None where no seed has it."""
 
     __pydantic_extra__: dict[str, Interval | None]
 
-    objective: str
-    rectification: str
-    learning_rate: float
     chosen: bool = False
     """whether this is the method's own best learning rate"""
     runs: int
     failed: int
     reached: int
     """seeds that got to f*"""
-    against_none: dict[str, PairedDifference | None] | None = None
-
-    @property
-    def method(self) -> tuple[str, str, float]:
-        """What tells methods apart."""
-        return self.objective, self.rectification, self.learning_rate
+    against_none: dict[str, PairedDifference | None] = {}
+    """of a chosen row: measure → the difference to the chosen plain runs"""
 
     def measure(self, name: str) -> Interval | None:
         """A measure over the seeds that have it."""
@@ -103,7 +152,7 @@ class ComparisonSummary(FileModel):
     cells: list[CellResult]
     settings: JsonObject
     learning_rates: dict[str, list[float]]
-    suite: JsonObject | None = None
+    suite: SuiteUsed | None = None
     versions: dict[str, str]
     seconds: float | None = None
 
@@ -116,6 +165,15 @@ class ComparisonSummary(FileModel):
     def objectives(self) -> list[str]:
         """In the order in which they were compared."""
         return list(dict.fromkeys(row.objective for row in self.aggregates))
+
+    @property
+    def rectifications(self) -> list[str]:
+        """Likewise; one's place is its look in every picture."""
+        return list(dict.fromkeys(row.rectification for row in self.aggregates))
+
+    def cells_of(self, row: MethodResult) -> list[CellResult]:
+        """The runs of a method that came to their end."""
+        return [cell for cell in self.cells if cell.done and cell.method == row.method]
 
 
 class DemoRow(RunResults):
@@ -141,6 +199,7 @@ class DemoSummary(FileModel):
     retain_model: Metrics
     results: list[DemoRow]
     sample: dict[str, DemoSample]
+    """set → its first row"""
     seed: int
     seconds: float
     versions: dict[str, str]

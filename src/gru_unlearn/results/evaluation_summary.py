@@ -6,12 +6,19 @@ from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 
 
-class EvaluationSummary(FileModel):
-    """One model on one suite."""
+class EvaluatedModel(FileModel):
+    """What a sequence of evaluations needs of each."""
 
     command: Literal["evaluate"] = "evaluate"
     suite: str
     metrics: dict[str, float | None]
+    model: ModelSource
+    data: dict[str, RowsSource] = {}
+
+
+class EvaluationSummary(EvaluatedModel):
+    """One model on one suite."""
+
     missing: dict[str, str] = {}
     """metric without a value → why"""
     notes: dict[str, str] = {}
@@ -20,9 +27,7 @@ class EvaluationSummary(FileModel):
     scores_reused: list[str] = []
     seconds: float
     settings: JsonObject
-    model: ModelSource
     retain_model: ModelSource | None = None
-    data: dict[str, RowsSource] = {}
     versions: dict[str, str]
 
 

@@ -17,15 +17,24 @@ class Metrics(FileModel):
         """A metric by its key; None where it was not measured."""
         return getattr(self, name, None)
 
+    def has(self, name: str) -> bool:
+        """Whether a metric was measured, or tried to."""
+        return name in self.model_fields_set
+
     def probability(self, kind: RowKind) -> float | None:
         """Mean answer probability of a kind of rows; None where it was not measured."""
         return getattr(self, kind.probability)
+
+
+UNMEASURED = Metrics.model_validate({})
+"""Where nothing was measured."""
 
 
 class Point(Metrics):
     """One evaluation along a run."""
 
     step: int
+    forget_prob: float
 
     def measured(self) -> dict[str, Number | None]:
         """Everything that was measured, without its place in the run."""
@@ -36,3 +45,4 @@ class AlphaPoint(Metrics):
     """One multiple of a task vector that was tried."""
 
     alpha: float
+    forget_prob: float

@@ -57,6 +57,10 @@ class RunFolder:
         """Single rows' values in an evaluation or an attack."""
         return self.path / "rows.json"
 
+    def scores_file(self, of: str = "model") -> Path:
+        """The score table of an evaluation's ``model``, or of its ``retain_model``."""
+        return self.path / {"model": "scores.parquet", "retain_model": "retain_scores.parquet"}[of]
+
     @property
     def report_file(self) -> Path:
         """The page for people."""

@@ -1,19 +1,18 @@
 """A recipe: everything one unlearning run needs to know, from a YAML file, from flags, or both."""
 
 import dataclasses
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
+from gru_unlearn.common.options import check_range, option
+from gru_unlearn.common.renamed import RENAMED, renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, first_line, nearest
+from gru_unlearn.runs.best_rule import rule_text
 from gru_unlearn.training import UnlearningConfig
 
 
@@ -22,53 +21,38 @@ class Recipe:
     """Settings of a run. All other names that a recipe may contain are fields of ``UnlearningConfig``."""
 
     config: UnlearningConfig
-    model: str = field(metadata={"help": "Model to unlearn from: a folder, a hub id, or builtin:target."})
-    forget: str = field(metadata={"help": "What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget."})
-    retain: str | None = field(default=None, metadata={"help": "What must stay; likewise."})
-    held_out: str | None = field(default=None, metadata={"help": "Rows that must stay and that no step ever sees."})
-    retain_model: str | None = field(
-        default=None, metadata={"help": "A model trained without the forget set: gives the target of forgetting."}
+    model: str = option("Model to unlearn from: a folder, a hub id, or builtin:target.")
+    forget: str = option("What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget.")
+    retain: str | None = option("What must stay; likewise.", None)
+    held_out: str | None = option("Rows that must stay and that no step ever sees.", None)
+    retain_model: str | None = option("A model trained without the forget set: gives the target of forgetting.", None)
+    stop_when_forgotten: bool = option("Stop at the retain model's forget probability.", False)
+    eval_suite: Literal["own", "builtin", "tofu", "muse"] | None = option(
+        "Run all metrics of this suite at every evaluation too: own (this run's rows), builtin, ...", None
     )
-    stop_when_forgotten: bool = field(
-        default=False, metadata={"help": "Stop at the retain model's forget probability."}
+    eval_data: str | None = option("Data of eval_suite, as --data of gru evaluate.", None)
+    eval_forget_split: str = option("Forget split of eval_suite tofu.", "forget10")
+    eval_unseen_split: str | None = option("Split of eval_suite tofu with rows that no model saw.", None)
+    keep_best: str | None = option(
+        "Save the best model by a rule instead of the last one, for example: "
+        "maximize: model_utility, where: {forget_prob: {at_most: forget_target}} (the retain model's).",
+        None,
     )
-    eval_suite: Literal["own", "builtin", "tofu", "muse"] | None = field(
-        default=None,
-        metadata={"help": "Run all metrics of this suite at every evaluation too: own (this run's rows), builtin, ..."},
+    use_peft: bool = option("Train LoRA adapters instead of all weights.", False)
+    lora_r: int = option("LoRA's rank.", 16, least=1)
+    lora_alpha: int = option("LoRA's α.", 32, least=1)
+    lora_dropout: float = option("LoRA's dropout.", 0.0, least=0, below=1)
+    lora_target_modules: list[str] | str | None = option("Modules that get adapters, comma-separated.", "all-linear")
+    load_in_4bit: bool = option(
+        "QLoRA: keep the model in 4 bits (NF4) under the adapters; needs use_peft and bitsandbytes.", False
     )
-    eval_data: str | None = field(default=None, metadata={"help": "Data of eval_suite, as --data of gru evaluate."})
-    eval_forget_split: str = field(default="forget10", metadata={"help": "Forget split of eval_suite tofu."})
-    eval_holdout_split: str | None = field(default=None, metadata={"help": "Holdout split of eval_suite tofu."})
-    keep_best: str | None = field(
-        default=None,
-        metadata={
-            "help": "Save the best model by a rule instead of the last one, for example: "
-            "max model_utility if forget_prob <= forget_target (the retain model's)."
-        },
-    )
-    use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights."})
-    lora_r: int = field(default=16, metadata={"help": "LoRA's rank."})
-    lora_alpha: int = field(default=32, metadata={"help": "LoRA's α."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "LoRA's dropout."})
-    lora_target_modules: list[str] | str | None = field(
-        default="all-linear", metadata={"help": "Modules that get adapters, comma-separated."}
-    )
-    load_in_4bit: bool = field(
-        default=False,
-        metadata={"help": "QLoRA: keep the model in 4 bits (NF4) under the adapters; needs use_peft and bitsandbytes."},
-    )
-    dtype: Literal["auto", "float32", "bfloat16"] = field(
-        default="auto", metadata={"help": "Weights' type: auto, float32, bfloat16."}
-    )
-    attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, flash_attention_2."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a model. Off."})
-    pad_token: str | None = field(default=None, metadata={"help": "For tokenizers without a padding token."})
-    eos_token: str | None = field(default=None, metadata={"help": "For tokenizers without an end-of-sequence token."})
-    allow_overlap: bool = field(default=False, metadata={"help": "Accept rows that are in both forget and retain."})
-    report_examples: int = field(
-        default=64,
-        metadata={"help": "Rows of each set that the report shows one by one, before and after; 0: none."},
-    )
+    dtype: Literal["auto", "float32", "bfloat16"] = option("Weights' type: auto, float32, bfloat16.", "auto")
+    attn_implementation: str | None = option("eager, sdpa, flash_attention_2.", None)
+    trust_remote_code: bool = option("Run code that comes with a model. Off.", False)
+    pad_token: str | None = option("For tokenizers without a padding token.", None)
+    eos_token: str | None = option("For tokenizers without an end-of-sequence token.", None)
+    allow_overlap: bool = option("Accept rows that are in both forget and retain.", False)
+    report_examples: int = option("Rows of each set that the report shows one by one, before and after; 0: none.", 64)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """what was set explicitly, checked and converted: two runs with equal settings, data and model are the same run"""
 
@@ -79,9 +63,11 @@ class Recipe:
         return own | {name: value for name, value in self.config.to_dict().items() if value is not None}
 
 
-_OWN = {f.name: f for f in dataclasses.fields(Recipe) if f.name not in ("config", "settings")}
-_CONFIG = {f.name: f for f in dataclasses.fields(UnlearningConfig) if f.init}
+_OWN = {one.name: one for one in dataclasses.fields(Recipe) if one.name not in ("config", "settings")}
+_CONFIG = {one.name: one for one in dataclasses.fields(UnlearningConfig) if one.init}
 _TYPES = get_type_hints(UnlearningConfig) | get_type_hints(Recipe)
+
+# --- names -----------------------------------------------------------------------------------------------------------
 
 
 def setting_names() -> list[str]:
@@ -90,51 +76,42 @@ def setting_names() -> list[str]:
     return [*ours, *sorted(_CONFIG.keys() - set(ours))]
 
 
+def old_names() -> list[str]:
+    """Names that settings used to have."""
+    return [old for old, new in RENAMED.items() if new.partition(".")[0] in _TYPES]
+
+
+def is_switch(name: str) -> bool:
+    """Whether a setting may be true or false."""
+    kind = _TYPES.get(name)
+    return kind is bool or bool in get_args(kind)
+
+
 def describe_setting(name: str) -> tuple[str, str]:
     """A setting's default and help, for showing."""
     setting = _OWN.get(name) or _CONFIG[name]
-    default = "" if setting.default in (dataclasses.MISSING, None) else str(setting.default).replace("\n", "\\n")
-    return default, " ".join(str(setting.metadata.get("help", "")).replace("%%", "%").split())
+    help_text = " ".join(str(setting.metadata.get("help", "")).replace("%%", "%").split())
+    if setting.default in (dataclasses.MISSING, None):
+        return "", help_text
+    return str(setting.default).replace("\n", "\\n"), help_text
 
 
-def read_recipe(path: str) -> dict[str, Any]:
-    """Settings of a YAML file.
+def check_names(names: Iterable[str]) -> None:
+    """Whether there are settings of these names.
 
     Raises:
-        UserError: not there, not YAML, or not a mapping.
+        UserError: there is one that is not; the nearest is named.
     """
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"recipe {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", error)).split())[:200]
-        raise UserError(f"recipe {path}{where}: not valid YAML ({problem})") from None
-    except RecursionError:
-        raise UserError(f"recipe {path}: not valid YAML (nested too deeply)") from None
-    except Exception as error:  # of numbers, dates and the like that are none
-        raise UserError(f"recipe {path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"recipe {path}: expected lines of the form 'setting: value'")
-    return content
+    known = setting_names()
+    for name in names:
+        if name not in known and name not in old_names():
+            close = nearest(name, known)
+            if "did you mean" not in close:
+                close = "; `gru unlearn --list-settings` shows all"
+            raise UserError(f"unknown setting {name!r}{close}")
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain data only, and no name twice: YAML would keep the last value without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in names:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} stands there twice", problem_mark=key.start_mark
-                )
-            names.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) -> Recipe:
@@ -147,23 +124,21 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
     Raises:
         UserError: an unknown setting (the nearest is named), a value of the wrong kind, a missing model or forget set.
     """
-    given, settings = settings, renamed_settings(settings)
-    for name in settings:
-        if name not in _OWN and name not in _CONFIG:
-            raise UserError(f"unknown setting {name!r}{nearest(name, setting_names()) if _close(name) else _LIST}")
+    check_names(settings)
     if settings.get("hub_token"):  # it would stand in the list of processes and in run.json
         raise UserError("hub_token: secrets are not settings; log in with `hf auth login`, or set HF_TOKEN")
-    checked = {name: _convert(name, value) for name, value in settings.items()}
+    checked = {name: _convert(name, value) for name, value in renamed_settings(settings).items()}
     for name in ("model", "forget"):
         if not checked.get(name):
             raise UserError(f"no {name} given: pass --{name}, or set it in the recipe")
     _check_ranges(checked)
+    _check_patterns(checked)
     own = {name: value for name, value in checked.items() if name in _OWN}
-    fields = {name: value for name, value in checked.items() if name in _CONFIG}
+    inherited = {name: value for name, value in checked.items() if name in _CONFIG}
     if on_any_machine:
-        fields["use_cpu"] = True
+        inherited["use_cpu"] = True
     try:
-        config = UnlearningConfig(**fields)
+        config = UnlearningConfig(**inherited)
         config.check_objective_args()
     except UserError:
         raise
@@ -171,29 +146,30 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
         raise UserError(first_line(error)) from None
     if "objective_args" in checked:
         checked["objective_args"] = config.objective_args  # the same, however it was written
-    warn_of_old_names(given)
+    warn_of_old_names(settings)
     return Recipe(config=config, settings=checked, **own)
 
 
-_RANGES: dict[str, tuple[int, int | None]] = {
-    "lora_r": (1, None),
-    "lora_alpha": (1, None),
-    "lora_dropout": (0, 1),
-    "per_device_eval_batch_size": (1, None),
-    "warmup_steps": (0, None),
-    "seed": (0, 2**32),
-    "adam_beta1": (0, 1),
-    "adam_beta2": (0, 1),
-    "adam_epsilon": (0, None),
+_RANGES: dict[str, dict[str, float]] = {
+    "per_device_eval_batch_size": {"least": 1},
+    "warmup_steps": {"least": 0},
+    "seed": {"least": 0, "below": 2**32},
+    "adam_beta1": {"least": 0, "below": 1},
+    "adam_beta2": {"least": 0, "below": 1},
+    "adam_epsilon": {"least": 0},
 }
-"""At least, and below: of settings that their libraries would refuse only after minutes of loading."""
+"""Of settings that their libraries would refuse only after minutes of loading."""
 
 
 def _check_ranges(settings: Mapping[str, Any]) -> None:
-    for name, (least, below) in _RANGES.items():
-        value = settings.get(name)
-        if value is not None and not least <= value < (below or math.inf):
-            raise UserError(f"{name} must be at least {least}{f' and below {below}' if below else ''}, got {value}")
+    for name, value in settings.items():
+        about = _RANGES.get(name)
+        if about is None and name in _OWN:
+            about = dict(_OWN[name].metadata)
+        check_range(name, value, about or {})
+
+
+def _check_patterns(settings: Mapping[str, Any]) -> None:
     for name in ("trainable_params", "hidden_module"):
         try:
             re.compile(settings.get(name) or "")
@@ -201,24 +177,24 @@ def _check_ranges(settings: Mapping[str, Any]) -> None:
             raise UserError(f"{name}: {settings[name]!r} is not a regular expression ({error})") from None
 
 
-_LIST = "; `gru unlearn --list-settings` shows all"
-
-
-def _close(name: str) -> bool:
-    return "did you mean" in nearest(name, setting_names())
-
-
 def _convert(name: str, value: Any) -> Any:
+    if name == "keep_best" and value is not None:
+        return rule_text(value)
     if name == "lora_target_modules" and isinstance(value, str) and value != "all-linear":
         parts = [part.strip() for part in value.split(",")]
         if all(re.fullmatch(r"[\w.]+", part) for part in parts):  # anything else is a pattern over whole names
             return parts
-    enums = [kind for kind in get_args(_TYPES[name]) if isinstance(kind, type) and issubclass(kind, Enum)]
-    choices = [str(member.value) for kind in enums for member in kind]
-    if choices and isinstance(value, str) and value not in choices:  # the type admits any text, transformers does not
-        raise UserError(f"unknown {name} {value!r}{nearest(value, choices)}")
+    _check_choice(name, value)
     try:
         return TypeAdapter(_TYPES[name]).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise UserError(f"{name}: {message[0].lower()}{message[1:]}, got {repr(value)[:80]}") from None
+
+
+def _check_choice(name: str, value: Any) -> None:
+    """Where the type admits any text, and transformers does not."""
+    kinds = [kind for kind in get_args(_TYPES[name]) if isinstance(kind, type) and issubclass(kind, Enum)]
+    choices = [str(member.value) for member in kinds[0]] if kinds else []
+    if choices and isinstance(value, str) and value not in choices:
+        raise UserError(f"unknown {name} {value!r}{nearest(value, choices)}")

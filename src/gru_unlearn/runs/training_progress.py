@@ -16,34 +16,21 @@ _SHOWN = {
 }
 
 
-class TrainingProgress(TrainerCallback):
-    """Shows a training run on a console; replaces Trainer's own printing."""
+class StepBar(TrainerCallback):
+    """A bar that follows the optimizer's steps."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
-        self.latest: dict[str, float] = {}
         self.bar = progress_bar(console)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the bar, at the step a resumed run goes on from."""
+        """Start, at the step a resumed run goes on from."""
         self.bar.start()
         self.task = self.bar.add_task(self.title, total=state.max_steps, completed=state.global_step, note="")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Advance."""
         self.bar.update(self.task, completed=state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Show the newest values; one line an evaluation (or log) where there is no terminal."""
-        new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
-        # Evaluations are kept on show only where new ones will replace them.
-        self.latest = self.latest | new if args.eval_strategy != "no" else new
-        note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
-        telling = "eval_forget_prob" if args.eval_strategy != "no" else "forget_loss"
-        if self.bar.disable and telling in new:
-            self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
-        elif not self.bar.disable and hasattr(self, "task"):
-            self.bar.update(self.task, note=note)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Leave the bar as it stands."""
@@ -52,3 +39,24 @@ class TrainingProgress(TrainerCallback):
     def close(self) -> None:
         """Stop drawing, also after an error."""
         self.bar.stop()
+
+
+class TrainingProgress(StepBar):
+    """Shows a training run on a console; replaces Trainer's own printing."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        super().__init__(console, title)
+        self.latest: dict[str, float] = {}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Show the newest values; one line an evaluation (or log) where there is no terminal."""
+        new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
+        telling = "eval_forget_prob"
+        if args.eval_strategy == "no":  # no evaluation will replace those on show
+            self.latest, telling = {}, "forget_loss"
+        self.latest |= new
+        note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
+        if self.bar.disable and telling in new:
+            self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
+        elif not self.bar.disable and hasattr(self, "task"):
+            self.bar.update(self.task, note=note)

@@ -1,4 +1,4 @@
-"""A model under attack."""
+"""A model that is looked at: found, known by its weights, and loaded when it is needed."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,18 +8,30 @@ from typing import Any
 import torch
 
 from gru_unlearn.data import Encoder
+from gru_unlearn.models.locating import locate
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.results.provenance import ModelSource
 
 
 @dataclass(eq=False)
 class Subject:
-    """A model under attack: ``model`` as it is, kept until :meth:`release`; :meth:`load` for a copy to change."""
+    """A model to be looked at: ``model`` as it is, kept until :meth:`release`; :meth:`load` for a copy to change."""
 
     name: str
+    """what it is here: ``model``, ``target``, ``retain_model``, ..."""
     source: str
     folder: Path
     settings: ModelSettings
+
+    @classmethod
+    def find(cls, name: str, source: str, settings: ModelSettings, flag: str | None = None) -> "Subject":
+        """The model that a source names; messages name it by ``flag``, unless given that of its name.
+
+        Raises:
+            UserError: there is no such model, or none that may be loaded.
+        """
+        return cls(name, source, locate(source, flag or f"--{name.replace('_', '-')}"), settings)
 
     @property
     def label(self) -> str:
@@ -31,9 +43,14 @@ class Subject:
         """Of the weights."""
         return hash_weights(self.folder)
 
+    @property
+    def provenance(self) -> ModelSource:
+        """As a summary tells of it."""
+        return ModelSource(source=self.source, sha256=self.sha256)
+
     @cached_property
     def encoder(self) -> Encoder:
-        """Of the model's own tokenizer, set as the run's was."""
+        """Of the model's own tokenizer, set as its settings say."""
         return self.settings.encoder(self.folder)
 
     @cached_property

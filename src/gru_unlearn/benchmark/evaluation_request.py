@@ -1,0 +1,28 @@
+"""What ``gru evaluate`` is asked."""
+
+from dataclasses import dataclass
+
+from gru_unlearn.common.options import check_ranges, option
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate on what; the fields are flags of ``gru evaluate``."""
+
+    model: str = option("Model folder, hub id, or builtin:target.", "")
+    suite: str = option("tofu, muse, builtin, own (your rows), wmdp or mmlu.", "builtin")
+    data: str | None = option("Folder with the suite's files, or a hub data set.", None)
+    forget_split: str = option("TOFU's forget01, forget05 or forget10.", "forget10")
+    unseen_split: str | None = option("For TOFU: rows no model saw, to attack with.", None)
+    forget: str | None = option("For --suite own: the rows to forget.", None)
+    retain: str | None = option("For --suite own: rows that must stay.", None)
+    unseen: str | None = option("For --suite own: rows no model saw, to attack with.", None)
+    retain_model: str | None = option("Model that never saw the forget set.", None)
+    batch_size: int = option("Answers per forward pass; changes no result.", 32, least=1)
+    max_length: int = option("Most tokens of a prompt with its answer.", 512, least=1)
+    limit: int | None = option("For wmdp and mmlu: only so many questions a task.", None, least=1)
+    dtype: str = option("auto, float32, bfloat16 or float16.", "auto")
+    trust_remote_code: bool = option("Run a model's own code.", False)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

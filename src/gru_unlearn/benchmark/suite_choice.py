@@ -1,0 +1,80 @@
+"""Which suite a request names, and whether its flags go with that suite."""
+
+from pathlib import Path
+
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.data import Record, load_records
+from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.evaluation import harness, suites
+from gru_unlearn.evaluation.muse import muse
+from gru_unlearn.evaluation.rows import Suite
+
+SUITES = ("tofu", "muse", "builtin", "own", *harness.HARNESS_TASKS)
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+BELONGS_TO = {
+    "data": ("tofu", "muse", "builtin", *harness.HARNESS_TASKS),
+    "forget": ("own",),
+    "retain": ("own",),
+    "unseen": ("own",),
+    "unseen_split": ("tofu",),
+    "retain_model": ("tofu", "muse", "builtin", "own"),
+    "limit": tuple(harness.HARNESS_TASKS),
+}
+"""Flags that only some suites know, so that none is ignored silently."""
+
+
+def check_request(request: EvaluationRequest) -> None:
+    """Flags by themselves, before anything is read.
+
+    Raises:
+        UserError: one that cannot be, or does not go with the suite.
+    """
+    if not request.model:
+        raise UserError("no model given: pass --model")
+    if request.suite not in SUITES:
+        raise UserError(f"unknown suite {request.suite!r}{nearest(request.suite, SUITES)}")
+    if request.dtype not in DTYPES:
+        raise UserError(f"--dtype: unknown type {request.dtype!r}{nearest(request.dtype, DTYPES)}")
+    for name, known in BELONGS_TO.items():
+        if getattr(request, name) is not None and request.suite not in known:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} belongs to --suite {' or '.join(known)}, not to --suite {request.suite}")
+
+
+def check_harness(request: EvaluationRequest) -> None:
+    """What lm-evaluation-harness needs for its suites.
+
+    Raises:
+        UserError: the harness, or a folder of task files that may run.
+    """
+    harness.require_harness()
+    if request.data and not Path(request.data).is_dir():
+        raise UserError(f"--data {request.data}: no such folder (of task files for lm-evaluation-harness)")
+    if request.data and not request.trust_remote_code:
+        raise UserError(f"--data {request.data}: task files can run code: pass --trust-remote-code if you trust them")
+
+
+def make_suite(request: EvaluationRequest) -> Suite:
+    """The suite that a request names, one of those that score rows.
+
+    Raises:
+        UserError: data that it needs and does not find.
+    """
+    match request.suite:
+        case "tofu":
+            return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.unseen_split)
+        case "muse":
+            if not request.data:
+                raise UserError("--suite muse needs --data, a folder in MUSE's layout or muse-bench/MUSE-News")
+            return muse(request.data)
+        case "own":
+            if not request.forget:
+                raise UserError("--suite own needs --forget, a file of your rows (and better also --retain)")
+            return suites.own(_rows(request.forget), _rows(request.retain), _rows(request.unseen))
+        case _:
+            return suites.builtin(request.data or "builtin")
+
+
+def _rows(source: str | None) -> list[Record]:
+    return load_records(source) if source else []

@@ -1,0 +1,174 @@
+"""A command is its request: flags are made of the fields of dataclasses, and what people type becomes the dataclasses.
+
+Commands that take every setting of a run as a flag are :mod:`settings_flags`.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+from rich.console import Console
+
+from gru_unlearn.common.options import flag_of
+from gru_unlearn.common.processes import is_first
+from gru_unlearn.common.renamed import RENAMED, RenamedSetting
+from gru_unlearn.errors import UserError
+
+OLD_NAMES = "gru_unlearn.old_names"
+"""Where a context keeps which flags were typed under an old name."""
+
+
+class InOrder(click.Group):
+    """Lists its commands as they were added, which is the order in which people need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        return list(self.commands)
+
+
+# --- from a dataclass to flags ---------------------------------------------------------------------------------------
+
+
+def parameters_of(request: type) -> Iterator[click.Parameter]:
+    """The flags and arguments that the fields of a dataclass are; old names of flags still work."""
+    kinds = get_type_hints(request)
+    for one in fields(request):
+        kind, many = _kind(kinds[one.name])
+        if one.metadata.get("argument"):
+            yield _argument(one, kind, many)
+            continue
+        yield _option(one, kind, many)
+        for old, new in RENAMED.items():
+            if new == one.name:
+                yield click.Option([flag_of(old)], hidden=True, expose_value=False, callback=_take_under_new_name)
+
+
+def _kind(hint: Any) -> tuple[type, bool]:
+    """``int | None`` → int; ``tuple[Path, ...]`` → Path, and that there may be many."""
+    if isinstance(hint, UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is tuple:
+        return get_args(hint)[0], True
+    return hint, False
+
+
+def _argument(one: "Field[Any]", kind: type, many: bool) -> click.Argument:
+    about: dict[str, Any] = {"help": one.metadata["help"], "type": _click_type(kind), "nargs": -1 if many else 1}
+    return click.Argument([one.name], required=one.default is MISSING, **about)
+
+
+def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
+    about, default = one.metadata, one.default
+    names = [*about.get("flags", (flag_of(one.name),)), one.name]
+    if kind is bool:
+        return click.Option(names, help=about["help"], is_flag=True, default=default)
+    parse = about.get("parse")
+    more = {"help": about["help"], "type": parse or _click_type(kind), "multiple": many and not parse}
+    more["metavar"] = f"<{'str' if parse else kind.__name__.lower()}>"
+    if default is MISSING:
+        return click.Option(names, required=True, **more)
+    if parse and default:
+        default = ",".join(map(str, default))  # as it is typed
+    shown = about.get("shown", default not in (None, (), ""))
+    return click.Option(names, default=default, show_default=shown or False, **more)
+
+
+def _click_type(kind: type) -> Any:
+    return click.Path(path_type=Path) if kind is Path else kind
+
+
+def _take_under_new_name(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    new = RENAMED[str(option.name)]
+    context.params[new] = value
+    context.meta.setdefault(OLD_NAMES, {})[flag_of(new)] = option.opts[0]
+    message = f"{option.opts[0]} is an old name that still works: use {flag_of(new)} instead"
+    warnings.warn(message, RenamedSetting, stacklevel=2)
+
+
+# --- from what was typed to a command's call -------------------------------------------------------------------------
+
+
+def command(
+    *requests: type,
+    group: click.Group | None = None,
+    kind: type[click.Command] = click.Command,
+    models: bool = True,
+    **about: Any,
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a command of a function that takes these dataclasses, made of the flags, and a console.
+
+    Args:
+        requests: dataclasses whose fields are flags.
+        group: what the command belongs to.
+        kind: :class:`click.Command`, or one that passes on more than flags of dataclasses.
+        models: whether the command loads models: their libraries' own bars and notices are then kept out of the output.
+        about: for the command's own making.
+    """
+
+    def make(function: Callable[..., None]) -> click.Command:
+        @click.pass_context
+        def call(context: click.Context, /, **values: Any) -> None:
+            try:
+                made = [_made(request, values) for request in requests]
+                function(*made, *values.values(), _open_console(models=models))
+            except UserError as error:
+                raise UserError(_as_typed(str(error), context)) from error
+
+        parameters = [parameter for request in requests for parameter in parameters_of(request)]
+        made = kind(function.__name__, params=parameters, callback=call, help=function.__doc__, **about)
+        if group is not None:
+            group.add_command(made)
+        return made
+
+    return make
+
+
+def _made(request: type, values: dict[str, Any]) -> Any:
+    return request(**{one.name: values.pop(one.name) for one in fields(request)})
+
+
+def _as_typed(message: str, context: click.Context) -> str:
+    """A message that names a flag as it was typed, where that is an old name."""
+    for new, old in context.meta.get(OLD_NAMES, {}).items():
+        message = message.replace(f"{new} ", f"{old} ")
+    return message
+
+
+# --- before and after ------------------------------------------------------------------------------------------------
+
+
+def _open_console(*, models: bool) -> Console:
+    """Where a command speaks; of many processes only the first does."""
+    if models:
+        from gru_unlearn.models.loading import quiet  # noqa: PLC0415 - heavy imports wait for a command
+
+        quiet()
+    return Console(quiet=not is_first(), markup=False)  # paths may hold brackets
+
+
+def wide(console: Console, columns: int) -> Console:
+    """For tables of so many columns: squeezed into fewer, they would break names letter by letter."""
+    return Console(width=max(console.width, columns), markup=False)
+
+
+def show_results(console: Console, folder: Path, *, report_of: Path | None = None, **files: str) -> None:
+    """The last line of a command: where its results are.
+
+    Args:
+        folder: of the results.
+        report_of: folder whose report is written anew, and named.
+        files: what else is there → its name in the folder.
+    """
+    places = {"Results": "summary.json"} | files
+    line = " · ".join(f"{what.replace('_', ' ')}: {folder}/{file}" for what, file in places.items())
+    if report_of is not None and is_first():
+        from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
+
+        line += report_beside(report_of, console)
+    console.print(line, soft_wrap=True)

@@ -1,0 +1,148 @@
+"""Commands that take a recipe and every setting of a run as a flag; the featured settings stand in their ``--help``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from gru_unlearn.cli.flags import parameters_of
+from gru_unlearn.common.options import flag_of, option
+from gru_unlearn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Featured:
+    """Settings that most runs need, with help that does not wait for the libraries of the others."""
+
+    model: str | None = option("Model folder, hub id, or builtin:target.", None)
+    forget: str | None = option("File, FOLDER:NAME, hub data set, or builtin:forget.", None)
+    retain: str | None = option("What must stay; likewise.", None)
+    held_out: str | None = option("What must stay and is never trained on, to measure.", None)
+    retain_model: str | None = option("Model that never saw the forget set.", None)
+    objective: str | None = option("npo, ga, wga, simnpo, rmu, ...: --list-settings.", None)
+    rectification: str | None = option("none, gru, recommended, ...: --list-settings.", None)
+    learning_rate: str | None = option("Peak learning rate.", None)
+    max_steps: str | None = option("Optimizer steps; instead of --num-train-epochs.", None)
+    num_train_epochs: str | None = option("Passes over the forget set.", None)
+    per_device_train_batch_size: str | None = option("Forget rows per backward pass.", None)
+    gradient_accumulation_steps: str | None = option("Backward passes per step.", None)
+    seed: str | None = option("Seed of everything random.", None)
+    output_dir: str | None = option("Folder of the run.", None)
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """What was typed: a recipe's path, if there is one, and settings as flags, which override it."""
+
+    recipe: str | None
+    flags: dict[str, str]
+
+    def merged(self) -> dict[str, Any]:
+        """The recipe's settings under those of the flags.
+
+        Raises:
+            UserError: the recipe cannot be read.
+        """
+        from gru_unlearn.runs.recipe_file import read_recipe  # noqa: PLC0415 - heavy imports wait for a command
+
+        return {**(read_recipe(self.recipe) if self.recipe else {}), **self.flags}
+
+
+class SettingsCommand(click.Command):
+    """Passes on :class:`GivenSettings` beside what its own flags say.
+
+    Flags are ``--kebab-name value`` or ``--kebab-name=value``; of settings that may be true or false also ``--name``
+    and ``--no-name``. A word that ends in .yaml is the recipe.
+
+    Args:
+        name: of the command.
+        featured: a dataclass of the settings that stand in the help text.
+        about: as of :class:`click.Command`.
+    """
+
+    def __init__(self, name: str, *, featured: type | None = None, **about: Any) -> None:
+        super().__init__(name, **about)
+        self.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        self.context_settings["token_normalize_func"] = lambda flag: flag.replace("_", "-")
+        self.own = {str(parameter.name) for parameter in self.params}
+        self.featured = [] if featured is None else list(parameters_of(featured))
+        self.all_settings: list[click.Parameter] = []
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Where only help is wanted, the featured settings; else all, whose names come from heavy libraries."""
+        if ctx.resilient_parsing or ctx.meta.get(ONLY_HELP):
+            return [*self.featured, *super().get_params(ctx)]
+        if not self.all_settings:
+            self._learn_all_settings()
+        return [*self.all_settings, *super().get_params(ctx)]
+
+    def _learn_all_settings(self) -> None:
+        from gru_unlearn.runs.recipe import is_switch, old_names, setting_names  # noqa: PLC0415
+
+        spelled = {parameter.name: parameter.opts for parameter in self.featured}
+        for name in (*setting_names(), *old_names()):
+            if name not in self.own:
+                kind = Switch if is_switch(name) else click.Option
+                flags = [*spelled.get(name, [flag_of(name)]), name]
+                self.all_settings.append(kind(flags))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Sort the words.
+
+        Raises:
+            UserError: a word that belongs to nothing.
+        """
+        ctx.meta[ONLY_HELP] = not set(args).isdisjoint(ctx.help_option_names)
+        recipe, words = self._take_recipe(ctx, args)
+        super().parse_args(ctx, words)
+        if ctx.args and not ctx.resilient_parsing:
+            _refuse(ctx.args[0])
+        settings = {name: ctx.params.pop(name) for name in list(ctx.params) if name not in self.own}
+        given = {name: value for name, value in settings.items() if value is not None}
+        ctx.params["given"] = GivenSettings(recipe, given)
+        return ctx.args
+
+    def _take_recipe(self, ctx: click.Context, words: list[str]) -> tuple[str | None, list[str]]:
+        """The first word that is a recipe and no flag's value; and the others."""
+        with_value: set[str] = set()
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and not (parameter.is_flag or isinstance(parameter, Switch)):
+                with_value.update(parameter.opts)
+        for place, word in enumerate(words):
+            is_value = place > 0 and words[place - 1].replace("_", "-") in with_value
+            if word.endswith((".yaml", ".yml")) and not is_value:
+                return word, words[:place] + words[place + 1 :]
+        return None, words
+
+    def given(self, words: list[str]) -> GivenSettings:
+        """What the settings among these words come to.
+
+        Raises:
+            UserError: a word that belongs to nothing.
+        """
+        return self.make_context(self.name, words).params["given"]
+
+
+class Switch(click.Option):
+    """A setting that may be true or false: its flag needs no value, and ``--no-`` before its name says false."""
+
+    def __init__(self, flags: list[str]) -> None:
+        super().__init__(flags, is_flag=False, flag_value="true")
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """The flag and its contrary, of which the last one holds."""
+        super().add_to_parser(parser, ctx)
+        contrary = [f"--no-{flag[2:]}" for flag in self.opts]
+        parser.add_option(obj=self, opts=contrary, dest=self.name, action="store_const", const="false")
+
+
+ONLY_HELP = "gru_unlearn.only_help"
+"""Where a context keeps that nothing but the help text is wanted."""
+
+
+def _refuse(word: str) -> None:
+    if not word.startswith("--") or word == "--":
+        raise UserError(f"unexpected argument {word!r}: flags look like --learning-rate 1e-5, a recipe ends in .yaml")
+    from gru_unlearn.runs.recipe import check_names  # noqa: PLC0415
+
+    check_names([word[2:].partition("=")[0].replace("-", "_")])

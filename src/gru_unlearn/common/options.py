@@ -1,0 +1,78 @@
+"""Fields of a request: what a flag says about itself, its range and its spelling, written once."""
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields
+from typing import Any, TypedDict, Unpack
+
+from gru_unlearn.errors import UserError, nearest
+
+
+class About(TypedDict, total=False):
+    """What may be said of a field beside its type, default and help."""
+
+    flags: tuple[str, ...]
+    """where they are not the field's name"""
+    argument: bool
+    """stands on the line by its place, without a flag"""
+    shown: str
+    """in place of the default; empty: nothing"""
+    parse: Callable[[str], Any]
+    """makes the value of the text on the line"""
+    least: float
+    above: float
+    most: float
+    below: float
+    finite: bool
+    choices: tuple[str, ...]
+    """names, of which the nearest is named where another one is given"""
+    one_of: tuple[str, ...]
+    """a few words, which are all named"""
+
+
+def option(help: str, default: Any = MISSING, **about: Unpack[About]) -> Any:
+    """A field of a dataclass that is a flag, too. Without a default it must be given."""
+    return field(default=default, metadata={"help": help, **about})
+
+
+def flag_of(name: str) -> str:
+    """``batch_size`` → ``--batch-size``."""
+    return f"--{name.replace('_', '-')}"
+
+
+_BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "least": ("at least {}", operator.ge),
+    "above": ("above {}", operator.gt),
+    "most": ("at most {}", operator.le),
+    "below": ("below {}", operator.lt),
+    "finite": ("finite", lambda value, _: math.isfinite(value)),
+}
+
+
+def check_range(name: str, value: Any, about: Mapping[str, Any]) -> None:
+    """Whether a value is what its field says; None always is.
+
+    Raises:
+        UserError: it is not: ``--batch-size must be at least 1, got 0``.
+    """
+    if value is None:
+        return
+    if "choices" in about and value not in about["choices"]:
+        raise UserError(f"unknown {name.lstrip('-')} {value!r}{nearest(value, about['choices'])}")
+    if "one_of" in about and value not in about["one_of"]:
+        raise UserError(f"{name} must be one of {', '.join(about['one_of'])}, got {value!r}")
+    bounds = [(*_BOUNDS[key], bound) for key, bound in about.items() if key in _BOUNDS]
+    if not all(holds(value, bound) for _, holds, bound in bounds):
+        words = " and ".join(text.format(bound) for text, _, bound in bounds)
+        raise UserError(f"{name} must be {words}, got {value}")
+
+
+def check_ranges(request: Any) -> None:
+    """:func:`check_range` of every field, named by its flag.
+
+    Raises:
+        UserError: the first value that is not what its field says.
+    """
+    for one in fields(request):
+        check_range(flag_of(one.name), getattr(request, one.name), one.metadata)

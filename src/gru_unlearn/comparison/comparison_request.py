@@ -1,0 +1,87 @@
+"""What ``gru compare`` is asked beside a recipe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.errors import UserError, nearest
+
+
+def split(text: str, flag: str) -> list[str]:
+    """``"a, b"`` → ``["a", "b"]``, each once.
+
+    Raises:
+        UserError: nothing in it.
+    """
+    words = [word.strip() for word in text.split(",")]
+    found = list(dict.fromkeys(filter(None, words)))
+    if not found:
+        raise UserError(f"{flag} {text!r}: expected names or numbers with commas between them")
+    return found
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"3"`` → ``[0, 1, 2]``; ``"0,7"`` → ``[0, 7]``; ``"7,"`` → ``[7]``.
+
+    Raises:
+        UserError: not whole numbers, none, or negative ones.
+    """
+    try:
+        numbers = [int(word) for word in split(text, "--seeds")]
+    except ValueError:
+        numbers = [-1]
+    seeds = numbers if "," in text else list(range(numbers[0]))
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"--seeds {text}: expected how many seeds (5), or which (0,1,2)")
+    return seeds
+
+
+def parse_learning_rates(text: str, objectives: Sequence[str]) -> dict[str, list[float]]:
+    """Objective → its grid, from one grid for all (``1e-4,2e-4``) or one for each (``npo=2e-4,4e-4;ga=5e-5``).
+
+    Raises:
+        UserError: no numbers, an objective that is not compared, or one without a grid.
+    """
+    if "=" not in text:
+        return dict.fromkeys(objectives, _rates(text))
+    parts = [part.partition("=") for part in text.split(";") if part.strip()]
+    grids = {name.strip(): _rates(rates) for name, _, rates in parts}
+    if unknown := [name for name in grids if name not in objectives]:
+        raise UserError(f"--learning-rates: {unknown[0]!r} is not compared{nearest(unknown[0], objectives)}")
+    if lacking := [name for name in objectives if name not in grids]:
+        raise UserError(f"--learning-rates {text}: no learning rate for {', '.join(lacking)}")
+    return grids
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        return list(dict.fromkeys(float(word) for word in split(text, "--learning-rates")))
+    except ValueError:
+        raise UserError(f"--learning-rates {text}: expected 1e-4,2e-4 or 'npo=1e-4,2e-4;ga=5e-5'") from None
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What differs between the runs of a comparison, and how they are done."""
+
+    objectives: str | None = option("Such as npo,ga; default: the recipe's.", None)
+    rectifications: str = option(
+        "Such as none,gru,gru@retain_batch_size=32: settings of its own stand after @.", "none,gru"
+    )
+    learning_rates: str | None = option(
+        "1e-4,2e-4 or 'npo=2e-4,4e-4;ga=5e-5'; default: the recipe's, or 1e-4,3e-4 on built-in data.", None
+    )
+    seeds: str = option("How many (5: 0 to 4), or which (0,7).", "3")
+    jobs: int = option("Runs at a time; each gets its share of the threads.", 1, least=1)
+    suite: str | None = option(
+        "Evaluate saved models: builtin, tofu, own or none. Default: builtin for built-in data.", None
+    )
+    suite_data: str | None = option("Folder with the suite's files, or a hub data set.", None)
+    forget_split: str = option("For --suite tofu: forget01, forget05 or forget10.", "forget10")
+    output_dir: Path = option("Folder of the comparison.", Path("runs/compare"))
+    dry_run: bool = option("Check every run, count them, write nothing.", False)
+    overwrite_output_dir: bool = option("Discard the comparison in the output folder.", False)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

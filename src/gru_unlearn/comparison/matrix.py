@@ -1,0 +1,108 @@
+"""What is compared: objectives × rectifications × learning rates × seeds, each cell an ordinary run."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.comparison.demo_job import builtin_run
+from gru_unlearn.errors import UserError
+from gru_unlearn.results.file_model import JsonObject
+from gru_unlearn.results.run_folder import RunFolder
+
+SHARED: JsonObject = {
+    "eval_strategy": "steps",
+    "save_strategy": "no",
+    "stop_when_forgotten": True,
+    "report_examples": 0,
+}
+"""Settings of every run unless the recipe or a flag says otherwise."""
+
+OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
+"""Settings that the matrix itself gives to each run."""
+
+OF_A_METHOD = (
+    "new_gradient_weight", "retain_batch_size", "retain_loss", "retain_weight", "retain_placement", "max_grad_norm",
+)  # fmt: skip
+"""Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the matrix; its folder's name is its name."""
+
+    objective: str
+    rectification: str
+    """with settings of its own, if any: gru@retain_batch_size=32"""
+    learning_rate: float
+    seed: int
+    folder: Path
+    settings: JsonObject
+
+    @property
+    def name(self) -> str:
+        """By which it is known in logs and tables."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What is compared: the settings that all runs share, and what differs between them."""
+
+    settings: JsonObject
+    objectives: Sequence[str]
+    rectifications: Sequence[str]
+    learning_rates: Mapping[str, Sequence[float]]
+    """objective → its grid"""
+    seeds: Sequence[int]
+    output: Path
+    suite: EvaluationRequest | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All runs, seed after seed, so that a comparison cut short has whole seeds."""
+        found = []
+        for seed, objective, rectification in product(self.seeds, self.objectives, self.rectifications):
+            for rate in self.learning_rates[objective]:
+                found.append(self._cell(objective, rectification, rate, seed))
+        return found
+
+    @property
+    def reference(self) -> RunFolder:
+        """Where the target and the retain model are measured."""
+        return RunFolder(self.output / "reference")
+
+    def _cell(self, objective: str, rectification: str, rate: float, seed: int) -> Cell:
+        safe = re.sub(r"[^A-Za-z0-9_.+-]+", "+", rectification)
+        folder = self.output / "runs" / f"{objective}-{safe}-lr{rate:g}-seed{seed}"
+        own: JsonObject = {"objective": objective, "learning_rate": rate, "seed": seed, "output_dir": str(folder)}
+        settings: JsonObject = {**SHARED, **self.settings, **own, **parse_method(rectification)}
+        return Cell(objective, rectification, rate, seed, folder, settings)
+
+
+def parse_method(text: str) -> dict[str, str]:
+    """``gru/element@retain_batch_size=32`` → ``{"rectification": "gru/element", "retain_batch_size": "32"}``.
+
+    Raises:
+        UserError: a setting without a value, given twice, or in which methods may not differ.
+    """
+    rectification, *parts = text.split("@")
+    settings = {"rectification": rectification}
+    for part in parts:
+        name, _, value = part.partition("=")
+        if not (name and value):
+            raise UserError(f"method {text!r}: after @ comes SETTING=VALUE, as in gru@retain_batch_size=32")
+        if name not in OF_A_METHOD:
+            raise UserError(f"method {text!r}: {name!r} is the same for all; own are {', '.join(OF_A_METHOD)}")
+        if name in settings:
+            raise UserError(f"method {text!r} sets {name} twice")
+        settings[name] = value
+    return settings
+
+
+def builtin_settings() -> JsonObject:
+    """What a comparison shares by default: data, models and budget of ``gru demo``."""
+    run = builtin_run("npo", "none", Path(), 0)
+    return {name: value for name, value in run.items() if name not in OF_A_CELL}

@@ -1,0 +1,40 @@
+"""What ``gru plan`` is asked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gru_unlearn.common.options import check_ranges, option
+
+OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit")
+"""``paged``: may be moved to the host where a GPU gets short of memory; counted as if it stayed."""
+
+DIRECTION_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """Which model, on what, with which batches; the fields are the flags of ``gru plan``."""
+
+    model: str = option("llama-1b, llama-8b, llama-70b, model folder, config.json, or hub id.", "llama-1b")
+    gpus: int = option("How many there are.", 1, least=1)
+    gpu_memory: str = option("Of each, such as 80GiB.", "80GiB")
+    rectification: str = option("As for gru unlearn.", "gru")
+    batch_size: int = option("Forget rows per device and backward pass.", 4, least=1)
+    retain_batch_size: int | None = option("Retain rows; default: as gru unlearn's.", None, least=1)
+    accumulation: int = option("Backward passes per step.", 8, least=1)
+    max_length: int = option("Tokens of the longest row.", 512, least=1)
+    answer_share: float = option("Share of the tokens that is answer, and so has logits.", 0.5, above=0, most=1)
+    peft: bool = option("Adapters only.", False)
+    lora_r: int = option("LoRA's rank.", 16, least=1)
+    optim: str = option("adamw, or adamw_8bit or paged_adamw_8bit of bitsandbytes.", "adamw", one_of=OPTIMIZERS)
+    retain_direction_dtype: str | None = option(
+        "Type to keep r in: float32 or bfloat16; default: that of the gradients.", None, one_of=tuple(DIRECTION_BYTES)
+    )
+    retain_direction_device: str | None = option(
+        "cpu: keep r in main memory; default: with the weights.", None, one_of=("cpu",)
+    )
+    out: Path | None = option("Folder for summary.json.", None)
+    overwrite_output_dir: bool = option("Discard the plan in the output folder.", False)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

@@ -1,0 +1,76 @@
+"""A plan for people: the table on the terminal, what to run, and the table of docs/performance.md."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import StringIO
+
+from rich.box import MARKDOWN
+from rich.console import Console
+from rich.table import Table
+
+from gru_unlearn.planning.footprint import predict
+from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
+from gru_unlearn.planning.plan_job import BY_PREFERENCE
+from gru_unlearn.reporting.tables import make_table
+from gru_unlearn.results.plan_summary import PlannedSetup, PlanSummary, Setup
+
+GIB = 2**30
+
+PARTS = {
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "AdamW",
+    "retain_direction": "r",
+    "update_copy": "copy",
+    "working_weights": "working",
+    "activations": "activ.",
+    "logits": "logits",
+    "peak": "peak",
+}
+
+
+def plan_table(summary: PlanSummary) -> Table:
+    """One row a set-up: its name, GiB of each part of :data:`PARTS`, and whether it fits."""
+    billions = summary.model.parameters / 1e9
+    rectification = summary.setups[0].setup.rectification
+    title = f"{summary.model.source}, {billions:.3g} B parameters, {rectification}: GiB per device, calculated"
+    rows = [_row(planned) for planned in summary.setups]
+    return make_table(title, ("set-up", *PARTS.values(), "fits"), rows)
+
+
+def _row(planned: PlannedSetup) -> list[str]:
+    gib = [f"{getattr(planned, part) / GIB:.2f}" for part in PARTS]
+    return [str(planned.setup), *gib, "yes" if planned.fits else "no"]
+
+
+def advice(summary: PlanSummary) -> list[str]:
+    """What to run, in a line or two."""
+    chosen = summary.smallest
+    if chosen is None:
+        return ["Nothing fits: smaller --batch-size or --max-length, more --gpus, or a smaller model."]
+    lines = [f"Smallest that fits: {chosen}", f"  {summary.smallest_command} --forget ... --retain ..."]
+    host = max(planned.host for planned in summary.setups if planned.setup.method == chosen.method)
+    if host:
+        lines.append(f"r takes up to {host / GIB:.1f} GiB of main memory for each device.")
+    return lines
+
+
+def docs_table(counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)) -> str:
+    """Markdown: calculated peak per device, GiB, of the presets by set-up (rows) and number of devices (columns).
+
+    With checkpointing on; QLoRA is not sharded.
+    """
+    table = Table("model", "set-up", *map(str, counts), box=MARKDOWN)
+    for model in PRESETS:
+        for method, precision in BY_PREFERENCE:
+            setup = Setup(method=method, precision=precision, checkpointing=True)
+            table.add_row(model, f"{method}, {precision}", *_peaks(model, setup, counts))
+    text = StringIO()
+    Console(file=text, width=200).print(table)
+    return "\n".join(line.strip() for line in text.getvalue().strip().splitlines())
+
+
+def _peaks(model: str, setup: Setup, counts: Sequence[int]) -> list[str]:
+    shape = shape_of(model_config(model))
+    possible = counts[:1] if setup.method == "qlora" else counts
+    return [f"{predict(shape, replace(setup, devices=count)).peak / GIB:.1f}" for count in possible]

@@ -1,0 +1,27 @@
+"""What ``gru export`` is asked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gru_unlearn.common.options import option
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to publish, and how; the fields are the flags of ``gru export``."""
+
+    run: Path = option("Folder of a finished run.", argument=True)
+    out: Path = option("Folder to write; new or empty.")
+    merge: bool = option("Merge LoRA adapters into their base model.", False)
+    dtype: str | None = option("Convert to bfloat16 or float32.", None, shown="as is")
+    max_shard_size: str | None = option("Split the weights, such as 5GB.", None)
+    base_model: str | None = option("Hub name of the model that the run started from, if it was a local copy.", None)
+    license: str | None = option("Such as mit.", None, shown="as the base model's card says")
+    evaluations: tuple[Path, ...] = option(
+        "Folder by gru evaluate to show: of the run's model, its target, its retain model. Repeatable.",
+        (),
+        flags=("--evaluation",),
+    )
+    push: str | None = option("Upload to this new hub repository, OWNER/NAME.", None)
+    private: bool = option("Make that repository private.", False)
+    trust_remote_code: bool = option("Run a model's own code.", False)

@@ -1,0 +1,86 @@
+"""A run's models, loaded as its settings say, and what they give at a glance."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, TrainerCallback
+
+from gru_unlearn.data import Example
+from gru_unlearn.errors import UserError
+from gru_unlearn.models.loading import load_model
+from gru_unlearn.models.locating import holds_adapters
+from gru_unlearn.runs.run_preparation import Prepared
+from gru_unlearn.training import UnlearningTrainer, answer_logps
+
+
+def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
+    """A model, loaded as the run's settings say."""
+    recipe = prepared.recipe
+    return load_model(
+        folder,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+        load_in_4bit=recipe.load_in_4bit and not holds_adapters(folder),  # adapters are merged exactly
+    )
+
+
+def load_on_device(prepared: Prepared, folder: Path) -> Any:
+    """The same, where the run's forward passes are."""
+    model: Any = load_as_set(prepared, folder)
+    return model.to(prepared.recipe.config.device)
+
+
+def trainable_model(prepared: Prepared) -> Any:
+    """The target, or adapters on it."""
+    recipe = prepared.recipe
+    model: Any = load_as_set(prepared, prepared.model)
+    if not recipe.use_peft:
+        return model
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
+
+    lora = LoraConfig(
+        r=recipe.lora_r,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=recipe.lora_target_modules,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:
+        raise UserError(str(error).splitlines()[0]) from None
+
+
+def make_trainer(
+    prepared: Prepared, forget: Sequence[Example], callbacks: list[TrainerCallback], **more: Any
+) -> UnlearningTrainer:
+    """A trainer of the run's model on these rows, whose progress is shown by ``callbacks`` alone."""
+    config = prepared.recipe.config
+    config.disable_tqdm = True
+    trainer = UnlearningTrainer(
+        trainable_model(prepared),
+        config,
+        forget_dataset=forget,
+        processing_class=prepared.tokenizer,
+        callbacks=callbacks,
+        **more,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer
+
+
+def mean_probability(prepared: Prepared, model: nn.Module, examples: Sequence[Example]) -> float:
+    """Mean probability of the examples' answers under a model that is on the run's device."""
+    config = prepared.recipe.config
+    scores = answer_logps(
+        model,
+        examples,
+        batch_size=config.per_device_eval_batch_size,
+        pad_token_id=prepared.tokenizer.pad_token_id,
+        device=config.device,
+    )
+    return scores.mean_probability

@@ -1,0 +1,212 @@
+"""From a recipe to a run of which everything was found and checked, and nothing has been written yet."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
+
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.benchmark.suite_choice import make_suite
+from gru_unlearn.data import Example, Record, count_overlap, fingerprint, load_records
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.suites import own
+from gru_unlearn.models.loading import load_tokenizer, parameter_count
+from gru_unlearn.models.locating import holds_adapters, locate
+from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.objectives import OBJECTIVES, inputs_of
+from gru_unlearn.results.row_kinds import ROW_KINDS
+from gru_unlearn.results.run_folder import Claim, RunFolder
+from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.training import encoder_for, to_examples
+from gru_unlearn.training.inputs import FROM_ALTERNATIVES
+from gru_unlearn.training.packages import INSTALL, require_packages
+
+FORGET_TARGET = "forget_target"
+"""What a rule for the best model calls the retain model's forget probability."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose every input was found and checked; nothing has been written yet."""
+
+    recipe: Recipe
+    model: Path
+    weights: str
+    """SHA-256 of the model"""
+    retain_model: Path | None
+    retain_weights: str | None
+    tokenizer: PreTrainedTokenizerBase
+    sets: dict[str, list[Record]]
+    """by the keys of the kinds of rows: those that were given"""
+    examples: dict[str, list[Example]]
+    """the same, tokenized"""
+    suite: Suite | None
+    """whose metrics every evaluation measures"""
+    claim: Claim
+
+    @property
+    def output(self) -> Path:
+        """The run's folder."""
+        return self.claim.folder.path
+
+
+def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
+    """Load and check data, tokenizer, models' folders and output folder, cheapest first.
+
+    Raises:
+        UserError: the first thing that cannot work.
+    """
+    sources = {kind.key: getattr(recipe, kind.key) for kind in ROW_KINDS}
+    sets = {name: load_records(source) for name, source in sources.items() if source is not None}
+    _check_recipe(recipe, sets)
+    with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
+        model = locate(recipe.model)
+        retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
+    tokenizer = load_tokenizer(
+        model, pad_token=recipe.pad_token, eos_token=recipe.eos_token, trust_remote_code=recipe.trust_remote_code
+    )
+    _check_adapters(recipe, model)
+    examples = _tokenize(sets, tokenizer, recipe)
+
+    weights = hash_weights(model)
+    retain_weights = hash_weights(retain_model) if retain_model else None
+    identity = {
+        "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
+        "model": weights,
+        "retain_model": retain_weights,
+        **{name: fingerprint(records) for name, records in sets.items()},
+    }
+    folder = RunFolder(Path(recipe.config.output_dir or "."))
+    claim = folder.claim(identity, overwrite=overwrite, inputs=(model, retain_model, *sources.values()))
+    suite = _make_suite(recipe, sets)
+    return Prepared(recipe, model, weights, retain_model, retain_weights, tokenizer, sets, examples, suite, claim)
+
+
+def _tokenize(
+    sets: Mapping[str, Sequence[Record]], tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+) -> dict[str, list[Example]]:
+    encoder = encoder_for(tokenizer, recipe.config)
+    wants_alternatives = bool(inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES)
+    examples = {}
+    for name, records in sets.items():
+        alternatives = recipe.config if wants_alternatives and name == "forget" else None
+        examples[name] = to_examples(records, name, encoder, alternatives)
+    return examples
+
+
+def _make_suite(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> Suite | None:
+    if recipe.eval_suite is None:
+        return None
+    if recipe.eval_suite == "own":
+        return own(sets["forget"], sets.get("retain", []))
+    return make_suite(
+        EvaluationRequest(
+            model=recipe.model,
+            suite=recipe.eval_suite,
+            data=recipe.eval_data,
+            forget_split=recipe.eval_forget_split,
+            unseen_split=recipe.eval_unseen_split,
+        )
+    )
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_recipe(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> None:
+    """Whether a recipe and its rows go together."""
+    if recipe.config.needs_retain_set and "retain" not in sets:
+        raise UserError(
+            f"rectification {recipe.config.rectification!r} with objective {recipe.config.objective!r} "
+            "needs retain data: pass --retain"
+        )
+    if recipe.stop_when_forgotten and not recipe.retain_model:
+        raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
+    if not recipe.allow_overlap:
+        _check_overlap(sets)
+    _check_rule(recipe)
+    if recipe.report_examples < 0:
+        raise UserError(f"report_examples must be at least 0, got {recipe.report_examples}")
+
+
+def _check_overlap(sets: Mapping[str, Sequence[Record]]) -> None:
+    for one, other in (("forget", "retain"), ("forget", "held_out"), ("held_out", "retain")):
+        overlap = count_overlap(sets.get(one, []), sets.get(other, []))
+        if overlap:
+            raise UserError(
+                f"{overlap} of {len(sets[one])} {one} rows are also in the {other} set: "
+                "take them out, or pass --allow-overlap"
+            )
+
+
+def _check_rule(recipe: Recipe) -> None:
+    """What can be said of --keep-best before any metric exists."""
+    if recipe.keep_best is None:
+        return
+    if FORGET_TARGET in parse_rule(recipe.keep_best).names and not recipe.retain_model:
+        raise UserError(f"--keep-best reads {FORGET_TARGET}, which needs --retain-model")
+    if recipe.config.eval_strategy == "no":
+        raise UserError("--keep-best needs evaluations: add --eval-strategy steps --eval-steps N")
+
+
+def _check_adapters(recipe: Recipe, model: Path) -> None:
+    """New adapters need whole weights below them. 4-bit weights are for one device at a time, and stay as they are."""
+    if recipe.use_peft and holds_adapters(model):  # new ones would name the base below these, which would be lost
+        raise UserError(f"--model {recipe.model} is a folder of adapters: merge them first (gru export --merge)")
+    if not recipe.load_in_4bit:
+        return
+    if not recipe.use_peft:
+        raise UserError("--load-in-4bit trains adapters beside weights that stay as they are: add --use-peft")
+    if recipe.config.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false") == "true":
+        raise UserError("--load-in-4bit does not shard: use one device, or DDP with a copy on each")
+
+
+def check_machine(recipe: Recipe) -> None:
+    """What this machine must have for the run; a dry run may be on another one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    require_packages(recipe.config)
+    if recipe.load_in_4bit and not is_bitsandbytes_available():
+        raise UserError(f"--load-in-4bit needs bitsandbytes, which is missing: {INSTALL}")
+    if recipe.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available(kernels_fallback_ok=True):
+        raise UserError(
+            "--attn-implementation flash_attention_2 needs the package flash-attn and a GPU: leave it away, "
+            "PyTorch's own attention (sdpa) is fused too"
+        )
+
+
+# --- telling ---------------------------------------------------------------------------------------------------------
+
+
+def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
+    """What a run would do, line by line, for ``--dry-run``."""
+    recipe, config = prepared.recipe, prepared.recipe.config
+    parameters = parameter_count(prepared.model, recipe.trust_remote_code)
+    rows = [(name, f"{getattr(recipe, name)} ({len(records)} rows)") for name, records in prepared.sets.items()]
+    forget = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    retain = config.resolved_retain_batch_size * config.gradient_accumulation_steps
+    steps_per_epoch = -(-len(prepared.sets["forget"]) // forget)
+    steps = config.max_steps if config.max_steps > 0 else round(steps_per_epoch * config.num_train_epochs)
+    per_step, output = f"{forget} forget", str(prepared.output)
+    if config.needs_retain_set:
+        per_step += f" + {retain} retain"
+    if prepared.claim.resume:
+        output += " (continues the interrupted run)"
+    return [
+        ("model", f"{recipe.model} ({parameters / 1e6:.1f} M parameters)"),
+        *rows,
+        ("objective", config.objective),
+        ("rectification", config.rectification),
+        ("trained", "LoRA adapters" if recipe.use_peft else "all weights"),
+        ("steps", steps),
+        ("examples per step", per_step),
+        ("learning rate", config.learning_rate),
+        ("output", output),
+    ]

@@ -1,0 +1,94 @@
+"""From what a run logged, and was made of, to what stands in its summary."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from gru_unlearn.common.versions import versions
+from gru_unlearn.data import fingerprint
+from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.results.model_metrics import Metrics, Point
+from gru_unlearn.results.provenance import ModelSource, RowsSource
+from gru_unlearn.results.row_kinds import KEPT
+from gru_unlearn.results.run_summary import LogRow, RunRecord, RunResults, RunSummary
+from gru_unlearn.runs.run_preparation import Prepared
+from gru_unlearn.training import UnlearningTrainer
+
+Log = Sequence[Mapping[str, float]]
+
+
+def summarize(
+    prepared: Prepared, trainer: UnlearningTrainer, forget_target: float | None, seconds: float
+) -> RunSummary:
+    """Everything that a run has to tell."""
+    log = trainer.state.log_history
+    points = points_along(log)
+    return RunSummary(
+        **dict(record_of(prepared, seconds)),
+        results=_results(prepared, log, points, forget_target),
+        steps=trainer.state.global_step,
+        trajectory=points,
+        removed_share_by_layer=_removed_share_by_layer(trainer),
+        log=[LogRow.model_validate(row) for row in log if "loss" in row],
+    )
+
+
+def points_along(log: Log) -> list[Point]:
+    """The evaluations of a run in order; of two at the same step the later one."""
+    points = {}
+    for row in log:
+        if "eval_forget_prob" in row:
+            measured = {key.removeprefix("eval_"): value for key, value in row.items() if key.startswith("eval_")}
+            points[row["step"]] = Point.model_validate({**measured, "step": row["step"]})
+    return list(points.values())
+
+
+def _results(prepared: Prepared, log: Log, points: Sequence[Point], forget_target: float | None) -> RunResults:
+    config = prepared.recipe.config
+    conflicts = [row["conflict_rate"] for row in log if "conflict_rate" in row]
+    found = {**points[-1].measured(), "conflict_rate": None}
+    if conflicts:
+        found["conflict_rate"] = sum(conflicts) / len(conflicts)
+    if forget_target is not None:
+        found["forget_target"] = forget_target
+        if points[0].step == 0:  # retention is a share of what the target kept
+            found |= matched_retention(points, forget_target)
+    return RunResults.model_validate({"objective": config.objective, "rectification": config.rectification, **found})
+
+
+def matched_retention(points: Sequence[Metrics], forget_target: float | None) -> dict[str, float | None]:
+    """Key → retention at matched forgetting along ``points``, for each kind of rows that was measured; None: f* was not
+    reached, or there is none."""
+    trajectory = [dict(point) for point in points]
+    found: dict[str, float | None] = {}
+    for kind in KEPT:
+        if points[0].probability(kind) is not None:
+            found[kind.rmf] = None
+            if forget_target is not None:
+                found[kind.rmf] = retention_at_matched_forgetting(trajectory, forget_target, kind.probability)
+    return found
+
+
+def _removed_share_by_layer(trainer: UnlearningTrainer) -> dict[str, float] | None:
+    """Of the last step; None without a rectification, or where no step was taken since the run was resumed."""
+    if trainer.rectifier is None:
+        return None
+    shares = trainer.rectifier.removed_share_by_layer()
+    return {layer: share for layer, share in shares.items() if math.isfinite(share)} or None
+
+
+def record_of(prepared: Prepared, seconds: float) -> RunRecord:
+    """What a run's result came from: settings, data and models with their hashes, versions."""
+    recipe = prepared.recipe
+    data = {}
+    for name, rows in prepared.sets.items():
+        data[name] = RowsSource(source=getattr(recipe, name), rows=len(rows), sha256=fingerprint(rows))
+    return RunRecord(
+        seed=recipe.config.seed,
+        seconds=round(seconds, 2),
+        settings=recipe.in_force,
+        data=data,
+        model=ModelSource(source=recipe.model, sha256=prepared.weights),
+        retain_model=ModelSource(source=recipe.retain_model, sha256=prepared.retain_weights),
+        output_model=prepared.claim.folder.model.name,
+        versions=versions(),
+    )
