@@ -23,7 +23,6 @@ from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, AttackSummary
-from gru_unlearn.results.provenance import ModelSource
 from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.results.run_folder import Claim, RunFolder
 
@@ -106,7 +105,7 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
     run, prefixes = battery.request.run, battery.request.prefixes
     before = parts[NONE].rows
     after = chain.from_iterable(part.rows for name, part in parts.items() if name != NONE)
-    models = {name: ModelSource(source=one.source, sha256=one.sha256) for name, one in battery.subjects.items()}
+    models = {name: subject.provenance for name, subject in battery.subjects.items()}
     summary = AttackSummary(
         rows=len(battery.numbers),
         attacks=_results(after, before),

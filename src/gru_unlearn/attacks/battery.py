@@ -133,8 +133,7 @@ def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     subjects = {}
     for name, field in SUBJECTS.items():
         if settings.get(field):
-            source = str(settings[field])
-            subjects[name] = Subject.find(name, source, alike, _flag(field))
+            subjects[name] = Subject.find(name, str(settings[field]), alike, _flag(field))
     return subjects
 
 

@@ -9,9 +9,6 @@ from gru_unlearn.ledger.database import Ledger
 from gru_unlearn.ledger.deletion_request import TRANSITIONS
 from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, BrokenLedger, first_break
 
-Standing = tuple[str | None, int]
-"""State of a request, and which attempt it is at; None: it has not come yet."""
-
 
 def check(ledger: Ledger) -> None:
     """Nothing was changed since it was written.
@@ -29,7 +26,7 @@ def check(ledger: Ledger) -> None:
 
 def _first_disagreement(ledger: Ledger) -> str | None:
     """Replay the chain; say where a table tells something else."""
-    standings: dict[int, Standing] = {}
+    standings: dict[int, tuple[str, int]] = {}  # request → its state, and which attempt it is at
     settings = dict(ledger.connection.execute("SELECT sha256, content FROM settings"))
     for entry in ledger.entries():
         if entry.request is not None:
@@ -49,7 +46,7 @@ def _first_disagreement(ledger: Ledger) -> str | None:
     return wrong
 
 
-def _requests_against(ledger: Ledger, standings: Mapping[int, Standing]) -> str | None:
+def _requests_against(ledger: Ledger, standings: Mapping[int, tuple[str, int]]) -> str | None:
     added = {entry.request: entry for entry in ledger.entries() if entry.event == "added"}
     requests = ledger.requests()
     if [request.number for request in requests] != sorted(standings):
