@@ -98,7 +98,7 @@ def test_lora_from_flags(gru, world):
 
 
 def test_a_switch_before_the_recipe_does_not_swallow_it():
-    given = unlearn.given(["--use-cpu", "r.yaml", "--beta", "1"])
+    given = unlearn.make_context("unlearn", ["--use-cpu", "r.yaml", "--beta", "1"]).params["given"]
     assert (given.recipe, given.flags) == ("r.yaml", {"use_cpu": "true", "beta": "1"})
 
 
@@ -159,6 +159,17 @@ def test_help_and_version_answer_without_heavy_imports():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "unlearn" in done.stdout
+
+
+def test_help_of_every_command_answers_without_heavy_imports():
+    code = "import sys\nfrom gru_unlearn.cli.main import app\n"
+    code += "for name in app.commands: app([name, '--help'], standalone_mode=False)\n"
+    code += "for name in app.commands['requests'].commands: app(['requests', name, '--help'], standalone_mode=False)\n"
+    code += "assert not {'torch', 'transformers', 'datasets', 'scipy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for flag in ("--max-steps", "--unseen-split", "--utility-floor", "--alphas", "--answer-share", "--evaluation"):
+        assert flag in done.stdout
 
 
 def test_version(gru):

@@ -234,7 +234,7 @@ def test_choices_that_there_are_not(gru, arguments, message):
 def test_the_command_of_every_choice_is_made_of_settings(precision):
     choices = {"retain_direction_dtype": "bfloat16", "retain_direction_device": "cpu", "optim": "adamw_8bit"}
     words = command_for("some/model", Setup(method="qlora", precision=precision, **choices)).split()
-    settings = unlearn.given(words[words.index("unlearn") + 1 :]).flags
+    settings = unlearn.make_context("unlearn", words[words.index("unlearn") + 1 :]).params["given"].flags
     recipe = make_recipe(settings | {"forget": "x"}, on_any_machine=True)
     assert (recipe.load_in_4bit, recipe.use_peft, recipe.config.optim) == (True, True, "adamw_bnb_8bit")
     assert recipe.config.retain_direction_device == "cpu"
@@ -244,7 +244,7 @@ def test_the_command_of_every_choice_is_made_of_settings(precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_command_s_flags_are_settings(method, precision):
     words = command_for("some/model", Setup(method=method, precision=precision, checkpointing=True)).split()
-    settings = unlearn.given(words[words.index("unlearn") + 1 :]).flags
+    settings = unlearn.make_context("unlearn", words[words.index("unlearn") + 1 :]).params["given"].flags
     recipe = make_recipe(settings | {"forget": "x"}, on_any_machine=True)
     assert recipe.use_peft == (method == "lora")
     assert recipe.config.bf16 == (precision == "mixed")

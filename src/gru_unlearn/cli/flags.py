@@ -6,6 +6,7 @@ Commands that take every setting of a run as a flag are :mod:`settings_flags`.
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
+from itertools import chain
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -57,8 +58,8 @@ def _kind(hint: Any) -> tuple[type, bool]:
 
 
 def _argument(one: "Field[Any]", kind: type, many: bool) -> click.Argument:
-    about: dict[str, Any] = {"help": one.metadata["help"], "type": _click_type(kind), "nargs": -1 if many else 1}
-    return click.Argument([one.name], required=one.default is MISSING, **about)
+    required, nargs = one.default is MISSING, -1 if many else 1
+    return click.Argument([one.name], help=one.metadata["help"], type=_click_type(kind), required=required, nargs=nargs)
 
 
 def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
@@ -101,14 +102,9 @@ def command(
     models: bool = True,
     **about: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """Makes a command of a function that takes these dataclasses, made of the flags, and a console.
+    """Makes a command, in a group if there is one, of a function that takes these dataclasses and a console.
 
-    Args:
-        requests: dataclasses whose fields are flags.
-        group: what the command belongs to.
-        kind: :class:`click.Command`, or one that passes on more than flags of dataclasses.
-        models: whether the command loads models: their libraries' own bars and notices are then kept out of the output.
-        about: for the command's own making.
+    Where it loads ``models``, bars and notices of their libraries are kept out of its output.
     """
 
     def make(function: Callable[..., None]) -> click.Command:
@@ -120,7 +116,7 @@ def command(
             except UserError as error:
                 raise UserError(_as_typed(str(error), context)) from error
 
-        parameters = [parameter for request in requests for parameter in parameters_of(request)]
+        parameters = list(chain.from_iterable(map(parameters_of, requests)))
         made = kind(function.__name__, params=parameters, callback=call, help=function.__doc__, **about)
         if group is not None:
             group.add_command(made)
@@ -158,13 +154,8 @@ def wide(console: Console, columns: int) -> Console:
 
 
 def show_results(console: Console, folder: Path, *, report_of: Path | None = None, **files: str) -> None:
-    """The last line of a command: where its results are.
-
-    Args:
-        folder: of the results.
-        report_of: folder whose report is written anew, and named.
-        files: what else is there → its name in the folder.
-    """
+    """The last line of a command: where its results are, what further ``files`` there are, and the report of a folder,
+    which is written now."""
     places = {"Results": "summary.json"} | files
     line = " · ".join(f"{what.replace('_', ' ')}: {folder}/{file}" for what, file in places.items())
     if report_of is not None and is_first():

@@ -42,7 +42,7 @@ def app(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, requests, export):
+for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, export, requests):
     app.add_command(command)
 
 

@@ -52,12 +52,7 @@ class SettingsCommand(click.Command):
     """Passes on :class:`GivenSettings` beside what its own flags say.
 
     Flags are ``--kebab-name value`` or ``--kebab-name=value``; of settings that may be true or false also ``--name``
-    and ``--no-name``. A word that ends in .yaml is the recipe.
-
-    Args:
-        name: of the command.
-        featured: a dataclass of the settings that stand in the help text.
-        about: as of :class:`click.Command`.
+    and ``--no-name``. A word that ends in .yaml is the recipe. The fields of ``featured`` stand in the help text.
     """
 
     def __init__(self, name: str, *, featured: type | None = None, **about: Any) -> None:
@@ -113,14 +108,6 @@ class SettingsCommand(click.Command):
             if word.endswith((".yaml", ".yml")) and not is_value:
                 return word, words[:place] + words[place + 1 :]
         return None, words
-
-    def given(self, words: list[str]) -> GivenSettings:
-        """What the settings among these words come to.
-
-        Raises:
-            UserError: a word that belongs to nothing.
-        """
-        return self.make_context(self.name, words).params["given"]
 
 
 class Switch(click.Option):

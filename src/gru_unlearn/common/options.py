@@ -4,35 +4,22 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from gru_unlearn.errors import UserError, nearest
 
 
-class About(TypedDict, total=False):
-    """What may be said of a field beside its type, default and help."""
+def option(help: str, default: Any = MISSING, **about: Any) -> Any:
+    """A field of a dataclass that is a flag, too. Without a default it must be given.
 
-    flags: tuple[str, ...]
-    """where they are not the field's name"""
-    argument: bool
-    """stands on the line by its place, without a flag"""
-    shown: str
-    """in place of the default; empty: nothing"""
-    parse: Callable[[str], Any]
-    """makes the value of the text on the line"""
-    least: float
-    above: float
-    most: float
-    below: float
-    finite: bool
-    choices: tuple[str, ...]
-    """names, of which the nearest is named where another one is given"""
-    one_of: tuple[str, ...]
-    """a few words, which are all named"""
-
-
-def option(help: str, default: Any = MISSING, **about: Unpack[About]) -> Any:
-    """A field of a dataclass that is a flag, too. Without a default it must be given."""
+    Args:
+        help: in a line.
+        default: of the field.
+        about: its range: ``least``, ``above``, ``most``, ``below``, ``finite``; its names: ``choices``, of which the
+            nearest is named where another one is given, or ``one_of``, which are all named; and on the command line:
+            ``flags`` that are not the field's name, ``argument`` for a word without flag, ``parse`` for what a text
+            means, ``shown`` in place of the default.
+    """
     return field(default=default, metadata={"help": help, **about})
 
 

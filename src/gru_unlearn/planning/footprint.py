@@ -68,7 +68,9 @@ class _Parts:
     @property
     def trained(self) -> int:
         """Number of trained parameters on all devices."""
-        return self.shape.parameters if self.setup.trains_all else self.shape.adapter_per_rank * self.setup.lora_r
+        if self.setup.trains_all:
+            return self.shape.parameters
+        return self.shape.adapter_per_rank * self.setup.lora_r
 
     @property
     def trained_bytes(self) -> int:
@@ -77,8 +79,10 @@ class _Parts:
 
     @property
     def weights(self) -> int:
-        adapters = 0 if self.setup.trains_all else self.trained * ADAPTER_BYTES
-        return (self._base_weights + adapters) // self.setup.devices
+        whole = self._base_weights
+        if not self.setup.trains_all:
+            whole += self.trained * ADAPTER_BYTES
+        return whole // self.setup.devices
 
     @property
     def _base_weights(self) -> int:
@@ -101,8 +105,9 @@ class _Parts:
 
     @property
     def update_copy(self) -> int:
-        in_update_space = self.rectification is not None and self.rectification.space == "update"
-        return self.gradients if in_update_space else 0
+        if self.rectification is None or self.rectification.space != "update":
+            return 0
+        return self.gradients
 
     # --- the retain direction ----------------------------------------------------------------------------------------
 
@@ -113,8 +118,9 @@ class _Parts:
 
     @property
     def _direction(self) -> int:
-        held = self.rectification.memory if self.rectification else 0
-        return self.trained * self._direction_bytes // self.setup.devices * held
+        if self.rectification is None:
+            return 0
+        return self.trained * self._direction_bytes // self.setup.devices * self.rectification.memory
 
     @property
     def on_device(self) -> int:
@@ -129,7 +135,9 @@ class _Parts:
     @property
     def from_earlier_passes(self) -> int:
         """Gradients that a pass adds to. Without rectification the retain pass leaves its gradient there, too."""
-        return self.gradients if self.setup.accumulation > 1 or self.rectification is None else 0
+        if self.setup.accumulation == 1 and self.rectification is not None:
+            return 0
+        return self.gradients
 
     @property
     def _largest(self) -> int:

@@ -26,69 +26,53 @@ from gru_unlearn.common.renamed import RenamedSetting
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.runs.recipe_file import parse_yaml
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Bound = Annotated[Number | str, Field(union_mode="left_to_right")]
+Bound = Annotated[Annotated[float, Field(allow_inf_nan=False)] | str, Field(union_mode="left_to_right")]
 """A number, or the name of a metric whose value it is."""
 Bounds = Annotated[tuple[Bound, ...], BeforeValidator(lambda given: given if isinstance(given, list) else [given])]
+
+_COMPARISONS = {"at_most": operator.le, "at_least": operator.ge, "below": operator.lt, "above": operator.gt}
+_STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
 class Condition(BaseModel):
     """What a metric must meet; of several bounds of a kind, all."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _STRICT
 
     at_most: Bounds = ()
     at_least: Bounds = ()
     below: Bounds = ()
     above: Bounds = ()
 
-    @property
-    def names(self) -> set[str]:
-        """Every metric that a bound is."""
-        bounds = chain(self.at_most, self.at_least, self.below, self.above)
-        return {bound for bound in bounds if isinstance(bound, str)}
-
     def met(self, value: float, metrics: Mapping[str, float]) -> bool:
         """Whether a value is within the bounds."""
         for kind, holds in _COMPARISONS.items():
-            bounds = [_number(bound, metrics) for bound in getattr(self, kind)]
-            if not all(holds(value, bound) for bound in bounds):
-                return False
+            for bound in getattr(self, kind):
+                if not holds(value, metrics[bound] if isinstance(bound, str) else bound):
+                    return False
         return True
-
-
-_COMPARISONS = {"at_most": operator.le, "at_least": operator.ge, "below": operator.lt, "above": operator.gt}
-
-
-def _number(bound: float | str, metrics: Mapping[str, float]) -> float:
-    return metrics[bound] if isinstance(bound, str) else bound
 
 
 class BestRule(BaseModel):
     """A metric to maximize or minimize among the evaluations that meet every condition."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _STRICT
 
-    maximize: str | None = None
-    minimize: str | None = None
+    maximize: str = ""
+    minimize: str = ""
     where: dict[str, Condition] = {}
 
     @model_validator(mode="after")
     def _has_one_goal(self) -> Self:
-        if (self.maximize is None) == (self.minimize is None):
+        if bool(self.maximize) == bool(self.minimize):
             raise ValueError("it needs either maximize or minimize")
         return self
 
     @property
-    def metric(self) -> str:
-        """What is maximized or minimized."""
-        return self.maximize or self.minimize or ""
-
-    @property
     def names(self) -> set[str]:
         """Every metric that the rule reads."""
-        bounds = chain.from_iterable(condition.names for condition in self.where.values())
-        return {self.metric, *self.where, *bounds}
+        bounds = chain.from_iterable(chain(*dict(condition).values()) for condition in self.where.values())
+        return {self.maximize or self.minimize, *self.where, *filter(lambda bound: isinstance(bound, str), bounds)}
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
         """What to maximize; None where a condition is not met or a metric has no value."""
@@ -96,17 +80,14 @@ class BestRule(BaseModel):
             return None
         if not all(condition.met(metrics[name], metrics) for name, condition in self.where.items()):
             return None
-        value = metrics[self.metric]
-        if math.isnan(value):
-            return None
-        return value if self.maximize else -value
+        value = metrics[self.maximize] if self.maximize else -metrics[self.minimize]
+        return None if math.isnan(value) else value
 
     def __str__(self) -> str:
         """As it may be typed."""
         content = self.model_dump(mode="json", exclude_defaults=True)
         for condition in content.get("where", {}).values():
-            for kind, bounds in condition.items():
-                condition[kind] = bounds[0] if len(bounds) == 1 else bounds
+            condition |= {kind: bounds[0] for kind, bounds in condition.items() if len(bounds) == 1}
         return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=math.inf).strip()[1:-1]
 
 
