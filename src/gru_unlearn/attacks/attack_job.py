@@ -13,11 +13,10 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED, Battery, make_battery
 from gru_unlearn.attacks.membership import membership
 from gru_unlearn.attacks.probing import Variants, no_attack
-from gru_unlearn.attacks.prompts import prompts
+from gru_unlearn.attacks.prompts import prompts, sampling
 from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import relearning
 from gru_unlearn.attacks.rounding import quantization
-from gru_unlearn.attacks.sampling import sampling
 from gru_unlearn.attacks.trials import make_trials
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions

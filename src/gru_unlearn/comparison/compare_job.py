@@ -34,8 +34,6 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
         Interrupted: Ctrl-C; finished runs stay, the others have a checkpoint.
         NonFiniteError: not one run came to its end.
     """
-    if jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {jobs}")
     started = time.perf_counter()
     _wait_for_stopping_runs(matrix)
     planned = plan(matrix, overwrite=overwrite)

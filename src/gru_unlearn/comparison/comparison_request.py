@@ -75,7 +75,9 @@ class ComparisonRequest:
     seeds: str = option("How many (5: 0 to 4), or which (0,7).", "3")
     jobs: int = option("Runs at a time; each gets its share of the threads.", 1, least=1)
     suite: str | None = option(
-        "Evaluate saved models: builtin, tofu, own or none. Default: builtin for built-in data.", None
+        "Evaluate saved models: builtin, tofu, own or none. Default: builtin for built-in data.",
+        None,
+        choices=("none", "builtin", "tofu", "own"),
     )
     suite_data: str | None = option("Folder with the suite's files, or a hub data set.", None)
     forget_split: str = option("For --suite tofu: forget01, forget05 or forget10.", "forget10")

@@ -5,7 +5,7 @@ data is kept: a hash of the whole set, a keyed hash of each row, and where it wa
 """
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,18 @@ from filelock import FileLock, Timeout
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.deletion_request import TRANSITIONS, DeletionRequest
-from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, START, BrokenLedger, ChainEntry, Link, canonical
+from gru_unlearn.ledger.hash_chain import (
+    CHANGED,
+    CREATED,
+    START,
+    TRANSITIONS,
+    BrokenLedger,
+    ChainEntry,
+    Link,
+    canonical,
+)
 from gru_unlearn.results.file_model import JsonObject
-from gru_unlearn.results.ledger_summary import Asked, LedgerSettings, Outcome
+from gru_unlearn.results.ledger_summary import DeletionRequest, LedgerSettings, Outcome
 from gru_unlearn.results.provenance import ModelSource
 from gru_unlearn.results.run_folder import RunFolder
 
@@ -115,7 +123,7 @@ class Ledger:
         """All requests, or those in one of these states, in the order in which they came."""
         requests = []
         for row in self.connection.execute("SELECT * FROM requests ORDER BY number"):
-            request = DeletionRequest.model_construct(**dict(zip(Asked.model_fields, row, strict=True)))
+            request = DeletionRequest.model_construct(**dict(zip(DeletionRequest.model_fields, row, strict=True)))
             if not states or request.state in states:
                 requests.append(request)
         return requests
@@ -199,7 +207,7 @@ class Ledger:
             self.connection.execute(_INSERT, request.model_dump())
             rows = [(number, row_hash) for row_hash in set(row_hashes)]
             self.connection.executemany("INSERT INTO forget_rows VALUES (?, ?)", rows)
-            self._append("added", request.described(row_hashes))
+            self._append("added", describe(request, row_hashes))
         return request
 
     def move(self, event: str, request: DeletionRequest, outcome: Outcome | None = None) -> None:
@@ -260,6 +268,20 @@ class Ledger:
             self.connection.rollback()
             raise
         self.connection.commit()
+
+
+def describe(request: DeletionRequest, row_hashes: Iterable[str]) -> JsonObject:
+    """What the chain says of a request when it comes; reason and source enter as hashes, to stay private."""
+    return {
+        "request": request.number,
+        "id": request.id,
+        "data_sha256": request.data_sha256,
+        "date": request.date,
+        "rows": request.rows,
+        "reason_sha256": hash_text(request.reason),
+        "source_sha256": hash_text(request.source),
+        "marks_sha256": hash_text(canonical(sorted(set(row_hashes)))),
+    }
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.errors import first_line
-from gru_unlearn.ledger.database import Ledger
-from gru_unlearn.ledger.deletion_request import TRANSITIONS
-from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, BrokenLedger, first_break
+from gru_unlearn.ledger.database import Ledger, describe
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, TRANSITIONS, BrokenLedger, first_break
 
 
 def check(ledger: Ledger) -> None:
@@ -53,7 +52,7 @@ def _requests_against(ledger: Ledger, standings: Mapping[int, tuple[str, int]]) 
         return "the table of requests has other requests than the chain"
     for request in requests:
         entry = added[request.number]
-        described = request.described(ledger.rows_of(request.number))
+        described = describe(request, ledger.rows_of(request.number))
         wrong = [name for name, value in described.items() if getattr(entry, name, None) != value]
         if wrong:
             return f"request {request.id}: {', '.join(wrong)} differs from entry {entry.entry}"
