@@ -88,7 +88,7 @@ def make_battery(request: AttackRequest) -> Battery:
     Raises:
         UserError: the first thing that cannot work.
     """
-    run = None if request.run is None else _read_run(request.run)
+    run = _read_run(request.run)
     settings = _in_force(request, run)
     sets = {name: load_records(str(settings[name])) for name in request.rows if settings.get(name)}
     data = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()}
@@ -103,7 +103,9 @@ def make_battery(request: AttackRequest) -> Battery:
     return battery
 
 
-def _read_run(folder: Path) -> RunRecord:
+def _read_run(folder: Path | None) -> RunRecord | None:
+    if folder is None:
+        return None
     file = RunFolder(folder).summary_file
     summary = read_summary(file)
     if not isinstance(summary, RunRecord):

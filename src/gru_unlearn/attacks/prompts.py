@@ -39,8 +39,10 @@ def prompts(battery: Battery) -> Variants:
 def sampling(battery: Battery) -> Variants:
     """Ask k times; the best of what is said counts."""
     count = battery.request.samples
-    trial = partial(_asked, battery, [battery.forget] * count, sampled=True)
-    return {f"best of {count}, T={battery.request.temperature:g}": trial if battery.asks else NO_QUESTIONS}
+    name = f"best of {count}, T={battery.request.temperature:g}"
+    if not battery.asks:
+        return {name: NO_QUESTIONS}
+    return {name: partial(_asked, battery, [battery.forget] * count, sampled=True)}
 
 
 def _prefixed(battery: Battery) -> Trial:
@@ -65,13 +67,11 @@ def _few_shot(battery: Battery) -> Trial | str:
     if not shots:
         return "needs retain rows with a question"
     shown = tuple(chain.from_iterable(shot.turns[-2:] for shot in shots))
-    return partial(_asked, battery, [[_after(record, shown) for record in battery.forget]])
-
-
-def _after(record: Record, shown: tuple[Turn, ...]) -> Record:
-    """The conversation with other turns before it; a system's turn stays the first one."""
-    begin = int(record.turns[0].role == "system")
-    return replace(record, turns=record.turns[:begin] + shown + record.turns[begin:])
+    records = []
+    for record in battery.forget:
+        begin = int(record.turns[0].role == "system")  # which stays the first turn
+        records.append(replace(record, turns=record.turns[:begin] + shown + record.turns[begin:]))
+    return partial(_asked, battery, [records])
 
 
 def _asking(record: Record, question: str) -> Record:

@@ -16,16 +16,7 @@ from filelock import FileLock, Timeout
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.hash_chain import (
-    CHANGED,
-    CREATED,
-    START,
-    TRANSITIONS,
-    BrokenLedger,
-    ChainEntry,
-    Link,
-    canonical,
-)
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, EVENTS, START, BrokenLedger, ChainEntry, Link, canonical
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import DeletionRequest, LedgerSettings, Outcome
 from gru_unlearn.results.provenance import ModelSource
@@ -216,8 +207,8 @@ class Ledger:
         Raises:
             UserError: that cannot happen to a request in the state that it is in by now.
         """
-        allowed, after = TRANSITIONS[event]
-        told: JsonObject = {} if outcome is None else outcome.model_dump(exclude_unset=True)
+        allowed, after = EVENTS[event]
+        told = (outcome or Outcome()).model_dump(exclude_unset=True)
         with self._transaction():
             now = self.connection.execute("SELECT state, attempt FROM requests WHERE number = ?", (request.number,))
             state, attempt = now.fetchone()

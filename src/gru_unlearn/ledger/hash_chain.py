@@ -17,7 +17,7 @@ START = "0" * 64
 CREATED, CHANGED = "created", "settings changed"
 """Events that are about no request."""
 
-TRANSITIONS: dict[str, tuple[tuple[str | None, ...], str]] = {
+EVENTS: dict[str, tuple[tuple[str | None, ...], str]] = {
     "added": ((None,), "pending"),
     "started": (("pending",), "running"),
     "done": (("running",), "done"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.errors import first_line
 from gru_unlearn.ledger.database import Ledger, describe
-from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, TRANSITIONS, BrokenLedger, first_break
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, EVENTS, BrokenLedger, first_break
 
 
 def check(ledger: Ledger) -> None:
@@ -30,7 +30,7 @@ def _first_disagreement(ledger: Ledger) -> str | None:
     for entry in ledger.entries():
         if entry.request is not None:
             state, attempt = standings.get(entry.request, (None, 1))
-            allowed, after = TRANSITIONS[entry.event]
+            allowed, after = EVENTS[entry.event]
             if state not in allowed:
                 return f"entry {entry.entry}: request {entry.id} cannot be {entry.event} when {state}"
             standings[entry.request] = (after, attempt + (entry.event == "retried"))
