@@ -112,12 +112,10 @@ class Ledger:
 
     def requests(self, *states: str) -> list[DeletionRequest]:
         """All requests, or those in one of these states, in the order in which they came."""
-        requests = []
-        for row in self.connection.execute("SELECT * FROM requests ORDER BY number"):
-            request = DeletionRequest.model_construct(**dict(zip(DeletionRequest.model_fields, row, strict=True)))
-            if not states or request.state in states:
-                requests.append(request)
-        return requests
+        names = DeletionRequest.model_fields
+        rows = self.connection.execute("SELECT * FROM requests ORDER BY number")
+        requests = [DeletionRequest.model_construct(**dict(zip(names, row, strict=True))) for row in rows]
+        return [request for request in requests if not states or request.state in states]
 
     def request(self, id: str) -> DeletionRequest:
         """The request with this id.

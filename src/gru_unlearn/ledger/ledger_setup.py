@@ -40,8 +40,7 @@ def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: C
     Raises:
         UserError: settings, data, model or folder that cannot work.
     """
-    lock = RunFolder(folder).lock_file
-    if folder.is_file() or (folder.is_dir() and any(file != lock for file in folder.iterdir())):
+    if folder.is_file() or not RunFolder(folder).is_empty:
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
     first = locate(recipe.model)

@@ -15,13 +15,6 @@ class Interval(FileModel):
     high: float | None = None
     n: int
 
-    @property
-    def margin(self) -> float | None:
-        """Half of the interval's width."""
-        if self.low is None or self.high is None:
-            return None
-        return (self.high - self.low) / 2
-
 
 class PairedDifference(Interval):
     """The same of a difference to the plain run of the same seed."""
