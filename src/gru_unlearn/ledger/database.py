@@ -6,7 +6,7 @@ data is kept: a hash of the whole set, a keyed hash of each row, and where it wa
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -43,7 +43,7 @@ INSERT INTO requests VALUES (:number, :id, :date, :reason, :source, :rows, :data
 """
 
 
-class Ledger:
+class Ledger(AbstractContextManager["Ledger"]):
     """An open ledger. Several processes may read and write one at a time; every method leaves it whole."""
 
     def __init__(self, folder: Path) -> None:
@@ -81,9 +81,6 @@ class Ledger:
         except sqlite3.Error as error:
             raise BrokenLedger(f"{ledger.file} cannot be read as a ledger ({error})") from None
         return ledger
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
@@ -250,13 +247,9 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self.connection.rollback()
-            raise
-        self.connection.commit()
 
 
 def describe(request: DeletionRequest, row_hashes: Iterable[str]) -> JsonObject:

@@ -21,7 +21,6 @@ def add_request(
     """Append a request; everything about it that can be checked before its run is checked now.
 
     Args:
-        folder: of the ledger.
         source: the rows to forget; the ledger keeps where they are, never the rows.
         id: letters, digits, ``.``, ``_`` and ``-``; by default its number.
         reason: kept in the ledger as it is.
