@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.common.options import check_ranges, option, parse_names
 from gru_unlearn.errors import UserError, nearest
 
 
-def split(text: str, flag: str) -> list[str]:
-    """``"a, b"`` → ``["a", "b"]``, each once.
+def split(text: str, flag: str) -> tuple[str, ...]:
+    """:func:`parse_names` of a flag's value.
 
     Raises:
         UserError: nothing in it.
     """
-    words = [word.strip() for word in text.split(",")]
-    found = list(dict.fromkeys(filter(None, words)))
+    found = parse_names(text)
     if not found:
         raise UserError(f"{flag} {text!r}: expected names or numbers with commas between them")
     return found
