@@ -47,13 +47,13 @@ class SuiteJob(BaseModel):
     retain_scores: Path
 
 
-def suite_used(request: EvaluationRequest) -> SuiteUsed:
-    """What an evaluation is known by: the request, without what changes no result, and the rows."""
+def suite_job(request: EvaluationRequest, retain_scores: Path) -> SuiteJob:
+    """It is known by the request, without what changes no result, and the rows."""
     asked = {name: value for name, value in vars(request).items() if name not in ("model", "batch_size")}
     data = {}
     for name, rows in make_suite(request).sets.items():
         data[name] = fingerprint(item.record for item in rows.items)
-    return SuiteUsed(request=asked, data=data)
+    return SuiteJob(request=request, used=SuiteUsed(request=asked, data=data), retain_scores=retain_scores)
 
 
 def score_retain_model(request: EvaluationRequest, folder: Path) -> ScoreTable:
