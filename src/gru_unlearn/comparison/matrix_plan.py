@@ -134,4 +134,4 @@ def _is_evaluated(cell: Cell, suite: SuiteJob | None) -> bool:
     if suite is None:
         return True
     record = CellRecord.read(cell.folder / CELL_FILE)
-    return record is not None and record.suite == suite.used
+    return record is not None and record.suite is not None and record.suite.decides == suite.used.decides
