@@ -292,6 +292,15 @@ def test_a_job_comes_through_its_line_as_it_is(tmp_path):
         assert JOB.validate_json(job.model_dump_json()) == job
 
 
+def test_an_evaluation_by_an_earlier_version_counts_as_the_same():
+    data = {"holdout": "ab"}
+    today = SuiteUsed(request={"suite": "tofu", "unseen": None, "unseen_split": "x", "limit": None}, data=data)
+    earlier = SuiteUsed(request={"suite": "tofu", "holdout": None, "holdout_split": "x", "limit": None}, data=data)
+    assert earlier.decides == today.decides
+    assert earlier.decides != SuiteUsed(request=today.request, data={"holdout": "cd"}).decides
+    assert earlier.decides != SuiteUsed(request=today.request | {"unseen_split": "y"}, data=data).decides
+
+
 def test_dry_run_counts_and_writes_nothing(gru, world):
     arguments = ["--objectives", "npo,ga", "--learning-rates", "npo=1e-4,2e-4;ga=1e-4", "--seeds", "4", "--dry-run"]
     code, out, err = gru("compare", world / "recipe.yaml", "--output-dir", world / "out", *arguments)

@@ -32,6 +32,13 @@ def test_a_run_that_was_started_with_an_old_name_of_a_setting_goes_on(tmp_path):
         RunFolder(tmp_path).check(today)
 
 
+def test_an_old_name_without_a_value_is_no_difference(tmp_path):
+    (tmp_path / "run.json").write_text('{"settings": {"model": "m", "holdout": null}, "data": "ab"}')
+    assert RunFolder(tmp_path).check({"settings": {"model": "m", "unseen": None}, "data": "ab"})
+    with pytest.raises(UserError, match=r"another run \(different: settings\.unseen\)"):
+        RunFolder(tmp_path).check({"settings": {"model": "m", "unseen": "rows.json"}, "data": "ab"})
+
+
 def test_single_rows_are_read():
     file = EARLIER / "run" / "examples.json"
     assert as_json(Examples.read(file).model_dump(exclude_unset=True)) == json.loads(file.read_text())

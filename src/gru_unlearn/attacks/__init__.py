@@ -5,5 +5,5 @@ the reason why there is none. :mod:`trials` makes each trial on the unlearned mo
 alike, and :mod:`recovery` says how much of the distance between the last two came back.
 
 Reading order: :mod:`attack_request`, :mod:`battery`, :mod:`probing`; the attacks (:mod:`relearning`, :mod:`rounding`,
-:mod:`sampling`, :mod:`prompts`, :mod:`membership`); :mod:`trials`, :mod:`recovery`, :mod:`attack_job`.
+:mod:`prompts`, :mod:`membership`); :mod:`trials`, :mod:`recovery`, :mod:`attack_job`.
 """

@@ -13,17 +13,16 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED, Battery, make_battery
 from gru_unlearn.attacks.membership import membership
 from gru_unlearn.attacks.probing import Variants, no_attack
-from gru_unlearn.attacks.prompts import prompts
+from gru_unlearn.attacks.prompts import prompts, sampling
 from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import relearning
 from gru_unlearn.attacks.rounding import quantization
-from gru_unlearn.attacks.sampling import sampling
 from gru_unlearn.attacks.trials import make_trials
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, AttackSummary
-from gru_unlearn.results.provenance import ModelSource
+from gru_unlearn.results.file_model import as_json
 from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.results.run_folder import Claim, RunFolder
 
@@ -93,8 +92,8 @@ def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> Att
         console.print(f"{name}: done before", soft_wrap=True)
         return known
     started = time.perf_counter()
-    variants = no_attack(battery) if name == NONE else ATTACKS[name](battery)
-    part = make_trials(name, variants, battery, console)
+    attack = ATTACKS.get(name, no_attack)
+    part = make_trials(name, attack(battery), battery, console)
     part.seconds = round(time.perf_counter() - started, 2)
     part.write(file)
     title = "before any attack" if name == NONE else name
@@ -103,10 +102,9 @@ def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> Att
 
 
 def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float) -> AttackSummary:
-    run, prefixes = battery.request.run, battery.request.prefixes
     before = parts[NONE].rows
     after = chain.from_iterable(part.rows for name, part in parts.items() if name != NONE)
-    models = {name: ModelSource(source=one.source, sha256=one.sha256) for name, one in battery.subjects.items()}
+    models = {name: subject.provenance for name, subject in battery.subjects.items()}
     summary = AttackSummary(
         rows=len(battery.numbers),
         attacks=_results(after, before),
@@ -116,8 +114,8 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
         seconds=round(seconds, 2),
         seconds_by_attack={name: part.seconds for name, part in parts.items()},
         seed=battery.request.seed,
-        run=None if run is None else str(run),
-        prefixes=None if prefixes is None else str(prefixes),
+        run=as_json(battery.request.run),
+        prefixes=as_json(battery.request.prefixes),
         settings=battery.settings,
         data=dict(battery.data),
         model=models[UNLEARNED],

@@ -3,14 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.common.options import check_ranges, option, parse_names
 
 ATTACK_NAMES = ("relearning", "quantization", "sampling", "prompts", "membership")
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """``"a, b"`` → ``("a", "b")``, each once."""
-    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
 @dataclass(frozen=True)

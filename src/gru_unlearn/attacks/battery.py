@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from gru_unlearn.attacks.attack_request import AttackRequest
+from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.model_settings import ModelSettings
@@ -20,9 +21,6 @@ from gru_unlearn.results.run_summary import RunRecord
 from gru_unlearn.results.summaries import read_summary
 
 UNLEARNED, TARGET, RETAIN_MODEL = ("unlearned", "target", "retain_model")
-SUBJECTS = {UNLEARNED: "model", TARGET: "target", RETAIN_MODEL: "retain_model"}
-"""Model → the field of a request, and of a summary, that names it."""
-ROW_SETS = ("forget", "retain", "held_out", "holdout", "unrelated")
 
 DEFAULT_LEARNING_RATE = 1e-5
 """Of relearning, where no run tells at what rate the model was unlearned."""
@@ -36,7 +34,7 @@ class Battery:
     subjects: Mapping[str, Subject]
     """unlearned, target and, if there is one, retain_model"""
     sets: Mapping[str, Sequence[Record]]
-    """whole sets, by the names of :data:`ROW_SETS`; those that were given"""
+    """whole sets, by their names in files; those that were given"""
     numbers: Sequence[int]
     """which rows of the forget set are attacked, counted from 1, in order"""
     prefixes: Sequence[str]
@@ -90,13 +88,13 @@ def make_battery(request: AttackRequest) -> Battery:
     Raises:
         UserError: the first thing that cannot work.
     """
-    run = None if request.run is None else _read_run(request.run)
+    run = _read_run(request.run)
     settings = _in_force(request, run)
-    sets = {name: load_records(str(settings[name])) for name in ROW_SETS if settings.get(name)}
+    sets = {name: load_records(str(settings[name])) for name in request.rows if settings.get(name)}
     data = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()}
     numbers = sample_numbers(len(sets["forget"]), request.max_rows, request.seed)
-    prefixes = _read_prefixes(request.prefixes)
     rate: Any = request.relearning_learning_rate or settings.get("learning_rate") or DEFAULT_LEARNING_RATE
+    prefixes = _read_prefixes(request.prefixes)
     battery = Battery(request, _find_subjects(settings), sets, numbers, prefixes, rate, data)
     if run is not None:
         _check_unchanged(battery, run)
@@ -105,7 +103,9 @@ def make_battery(request: AttackRequest) -> Battery:
     return battery
 
 
-def _read_run(folder: Path) -> RunRecord:
+def _read_run(folder: Path | None) -> RunRecord | None:
+    if folder is None:
+        return None
     file = RunFolder(folder).summary_file
     summary = read_summary(file)
     if not isinstance(summary, RunRecord):
@@ -131,10 +131,9 @@ def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     """The models that were named, each loaded and asked alike."""
     alike = ModelSettings.among(settings)
     subjects = {}
-    for name, field in SUBJECTS.items():
+    for name, field in ((UNLEARNED, "model"), (TARGET, TARGET), (RETAIN_MODEL, RETAIN_MODEL)):
         if settings.get(field):
-            source = str(settings[field])
-            subjects[name] = Subject.find(name, source, alike, _flag(field))
+            subjects[name] = Subject.find(name, str(settings[field]), alike, flag_of(field))
     return subjects
 
 
@@ -145,29 +144,25 @@ def _check_unchanged(battery: Battery, run: RunRecord) -> None:
         if flags.get(name) is None and name in battery.data and battery.data[name].sha256 != had.sha256:
             raise UserError(
                 f"{had.source}: the rows are not those of the run any more, or a ledger of requests left some of "
-                f"them out: pass {_flag(name)} to take these, or others"
+                f"them out: pass {flag_of(name)} to take these, or others"
             )
     for name, model in ((TARGET, run.model), (RETAIN_MODEL, run.retain_model or ModelSource())):
         if flags[name] is None and name in battery.subjects and battery.subjects[name].sha256 != model.sha256:
             raise UserError(
-                f"{model.source}: the model is not that of the run any more; pass {_flag(name)} for another"
+                f"{model.source}: the model is not that of the run any more; pass {flag_of(name)} for another"
             )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _read_prefixes(path: Path | None) -> list[str]:
     source: Any = path or files("gru_unlearn.attacks") / "prefixes.txt"
     try:
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+        lines = list(filter(None, map(str.strip, source.read_text(encoding="utf-8").splitlines())))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", "not UTF-8")
         raise UserError(f"--prefixes {path} cannot be read: {why}") from None
-    if not any(lines):
+    if not lines:
         raise UserError(f"--prefixes {path}: no line in it")
-    return [line for line in lines if line]
+    return lines
 
 
 def sample_numbers(count: int, at_most: int, seed: int) -> list[int]:

@@ -1,11 +1,9 @@
 """Membership inference: can forget rows be told from rows that no model saw?"""
 
-from collections.abc import Sequence
 from functools import cache, partial
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, Battery
 from gru_unlearn.attacks.probing import Probed, Variants
-from gru_unlearn.data import Record
 from gru_unlearn.evaluation import Evaluation, Missing, ScoreTable, evaluate, score
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
@@ -23,7 +21,7 @@ def membership(battery: Battery) -> Variants:
         return {"": "needs --unseen, rows like the forget rows that no model saw (the set holdout)"}
     batch_size = battery.request.batch_size
     unseen = battery.sample(battery.sets[UNSEEN], battery.request.max_rows)
-    sets = {FORGET.key: _row_set(battery.forget), UNSEEN: _row_set(unseen)}
+    sets = {FORGET.key: RowSet([*map(Item, battery.forget)]), UNSEEN: RowSet([*map(Item, unseen)])}
     suite = Suite("attack", sets, [metric for metric in attack_metrics() if metric.key.startswith(PREFIX)])
 
     @cache
@@ -46,7 +44,3 @@ def membership(battery: Battery) -> Variants:
         return Probed({AUC: found.rows[key]}, list(battery.numbers))
 
     return {metric.key.removeprefix(PREFIX): partial(inferred, metric.key) for metric in suite.metrics}
-
-
-def _row_set(records: Sequence[Record]) -> RowSet:
-    return RowSet([Item(record) for record in records])

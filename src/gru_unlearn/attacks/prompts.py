@@ -1,6 +1,7 @@
-"""Prompts: other words, examples, a beginning of the answer, jailbreak-style prefixes.
+"""Prompts: other words, examples, a beginning of the answer, jailbreak-style prefixes; and the same one, sampled.
 
-Lynch et al., arXiv 2402.16835; Łucki et al., arXiv 2409.18025.
+Lynch et al., arXiv 2402.16835; Łucki et al., arXiv 2409.18025. What greedy decoding hides may still be drawn: Scholten
+et al., arXiv 2410.03523.
 """
 
 import re
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+
+import numpy as np
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer, say
@@ -33,6 +36,15 @@ def prompts(battery: Battery) -> Variants:
     }
 
 
+def sampling(battery: Battery) -> Variants:
+    """Ask k times; the best of what is said counts."""
+    count = battery.request.samples
+    name = f"best of {count}, T={battery.request.temperature:g}"
+    if not battery.asks:
+        return {name: NO_QUESTIONS}
+    return {name: partial(_asked, battery, [battery.forget] * count, sampled=True)}
+
+
 def _prefixed(battery: Battery) -> Trial:
     ways = []
     for prefix in battery.prefixes:
@@ -55,13 +67,11 @@ def _few_shot(battery: Battery) -> Trial | str:
     if not shots:
         return "needs retain rows with a question"
     shown = tuple(chain.from_iterable(shot.turns[-2:] for shot in shots))
-    return partial(_asked, battery, [[_after(record, shown) for record in battery.forget]])
-
-
-def _after(record: Record, shown: tuple[Turn, ...]) -> Record:
-    """The conversation with other turns before it; a system's turn stays the first one."""
-    begin = int(record.turns[0].role == "system")
-    return replace(record, turns=record.turns[:begin] + shown + record.turns[begin:])
+    records = []
+    for record in battery.forget:
+        begin = int(record.turns[0].role == "system")  # which stays the first turn
+        records.append(replace(record, turns=record.turns[:begin] + shown + record.turns[begin:]))
+    return partial(_asked, battery, [records])
 
 
 def _asking(record: Record, question: str) -> Record:
@@ -69,13 +79,17 @@ def _asking(record: Record, question: str) -> Record:
     return replace(record, turns=(*record.turns[:-2], Turn("user", question), record.turns[-1]))
 
 
-def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject) -> Probed:
+def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject, *, sampled: bool = False) -> Probed:
     """Ask each row in several ways; the best of what is said counts."""
-    limits = [longest_answer(subject, battery.forget)] * len(battery.forget)
+    limit = longest_answer(subject, battery.forget)
     said = []
-    for records in ways:
+    for way, records in enumerate(ways):
         openings = [subject.encoder.prompt_ids(record) for record in records]
-        said.append(say(battery, subject, openings, limits))
+        draws = None
+        if sampled:
+            rows = [np.random.default_rng((battery.request.seed, way, number)) for number in battery.numbers]
+            draws = [rng.random(limit).tolist() for rng in rows]
+        said.append(say(battery, subject, openings, [limit] * len(openings), draws))
     return _heard(battery, [answers(record) for record in battery.forget], said)
 
 

@@ -75,14 +75,14 @@ def _words_of(record: Record) -> frozenset[str]:
 
 def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], subject: Subject) -> Probed:
     """Train a copy and probe it along the way. In float32: bfloat16 would round small steps away."""
-    request = battery.request
+    count, seed = battery.request.relearning_steps, battery.request.seed
     model = subject.load("float32")
     examples = subject.encoder.encode_all(rows, "relearning")
-    every = max(1, request.relearning_steps // POINTS)
+    every = max(1, count // POINTS)
     steps: list[int] = []
     path: list[list[float]] = []
-    for step in fine_tune(model, examples, subject, request.relearning_steps, battery.learning_rate, request.seed):
-        if step % every == 0 or step == request.relearning_steps:
+    for step in fine_tune(model, examples, subject, count, battery.learning_rate, seed):
+        if step % every == 0 or step == count:
             steps.append(step)
             path.append(probe(battery, subject, model, others, speak=False).values[PROBABILITY][FORGET.key])
     return replace(probe(battery, subject, model, others), steps=steps, path=path)

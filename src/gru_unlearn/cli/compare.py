@@ -16,7 +16,7 @@ def compare(request: ComparisonRequest, given: GivenSettings, console: Console) 
     """
     from gru_unlearn.comparison.compare_job import compare as run  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.comparison.comparison_tables import comparison_report  # noqa: PLC0415
-    from gru_unlearn.comparison.matrix_choice import choose_matrix  # noqa: PLC0415
+    from gru_unlearn.comparison.matrix import choose_matrix  # noqa: PLC0415
     from gru_unlearn.comparison.matrix_plan import plan  # noqa: PLC0415
 
     matrix = choose_matrix(request, given.recipe, given.flags)

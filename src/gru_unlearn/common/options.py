@@ -28,6 +28,11 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """``"a, b"`` → ``("a", "b")``, each once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+
+
 _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "least": ("at least {}", operator.ge),
     "above": ("above {}", operator.gt),

@@ -24,8 +24,7 @@ def read_cell(cell: Cell, failure: str | None) -> CellResult:
         cell: the run; one that did not end counts as failed.
         failure: why its process failed, if it did: a run that ended but could not be evaluated is done and says so.
     """
-    who = {name: value for name, value in vars(cell).items() if name not in ("folder", "settings")}
-    who["name"] = cell.name
+    who = {name: getattr(cell, name) for name in ("name", "objective", "rectification", "learning_rate", "seed")}
     summary = RunSummary.read(RunFolder(cell.folder).summary_file)
     if summary is None:
         return CellResult.model_validate({**who, "status": "failed", "reason": failure})
@@ -54,7 +53,7 @@ def along_the_run(points: Sequence[Point], forget_target: float) -> AlongTheRun:
 
     A curve's levels are evenly spaced from the target's forget probability down to f*, each read at its first crossing.
     """
-    arrived = [point.step for point in points if point.forget_prob <= forget_target]
+    steps = next((point.step for point in points if point.forget_prob <= forget_target), None)
     start, trajectory = points[0], [dict(point) for point in points]
     levels = [start.forget_prob + (forget_target - start.forget_prob) * i / CURVE_PARTS for i in range(CURVE_PARTS + 1)]
     retention: dict[str, float | None] = {}
@@ -70,5 +69,4 @@ def along_the_run(points: Sequence[Point], forget_target: float) -> AlongTheRun:
             retention[f"{kind.rmf}_at_{word}"] = retention_at(level) if before_end else None
         shares = [(level, retention_at(level)) for level in levels]
         curves[kind.probability] = [(level, share * whole) for level, share in shares if share is not None]
-    steps = arrived[0] if arrived else None
     return AlongTheRun.model_validate({"steps_to_target": steps, "curves": curves, **retention})

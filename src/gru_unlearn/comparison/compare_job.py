@@ -34,10 +34,10 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
         Interrupted: Ctrl-C; finished runs stay, the others have a checkpoint.
         NonFiniteError: not one run came to its end.
     """
-    if jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {jobs}")
     started = time.perf_counter()
-    _wait_for_stopping_runs(matrix)
+    RunFolder(matrix.output).wait_until_free(0)
+    for cell in matrix.cells:  # one of a comparison that was killed a moment ago may still be saving its last step
+        RunFolder(cell.folder).wait_until_free(SECONDS_TO_STOP)
     planned = plan(matrix, overwrite=overwrite)
     with planned.claim.held() as folder:
         folder.summary_file.unlink(missing_ok=True)
@@ -49,13 +49,6 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
         folder.finish(summary)
         write_text(folder.path / "pareto.svg", pareto_svg(summary))
         return summary
-
-
-def _wait_for_stopping_runs(matrix: Matrix) -> None:
-    """Runs of a comparison that was killed a moment ago may still be saving their last step."""
-    RunFolder(matrix.output).wait_until_free(0)
-    for cell in matrix.cells:
-        RunFolder(cell.folder).wait_until_free(SECONDS_TO_STOP)
 
 
 def _run(planned: ComparisonPlan, at_once: int, console: Console) -> list[CellResult]:

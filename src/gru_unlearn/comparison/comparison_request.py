@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.common.options import check_ranges, option, parse_names
 from gru_unlearn.errors import UserError, nearest
 
 
-def split(text: str, flag: str) -> list[str]:
-    """``"a, b"`` → ``["a", "b"]``, each once.
+def split(text: str, flag: str) -> tuple[str, ...]:
+    """:func:`parse_names` of a flag's value.
 
     Raises:
         UserError: nothing in it.
     """
-    words = [word.strip() for word in text.split(",")]
-    found = list(dict.fromkeys(filter(None, words)))
+    found = parse_names(text)
     if not found:
         raise UserError(f"{flag} {text!r}: expected names or numbers with commas between them")
     return found
@@ -75,7 +74,9 @@ class ComparisonRequest:
     seeds: str = option("How many (5: 0 to 4), or which (0,7).", "3")
     jobs: int = option("Runs at a time; each gets its share of the threads.", 1, least=1)
     suite: str | None = option(
-        "Evaluate saved models: builtin, tofu, own or none. Default: builtin for built-in data.", None
+        "Evaluate saved models: builtin, tofu, own or none. Default: builtin for built-in data.",
+        None,
+        choices=("none", "builtin", "tofu", "own"),
     )
     suite_data: str | None = option("Folder with the suite's files, or a hub data set.", None)
     forget_split: str = option("For --suite tofu: forget01, forget05 or forget10.", "forget10")

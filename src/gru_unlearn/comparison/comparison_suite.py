@@ -1,6 +1,5 @@
 """The suite on which a comparison evaluates the models that its runs save."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -8,7 +7,6 @@ from pydantic import BaseModel
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.data import fingerprint
-from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score
 from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.models.model_settings import ModelSettings
@@ -17,8 +15,6 @@ from gru_unlearn.results.comparison_summary import SuiteUsed
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.runs.recipe import make_recipe
 
-CHOICES = ("none", "builtin", "tofu", "own")
-
 
 def suite_request(
     settings: JsonObject, suite: str | None, data: str | None, forget_split: str
@@ -26,11 +22,9 @@ def suite_request(
     """How the saved models are evaluated: by default on the built-in suite if the data are built in, else not at all.
 
     Raises:
-        UserError: an unknown suite, or settings that no run can have.
+        UserError: settings that no run can have.
     """
     suite = suite or ("builtin" if str(settings.get("forget")).startswith("builtin:") else "none")
-    if suite not in CHOICES:
-        raise UserError(f"unknown suite {suite!r}{nearest(suite, CHOICES)}")
     if suite == "none":
         return None
     recipe = make_recipe(settings)
@@ -53,20 +47,19 @@ class SuiteJob(BaseModel):
     retain_scores: Path
 
 
-def suite_used(request: EvaluationRequest) -> SuiteUsed:
-    """What an evaluation is known by: the request, without what changes no result, and the rows."""
-    asked = {name: value for name, value in asdict(request).items() if name not in ("model", "batch_size")}
+def suite_job(request: EvaluationRequest, retain_scores: Path) -> SuiteJob:
+    """It is known by the request, without what changes no result, and the rows."""
+    asked = {name: value for name, value in vars(request).items() if name not in ("model", "batch_size")}
     data = {}
     for name, rows in make_suite(request).sets.items():
         data[name] = fingerprint(item.record for item in rows.items)
-    return SuiteUsed(request=asked, data=data)
+    return SuiteJob(request=request, used=SuiteUsed(request=asked, data=data), retain_scores=retain_scores)
 
 
 def score_retain_model(request: EvaluationRequest, folder: Path) -> ScoreTable:
     """The scores that a suite's metrics compare with."""
-    subject = _subject(request, folder)
-    size = request.batch_size
-    return score(subject.load(), subject.encoder, make_suite(request), batch_size=size, retain_model=True)
+    subject, suite = _subject(request, folder), make_suite(request)
+    return score(subject.load(), subject.encoder, suite, batch_size=request.batch_size, retain_model=True)
 
 
 def evaluate_on_suite(
@@ -80,5 +73,4 @@ def evaluate_on_suite(
 
 
 def _subject(request: EvaluationRequest, folder: Path) -> Subject:
-    settings = ModelSettings(request.max_length, request.dtype, trust_remote_code=request.trust_remote_code)
-    return Subject("model", str(folder), folder, settings)
+    return Subject("model", str(folder), folder, ModelSettings.among(vars(request)))

@@ -160,7 +160,9 @@ def with_margin(interval: Interval | None, form: str = ".3f") -> str:
     if interval is None:
         return "not reached"
     text = f"{interval.mean:{form}}"
-    return text if interval.margin is None else f"{text} ± {interval.margin:.3f}"
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} ± {(interval.high - interval.low) / 2:.3f}"
 
 
 def mean_of(interval: Interval | None, form: str) -> str:

@@ -4,7 +4,6 @@ from rich.table import Table
 
 from gru_unlearn.reporting.tables import make_table
 from gru_unlearn.results.comparison_summary import DemoSample, DemoSummary
-from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
 
 LINES = {
@@ -34,11 +33,11 @@ def demo_report(summary: DemoSummary) -> list[Table | str]:
 
 def demo_table(summary: DemoSummary) -> Table:
     """The runs beside the target and the retain model; empty where it is no question: the target has no steps."""
-    columns: dict[str, Metrics] = {"target": summary.target, "retain model": summary.retain_model}
-    columns.update((row.name, row) for row in summary.results)
+    columns = {"target": summary.target.to_json(), "retain model": summary.retain_model.to_json()}
+    columns.update((row.name, row.to_json()) for row in summary.results)
     lines = []
     for name, label in LINES.items():
-        lines.append([label, *(column.get(name) if column.has(name) else "" for column in columns.values())])
+        lines.append([label, *(column.get(name, "") for column in columns.values())])
     return make_table("Forgetting 5 of 50 invented people", ("", *columns), lines)
 
 

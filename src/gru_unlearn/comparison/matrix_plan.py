@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from gru_unlearn.common.versions import versions
-from gru_unlearn.comparison.comparison_suite import SuiteJob, suite_used
+from gru_unlearn.comparison.comparison_suite import SuiteJob, suite_job
 from gru_unlearn.comparison.matrix import Cell, Matrix
 from gru_unlearn.errors import UserError
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
@@ -67,7 +67,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     recipes = [_measurable(make_recipe(cell.settings)) for cell in cells]
     sample = _most_demanding(matrix, cells, recipes)
     shared = prepare(make_recipe(sample)).claim.identity
-    suite = _suite_job(matrix)
+    suite = suite_job(matrix.suite, matrix.reference.scores_file("retain_model")) if matrix.suite else None
     claim = _claim(matrix, sample, overwrite)
     identity = {**shared, "settings": matrix.settings, "suite": suite and suite.used.to_json(), "versions": versions()}
     reference = ReferenceJob(folder=matrix.reference.path, settings=sample, suite=suite, identity=as_json(identity))
@@ -77,8 +77,9 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
         trained = not overwrite and _is_trained(cell, {**shared, "settings": own})
         if not (trained and _is_evaluated(cell, suite)):
             jobs.append(CellJob(folder=cell.folder, settings=cell.settings, suite=suite, train=not trained))
-    known = not overwrite and _is_known(reference)
-    return ComparisonPlan(matrix, claim, suite, [] if known else [reference], jobs)
+    known = None if overwrite else ReferenceSummary.read(matrix.reference.summary_file)
+    measured = known is not None and known.identity == reference.identity
+    return ComparisonPlan(matrix, claim, suite, [] if measured else [reference], jobs)
 
 
 def _check_complete(matrix: Matrix) -> None:
@@ -106,13 +107,6 @@ def _most_demanding(matrix: Matrix, cells: Sequence[Cell], recipes: Sequence[Rec
     return {**(needy or cells)[0].settings, "output_dir": str(matrix.output / "runs" / "none")}
 
 
-def _suite_job(matrix: Matrix) -> SuiteJob | None:
-    if matrix.suite is None:
-        return None
-    scores = matrix.reference.path / "retain_scores.parquet"
-    return SuiteJob(request=matrix.suite, used=suite_used(matrix.suite), retain_scores=scores)
-
-
 def _claim(matrix: Matrix, sample: JsonObject, overwrite: bool) -> Claim:
     """A comparison in the folder goes on, finished or not."""
     folder = RunFolder(matrix.output)
@@ -121,11 +115,6 @@ def _claim(matrix: Matrix, sample: JsonObject, overwrite: bool) -> Claim:
     names = ("model", "retain_model", "forget", "retain", "held_out")
     inputs = [str(sample[name]) for name in names if sample.get(name)]
     return folder.claim(IDENTITY, overwrite=overwrite, inputs=inputs)
-
-
-def _is_known(job: ReferenceJob) -> bool:
-    known = ReferenceSummary.read(RunFolder(job.folder).summary_file)
-    return known is not None and known.identity == job.identity
 
 
 def _is_trained(cell: Cell, identity: Mapping[str, object]) -> bool:
@@ -145,4 +134,4 @@ def _is_evaluated(cell: Cell, suite: SuiteJob | None) -> bool:
     if suite is None:
         return True
     record = CellRecord.read(cell.folder / CELL_FILE)
-    return record is not None and record.suite == suite.used
+    return record is not None and record.suite is not None and record.suite.decides == suite.used.decides

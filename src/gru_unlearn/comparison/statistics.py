@@ -53,15 +53,12 @@ def paired_difference(values: Mapping[int, float | None], plain: Mapping[int, fl
         base = plain.get(seed)
         if value is not None and base is not None:
             differences.append(value - base)
-    interval = mean_interval(differences)
-    if interval is None:
+    found = mean_interval(differences)
+    if found is None:
         return None
-    low, high = interval.low, interval.high
-    excludes_zero = low is not None and high is not None and not low <= 0 <= high
     wins = sum(difference > 0 for difference in differences)
-    return PairedDifference(
-        mean=interval.mean, low=low, high=high, n=interval.n, wins=wins, excludes_zero=excludes_zero
-    )
+    excludes_zero = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
+    return PairedDifference.model_validate({**dict(found), "wins": wins, "excludes_zero": excludes_zero})
 
 
 def aggregate(cells: Sequence[CellResult]) -> list[MethodResult]:

@@ -16,11 +16,10 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Baseline, Ledger
-from gru_unlearn.ledger.deletion_request import DeletionRequest
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.reporting.progress import stages
-from gru_unlearn.results.ledger_summary import Judgement, LedgerSettings
+from gru_unlearn.results.ledger_summary import DeletionRequest, Judgement, LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, RowKind
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.seen_rows import see_rows

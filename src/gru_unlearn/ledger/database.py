@@ -5,8 +5,8 @@ data is kept: a hash of the whole set, a keyed hash of each row, and where it wa
 """
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -16,10 +16,9 @@ from filelock import FileLock, Timeout
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.deletion_request import TRANSITIONS, DeletionRequest
-from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, START, BrokenLedger, ChainEntry, Link, canonical
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, EVENTS, START, BrokenLedger, ChainEntry, Link, canonical
 from gru_unlearn.results.file_model import JsonObject
-from gru_unlearn.results.ledger_summary import Asked, LedgerSettings, Outcome
+from gru_unlearn.results.ledger_summary import DeletionRequest, LedgerSettings, Outcome
 from gru_unlearn.results.provenance import ModelSource
 from gru_unlearn.results.run_folder import RunFolder
 
@@ -44,7 +43,7 @@ INSERT INTO requests VALUES (:number, :id, :date, :reason, :source, :rows, :data
 """
 
 
-class Ledger:
+class Ledger(AbstractContextManager["Ledger"]):
     """An open ledger. Several processes may read and write one at a time; every method leaves it whole."""
 
     def __init__(self, folder: Path) -> None:
@@ -83,9 +82,6 @@ class Ledger:
             raise BrokenLedger(f"{ledger.file} cannot be read as a ledger ({error})") from None
         return ledger
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
@@ -113,12 +109,10 @@ class Ledger:
 
     def requests(self, *states: str) -> list[DeletionRequest]:
         """All requests, or those in one of these states, in the order in which they came."""
-        requests = []
-        for row in self.connection.execute("SELECT * FROM requests ORDER BY number"):
-            request = DeletionRequest.model_construct(**dict(zip(Asked.model_fields, row, strict=True)))
-            if not states or request.state in states:
-                requests.append(request)
-        return requests
+        names = DeletionRequest.model_fields
+        rows = self.connection.execute("SELECT * FROM requests ORDER BY number")
+        requests = [DeletionRequest.model_construct(**dict(zip(names, row, strict=True))) for row in rows]
+        return [request for request in requests if not states or request.state in states]
 
     def request(self, id: str) -> DeletionRequest:
         """The request with this id.
@@ -199,7 +193,7 @@ class Ledger:
             self.connection.execute(_INSERT, request.model_dump())
             rows = [(number, row_hash) for row_hash in set(row_hashes)]
             self.connection.executemany("INSERT INTO forget_rows VALUES (?, ?)", rows)
-            self._append("added", request.described(row_hashes))
+            self._append("added", describe(request, row_hashes))
         return request
 
     def move(self, event: str, request: DeletionRequest, outcome: Outcome | None = None) -> None:
@@ -208,8 +202,8 @@ class Ledger:
         Raises:
             UserError: that cannot happen to a request in the state that it is in by now.
         """
-        allowed, after = TRANSITIONS[event]
-        told: JsonObject = {} if outcome is None else outcome.model_dump(exclude_unset=True)
+        allowed, after = EVENTS[event]
+        told = (outcome or Outcome()).model_dump(exclude_unset=True)
         with self._transaction():
             now = self.connection.execute("SELECT state, attempt FROM requests WHERE number = ?", (request.number,))
             state, attempt = now.fetchone()
@@ -218,7 +212,8 @@ class Ledger:
                 raise UserError(f"request {request.id} is {state}: it can be {event} only when {can}")
             changed = (after, attempt + (event == "retried"), request.number)
             self.connection.execute("UPDATE requests SET state = ?, attempt = ? WHERE number = ?", changed)
-            self._append(event, request.named | told)
+            about: JsonObject = {"request": request.number, "id": request.id, "data_sha256": request.data_sha256}
+            self._append(event, about | told)
 
     def change(self, settings: LedgerSettings, baseline: Baseline) -> None:
         """New settings for all requests that start from now on."""
@@ -252,13 +247,23 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self.connection.rollback()
-            raise
-        self.connection.commit()
+
+
+def describe(request: DeletionRequest, row_hashes: Iterable[str]) -> JsonObject:
+    """What the chain says of a request when it comes; reason and source enter as hashes, to stay private."""
+    return {
+        "request": request.number,
+        "id": request.id,
+        "data_sha256": request.data_sha256,
+        "date": request.date,
+        "rows": request.rows,
+        "reason_sha256": hash_text(request.reason),
+        "source_sha256": hash_text(request.source),
+        "marks_sha256": hash_text(canonical(sorted(set(row_hashes)))),
+    }
 
 
 @contextmanager

@@ -17,6 +17,17 @@ START = "0" * 64
 CREATED, CHANGED = "created", "settings changed"
 """Events that are about no request."""
 
+EVENTS: dict[str, tuple[tuple[str | None, ...], str]] = {
+    "added": ((None,), "pending"),
+    "started": (("pending",), "running"),
+    "done": (("running",), "done"),
+    "refused": (("running",), "refused"),
+    "failed": (("running",), "failed"),
+    "retried": (("running", "refused", "failed"), "pending"),
+    "withdrawn": (("pending", "running", "refused", "failed"), "withdrawn"),
+}
+"""Event → states of the request in which it may happen, and the state after it."""
+
 Link = tuple[int, str, str]
 """An entry's number, its text, and the SHA-256 noted with it."""
 

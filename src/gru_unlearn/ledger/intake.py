@@ -9,9 +9,8 @@ from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.ledger.adoption import hash_row
 from gru_unlearn.ledger.database import Ledger, sole_use
-from gru_unlearn.ledger.deletion_request import DeletionRequest
 from gru_unlearn.ledger.ledger_setup import absolute, recipe_for
-from gru_unlearn.results.ledger_summary import Outcome
+from gru_unlearn.results.ledger_summary import DeletionRequest, Outcome
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 
@@ -22,7 +21,6 @@ def add_request(
     """Append a request; everything about it that can be checked before its run is checked now.
 
     Args:
-        folder: of the ledger.
         source: the rows to forget; the ledger keeps where they are, never the rows.
         id: letters, digits, ``.``, ``_`` and ``-``; by default its number.
         reason: kept in the ledger as it is.

@@ -29,19 +29,14 @@ _PATHS = ("model", "retain_model", "retain", "held_out", "eval_data")
 
 
 def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: Console) -> LedgerSummary:
-    """Make a ledger: check the settings, score the first model on the rows to keep, write the first entry.
+    """Make a ledger in a new folder: check the settings, score the first model on the rows to keep, write an entry.
 
-    Args:
-        folder: of the ledger, new or empty.
-        settings: of ``gru unlearn``, for every request; model and retain are needed, forget and output_dir not taken.
-        limits: what results must meet.
-        console: for progress.
+    ``settings`` are those of ``gru unlearn`` for every request: with model and retain, without forget and output_dir.
 
     Raises:
         UserError: settings, data, model or folder that cannot work.
     """
-    lock = RunFolder(folder).lock_file
-    if folder.is_file() or (folder.is_dir() and any(file != lock for file in folder.iterdir())):
+    if folder.is_file() or not RunFolder(folder).is_empty:
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
     first = locate(recipe.model)

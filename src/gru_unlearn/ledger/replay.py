@@ -5,12 +5,8 @@ from collections.abc import Mapping
 
 from gru_unlearn.common.files import hash_text
 from gru_unlearn.errors import first_line
-from gru_unlearn.ledger.database import Ledger
-from gru_unlearn.ledger.deletion_request import TRANSITIONS
-from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, BrokenLedger, first_break
-
-Standing = tuple[str | None, int]
-"""State of a request, and which attempt it is at; None: it has not come yet."""
+from gru_unlearn.ledger.database import Ledger, describe
+from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, EVENTS, BrokenLedger, first_break
 
 
 def check(ledger: Ledger) -> None:
@@ -29,12 +25,12 @@ def check(ledger: Ledger) -> None:
 
 def _first_disagreement(ledger: Ledger) -> str | None:
     """Replay the chain; say where a table tells something else."""
-    standings: dict[int, Standing] = {}
+    standings: dict[int, tuple[str, int]] = {}  # request → its state, and which attempt it is at
     settings = dict(ledger.connection.execute("SELECT sha256, content FROM settings"))
     for entry in ledger.entries():
         if entry.request is not None:
             state, attempt = standings.get(entry.request, (None, 1))
-            allowed, after = TRANSITIONS[entry.event]
+            allowed, after = EVENTS[entry.event]
             if state not in allowed:
                 return f"entry {entry.entry}: request {entry.id} cannot be {entry.event} when {state}"
             standings[entry.request] = (after, attempt + (entry.event == "retried"))
@@ -49,14 +45,14 @@ def _first_disagreement(ledger: Ledger) -> str | None:
     return wrong
 
 
-def _requests_against(ledger: Ledger, standings: Mapping[int, Standing]) -> str | None:
+def _requests_against(ledger: Ledger, standings: Mapping[int, tuple[str, int]]) -> str | None:
     added = {entry.request: entry for entry in ledger.entries() if entry.event == "added"}
     requests = ledger.requests()
     if [request.number for request in requests] != sorted(standings):
         return "the table of requests has other requests than the chain"
     for request in requests:
         entry = added[request.number]
-        described = request.described(ledger.rows_of(request.number))
+        described = describe(request, ledger.rows_of(request.number))
         wrong = [name for name, value in described.items() if getattr(entry, name, None) != value]
         if wrong:
             return f"request {request.id}: {', '.join(wrong)} differs from entry {entry.entry}"

@@ -19,7 +19,6 @@ from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.ledger.adoption import hash_row, judge, probabilities
 from gru_unlearn.ledger.database import Ledger, sole_use
-from gru_unlearn.ledger.deletion_request import DeletionRequest
 from gru_unlearn.ledger.hash_chain import CREATED, BrokenLedger, ChainEntry
 from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
 from gru_unlearn.ledger.replay import check
@@ -27,7 +26,7 @@ from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.weights import hash_weights
-from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome
+from gru_unlearn.results.ledger_summary import DeletionRequest, LedgerSummary, Outcome
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder

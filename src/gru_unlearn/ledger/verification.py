@@ -13,9 +13,7 @@ from gru_unlearn.models.weights import hash_weights
 def verify_ledger(folder: Path, head: str | None = None) -> list[str]:
     """Check chain, tables and models on disk; returns what a reader should know although nothing is wrong.
 
-    Args:
-        folder: of the ledger.
-        head: hash of an entry, noted elsewhere, that must be there.
+    ``head``: hash of an entry, noted elsewhere, that must be there.
 
     Raises:
         BrokenLedger: names the first thing that does not hold.

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
+
+from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.model_metrics import Metrics, Point
 from gru_unlearn.results.run_summary import RunResults
@@ -18,13 +21,6 @@ class Interval(FileModel):
     high: float | None = None
     n: int
 
-    @property
-    def margin(self) -> float | None:
-        """Half of the interval's width."""
-        if self.low is None or self.high is None:
-            return None
-        return (self.high - self.low) / 2
-
 
 class PairedDifference(Interval):
     """The same of a difference to the plain run of the same seed."""
@@ -40,6 +36,12 @@ class SuiteUsed(FileModel):
     request: JsonObject
     data: dict[str, str]
     """set → SHA-256 of its rows"""
+
+    @property
+    def decides(self) -> tuple[dict[str, JsonValue], dict[str, str]]:
+        """What decides the results, whatever an earlier version called it: settings that have a value, and rows."""
+        asked = renamed_settings(self.request)
+        return {name: value for name, value in asked.items() if value is not None}, self.data
 
 
 CELL_FILE = "cell.json"

@@ -33,8 +33,8 @@ class Judgement(FileModel):
     """the share kept, by the best witness that there is"""
 
 
-class Asked(FileModel):
-    """A request as it stands."""
+class DeletionRequest(FileModel):
+    """A request as it stands in a ledger."""
 
     number: int = 0
     id: str
@@ -45,6 +45,12 @@ class Asked(FileModel):
     data_sha256: str
     state: str = "pending"
     attempt: int = 1
+
+    @property
+    def version(self) -> str:
+        """Name of the run's folder below ``versions``."""
+        again = f"-attempt-{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.number:04d}-{self.id}{again}"
 
 
 class Outcome(FileModel):
@@ -62,7 +68,7 @@ class Outcome(FileModel):
     why: str = ""
 
 
-class RequestSummary(Outcome, Asked):
+class RequestSummary(Outcome, DeletionRequest):
     """A request, without its reason, and what its newest run came to."""
 
 

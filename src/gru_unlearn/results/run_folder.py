@@ -124,8 +124,8 @@ class RunFolder:
             return False
         wanted: Identity = as_json(identity)
         advice = "choose another folder, or pass --overwrite-output-dir"
-        if started != wanted:
-            different = ", ".join(_differences(started, wanted))
+        different = ", ".join(_differences(started, wanted))
+        if different:
             raise UserError(f"output folder {self.path} holds another run (different: {different}): {advice}")
         if self.is_finished:
             raise UserError(f"output folder {self.path} holds this run, finished: {advice}")
