@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.kept_scores import RETAIN_MODEL, find_kept_scores, key_of_scores, score_subject
-from gru_unlearn.benchmark.suite_choice import check_harness, check_request, make_suite
+from gru_unlearn.benchmark.suite_choice import check_request, make_suite
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
@@ -47,18 +47,15 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
         UserError: the first thing that cannot work.
     """
     check_request(request)
-    suite, data = None, {}
-    if request.suite in harness.HARNESS_TASKS:
-        check_harness(request)
-    else:
+    suite, keys, data = None, {}, {}
+    if request.suite not in harness.HARNESS_TASKS:
         suite = make_suite(request)
         data = _sources(suite)
     subjects = _find_subjects(request)
-    keys = {name: key_of_scores(subject, suite) for name, subject in subjects.items()} if suite else {}
 
-    identity: dict[str, object] = {"settings": settings_of(request)}
-    identity |= {name: subject.sha256 for name, subject in subjects.items()}
+    identity = {"settings": settings_of(request), **{name: subject.sha256 for name, subject in subjects.items()}}
     if suite is not None:
+        keys = {name: key_of_scores(subject, suite) for name, subject in subjects.items()}
         identity |= {"data": {name: rows.sha256 for name, rows in data.items()}, "scores": keys[MODEL]}
     folders = [subject.folder for subject in subjects.values()]
     inputs = (*folders, request.data, request.forget, request.retain, request.unseen)
@@ -67,7 +64,7 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
 
 
 def _find_subjects(request: EvaluationRequest) -> dict[str, Subject]:
-    settings = ModelSettings(request.max_length, request.dtype, trust_remote_code=request.trust_remote_code)
+    settings = ModelSettings.among(vars(request))
     subjects = {}
     for name, source in ((MODEL, request.model), (RETAIN_MODEL, request.retain_model)):
         if source:
@@ -98,32 +95,26 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
     """
     with prepared.claim.held(resume=False) as folder:
         started = time.perf_counter()
-        summary = _blank_summary(prepared)
+        summary = EvaluationSummary(
+            suite=prepared.request.suite,
+            metrics={},
+            missing={},
+            notes={},
+            intervals={},
+            scores_reused=[],
+            seconds=0.0,
+            settings=settings_of(prepared.request),
+            model=prepared.subjects[MODEL].provenance,
+            versions=versions(),
+        )
+        if RETAIN_MODEL in prepared.subjects:
+            summary.retain_model = prepared.subjects[RETAIN_MODEL].provenance
         if prepared.suite is None:
             _ask_harness(prepared, summary)
         else:
             _score_and_measure(prepared, prepared.suite, summary, console, reuse=reuse)
         summary.seconds = round(time.perf_counter() - started, 2)
         folder.finish(summary)
-    return summary
-
-
-def _blank_summary(prepared: PreparedEvaluation) -> EvaluationSummary:
-    """What every evaluation's summary says, before anything was measured."""
-    summary = EvaluationSummary(
-        suite=prepared.request.suite,
-        metrics={},
-        missing={},
-        notes={},
-        intervals={},
-        scores_reused=[],
-        seconds=0.0,
-        settings=settings_of(prepared.request),
-        model=prepared.subjects[MODEL].provenance,
-        versions=versions(),
-    )
-    if RETAIN_MODEL in prepared.subjects:
-        summary.retain_model = prepared.subjects[RETAIN_MODEL].provenance
     return summary
 
 
@@ -135,8 +126,9 @@ def _score_and_measure(
     tables: dict[str, ScoreTable] = {}
     reused: list[str] = []
     for name, subject in reversed(prepared.subjects.items()):
-        key = prepared.keys[name]
-        kept = find_kept_scores(subject, key, console) if reuse else None
+        key, kept = prepared.keys[name], None
+        if reuse:
+            kept = find_kept_scores(subject, key, console)
         if kept is not None:
             reused.insert(0, name)
         tables[name] = kept or score_subject(subject, suite, key, console, batch_size=size)
@@ -151,9 +143,8 @@ def _score_and_measure(
 
 def _ask_harness(prepared: PreparedEvaluation, summary: EvaluationSummary) -> None:
     """WMDP or MMLU: no score tables and no per-row values."""
-    request = prepared.request
-    subject = prepared.subjects[MODEL]
-    found = harness.multiple_choice(
+    request, subject = prepared.request, prepared.subjects[MODEL]
+    summary.metrics |= harness.multiple_choice(
         subject.load(),
         subject.encoder,
         harness.HARNESS_TASKS[request.suite],
@@ -161,5 +152,4 @@ def _ask_harness(prepared: PreparedEvaluation, summary: EvaluationSummary) -> No
         limit=request.limit,
         folder=request.data,
     )
-    summary.metrics = {**found}
     summary.versions["lm-eval"] = version("lm-eval")

@@ -48,11 +48,16 @@ class ModelSettings:
             tokenizer, max_length=self.max_length, text_format=text_format, allow_truncation=self.allow_truncation
         )
 
-    def model(self, folder: Path) -> Any:
+    def model(self, folder: Path, *, load_in_4bit: bool = False) -> Any:
         """The model in a folder, whole.
 
         Raises:
             UserError: it does not load.
         """
-        attention, trust = self.attn_implementation, self.trust_remote_code
-        return load_model(folder, dtype=self.dtype, attn_implementation=attention, trust_remote_code=trust)
+        return load_model(
+            folder,
+            dtype=self.dtype,
+            attn_implementation=self.attn_implementation,
+            trust_remote_code=self.trust_remote_code,
+            load_in_4bit=load_in_4bit,
+        )

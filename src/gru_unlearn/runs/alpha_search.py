@@ -25,7 +25,7 @@ def forget_mark(run: Prepared) -> float | None:
         return run.recipe.config.stop_at_forget_prob
     if run.retain_model is None:
         return None
-    return _probabilities(run, run.retain_model, ["forget"])["forget_prob"]
+    return _probabilities(run, run.retain_model.folder, ["forget"])["forget_prob"]
 
 
 def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, console: Console) -> list[AlphaPoint]:
@@ -84,8 +84,10 @@ def _probabilities(run: Prepared, folder: Path, names: Iterable[str]) -> dict[st
     model = load_on_device(run, folder)
     values = {}
     for name in names:
-        limit = None if name == "forget" else run.recipe.config.eval_max_rows
-        values[f"{name}_prob"] = mean_probability(run, model, evenly_spread(run.examples[name], limit))
+        rows = run.examples[name]
+        if name != "forget":
+            rows = evenly_spread(rows, run.recipe.config.eval_max_rows)
+        values[f"{name}_prob"] = mean_probability(run, model, rows)
     del model
     free_memory()
     return values

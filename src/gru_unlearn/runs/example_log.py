@@ -11,7 +11,6 @@ from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Moment, Seen
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.seen_rows import see_rows
-from gru_unlearn.training import encoder_for
 
 
 class ExampleLog(TrainerCallback):
@@ -24,7 +23,7 @@ class ExampleLog(TrainerCallback):
     def __init__(self, prepared: Prepared) -> None:
         config, limit = prepared.recipe.config, prepared.recipe.report_examples
         self.file = prepared.claim.folder.examples_file
-        self.encoder = encoder_for(prepared.tokenizer, config)
+        self.encoder = prepared.model.encoder
         self.batch_size = config.per_device_eval_batch_size
         self.generate = config.world_size == 1  # sharded models generate in step, and replicas all the same
         self.sets = prepared.sets if limit else {}

@@ -7,7 +7,6 @@ from gru_unlearn.models.loading import free_memory
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.run_models import load_on_device, mean_probability
 from gru_unlearn.runs.run_preparation import Prepared
-from gru_unlearn.training import encoder_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +23,12 @@ def ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSay
     """Load the retain model if there is one, ask it everything at once, and drop it again."""
     if prepared.retain_model is None:
         return RetainModelSays()
-    config = prepared.recipe.config
-    model = load_on_device(prepared, prepared.retain_model)
+    model = load_on_device(prepared, prepared.retain_model.folder)
     forget_target = mean_probability(prepared, model, prepared.examples["forget"])
     table = None
     if prepared.suite is not None:
-        encoder = encoder_for(prepared.tokenizer, config)
-        table = score(model, encoder, prepared.suite, retain_model=True, batch_size=config.per_device_eval_batch_size)
+        size = prepared.recipe.config.per_device_eval_batch_size
+        table = score(model, prepared.model.encoder, prepared.suite, retain_model=True, batch_size=size)
     examples.see("retain_model", model)
     del model
     free_memory()
