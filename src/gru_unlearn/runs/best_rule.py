@@ -81,7 +81,9 @@ class BestRule(BaseModel):
         if not all(condition.met(metrics[name], metrics) for name, condition in self.where.items()):
             return None
         value = metrics[self.maximize] if self.maximize else -metrics[self.minimize]
-        return None if math.isnan(value) else value
+        if math.isnan(value):
+            return None
+        return value
 
     def __str__(self) -> str:
         """As it may be typed."""
@@ -100,8 +102,10 @@ def rule_text(given: object) -> str:
     Raises:
         UserError: as :func:`parse_rule`.
     """
-    rule = parse_rule(given)
-    return given if isinstance(given, str) and _is_old(given) else str(rule)
+    rule = str(parse_rule(given))
+    if isinstance(given, str) and _is_old(given):
+        return given
+    return rule
 
 
 def parse_rule(given: object) -> BestRule:
@@ -113,7 +117,9 @@ def parse_rule(given: object) -> BestRule:
     if isinstance(given, str):
         if _is_old(given):
             return _parse_old(given)
-        given = parse_yaml(given if given.lstrip().startswith("{") else f"{{{given}}}", "--keep-best")
+        if not given.lstrip().startswith("{"):
+            given = f"{{{given}}}"
+        given = parse_yaml(given, "--keep-best")
     try:
         return BestRule.model_validate(given)
     except ValidationError as error:

@@ -26,7 +26,9 @@ class ExampleLog(TrainerCallback):
         self.encoder = prepared.model.encoder
         self.batch_size = config.per_device_eval_batch_size
         self.generate = config.world_size == 1  # sharded models generate in step, and replicas all the same
-        self.sets = prepared.sets if limit else {}
+        self.sets = dict(prepared.sets)
+        if not limit:
+            self.sets.clear()
         self.chosen = {name: evenly_spread(list(enumerate(rows)), limit) for name, rows in self.sets.items()}
         self.seen: dict[Moment, dict[str, list[Seen]]] = {}
 
@@ -36,13 +38,9 @@ class ExampleLog(TrainerCallback):
         for name, chosen in self.chosen.items():
             records[name] = [record for _, record in chosen]
         if records:
+            asks, size = self.generate, self.batch_size
             self.seen[moment] = see_rows(
-                model,
-                self.encoder,
-                records,
-                batch_size=self.batch_size,
-                generate=self.generate,
-                on_progress=on_progress,
+                model, self.encoder, records, batch_size=size, generate=asks, on_progress=on_progress
             )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
