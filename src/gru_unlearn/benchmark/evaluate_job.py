@@ -144,9 +144,7 @@ def _score_and_measure(
     folder, kept_in = prepared.claim.folder, default_cache() / "scores"
     tables: dict[str, ScoreTable] = {}
     for name, subject in reversed(prepared.subjects.items()):
-        table = None
-        if reuse:
-            table = find_scores(kept_in, prepared.keys[name])
+        table = find_scores(kept_in, prepared.keys[name]) if reuse else None
         if table is not None:
             summary.scores_reused.insert(0, name)
             told = f"scores of an earlier run reused, from {kept_in} (--no-reuse computes them anew)"

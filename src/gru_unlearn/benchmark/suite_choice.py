@@ -76,6 +76,4 @@ def make_suite(request: EvaluationRequest) -> Suite:
 
 
 def _rows(source: str | None) -> list[Record]:
-    if not source:
-        return []
-    return load_records(source)
+    return load_records(source) if source else []

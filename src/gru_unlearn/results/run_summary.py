@@ -73,9 +73,7 @@ class RunSummary(RunRecord):
     @property
     def end(self) -> Metrics:
         """What was measured of the model that the run saved."""
-        if self.best is not None:
-            return self.best.metrics
-        return self.results
+        return self.best.metrics if self.best else self.results
 
 
 class TruMethod(AlphaPoint):
