@@ -20,7 +20,7 @@ from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.models.model_settings import ModelSettings
-from gru_unlearn.models.subject import Subject
+from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.provenance import RowsSource
@@ -56,7 +56,8 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
     if request.suite not in harness.HARNESS_TASKS:
         suite = make_suite(request)
         data = _sources(suite)
-    subjects = _find_subjects(request)
+    settings = ModelSettings.among(vars(request))
+    subjects = find_subjects(settings, model=request.model, retain_model=request.retain_model)
 
     identity = {"settings": settings_of(request), **{name: subject.sha256 for name, subject in subjects.items()}}
     if suite is not None:
@@ -66,15 +67,6 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
     inputs = (*folders, request.data, request.forget, request.retain, request.unseen)
     claim = RunFolder(out).claim(identity, overwrite=overwrite, inputs=inputs)
     return PreparedEvaluation(request, suite, subjects, keys, data, claim)
-
-
-def _find_subjects(request: EvaluationRequest) -> dict[str, Subject]:
-    settings = ModelSettings.among(vars(request))
-    subjects = {}
-    for name, source in ((MODEL, request.model), (RETAIN_MODEL, request.retain_model)):
-        if source:
-            subjects[name] = Subject.find(name, source, settings)
-    return subjects
 
 
 def _sources(suite: Suite) -> dict[str, RowsSource]:

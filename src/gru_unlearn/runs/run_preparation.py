@@ -17,7 +17,7 @@ from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.model_settings import ModelSettings
-from gru_unlearn.models.subject import Subject
+from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
@@ -63,7 +63,9 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     sets = {name: load_records(source) for name, source in sources.items() if source is not None}
     _check_recipe(recipe, sets)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        model, retain_model = _find_models(recipe)
+        settings = ModelSettings.among(recipe.in_force)
+        models = find_subjects(settings, model=recipe.model, retain_model=recipe.retain_model)
+    model, retain_model = models["model"], models.get("retain_model")
     encoder = model.encoder
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
@@ -79,15 +81,6 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     suite = _make_suite(recipe, sets)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
-
-
-def _find_models(recipe: Recipe) -> tuple[Subject, Subject | None]:
-    """The target, and the retain model if one is named."""
-    settings = ModelSettings.among(recipe.in_force)
-    model = Subject.find("model", recipe.model, settings)
-    if not recipe.retain_model:
-        return model, None
-    return model, Subject.find("retain_model", recipe.retain_model, settings)
 
 
 def _tokenize(
