@@ -97,7 +97,7 @@ def matched(run, method, mark, start):
     while high / low > PRECISION:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if forget_at(middle) > mark else (low, middle)
-    points = [start] + [probabilities_at(run, method, size / length) for size in (low, high)]
+    points = [start] + [probabilities_at(run, method, size / length, run.examples) for size in (low, high)]
     return matched_retention(points, mark) | {"length": high}
 
 
@@ -107,7 +107,7 @@ def one(learning_rate, epochs, groups, seed, out):
     job = prepared(learning_rate, epochs, groups, seed, folder)
     cosine = make_vectors(job)
     mark = forget_mark(job.run)
-    start = probabilities_at(job.run, "negated", 0.0)
+    start = probabilities_at(job.run, "negated", 0.0, job.run.examples)
     base = {"learning_rate": learning_rate, "epochs": epochs, "groups": groups, "seed": seed, "cosine": cosine}
     results = [base | {"method": method} | matched(job.run, method, mark, start) for method in METHODS]
     shutil.rmtree(folder)

@@ -34,7 +34,7 @@ def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, co
     with progress_bar(console) as bar:
         task = bar.add_task(f"alpha, {method}", total=len(options.scanned) + 1, note="")
         for alpha in [0.0, *options.scanned]:
-            point = probabilities_at(run, method, alpha)
+            point = probabilities_at(run, method, alpha, run.examples)
             points.append(point)
             note = " · ".join(f"{name} {point.get(f'{name}_prob'):.3f}" for name in run.examples)
             bar.update(task, advance=1, note=note)
@@ -54,8 +54,8 @@ def choose_point(points: Sequence[AlphaPoint], mark: float | None, fixed: float 
     return min(points, key=lambda point: point.forget_prob)
 
 
-def probabilities_at(run: Prepared, method: str, alpha: float) -> AlphaPoint:
-    """Mean probability of the answers in each of the run's sets, for the model at this α.
+def probabilities_at(run: Prepared, method: str, alpha: float, names: Iterable[str]) -> AlphaPoint:
+    """Mean probability of the answers in each of these sets, for the model at this α.
 
     The model is written to disk and loaded like any other: what is measured is what would be saved.
 
@@ -65,7 +65,7 @@ def probabilities_at(run: Prepared, method: str, alpha: float) -> AlphaPoint:
     candidate = run.output / "candidate"
     try:
         write_model(run, method, alpha, candidate)
-        values = _probabilities(run, candidate, run.examples)
+        values = _probabilities(run, candidate, names)
     finally:
         shutil.rmtree(candidate, ignore_errors=True)
     if not all(map(math.isfinite, values.values())):
