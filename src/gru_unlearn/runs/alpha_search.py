@@ -84,10 +84,8 @@ def _probabilities(run: Prepared, folder: Path, names: Iterable[str]) -> dict[st
     model = load_on_device(run, folder)
     values = {}
     for name in names:
-        rows = run.examples[name]
-        if name != "forget":
-            rows = evenly_spread(rows, run.recipe.config.eval_max_rows)
-        values[f"{name}_prob"] = mean_probability(run, model, rows)
+        limit = None if name == "forget" else run.recipe.config.eval_max_rows
+        values[f"{name}_prob"] = mean_probability(run, model, evenly_spread(run.examples[name], limit))
     del model
     free_memory()
     return values

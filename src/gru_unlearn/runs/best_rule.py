@@ -81,9 +81,7 @@ class BestRule(BaseModel):
         if not all(condition.met(metrics[name], metrics) for name, condition in self.where.items()):
             return None
         value = metrics[self.maximize] if self.maximize else -metrics[self.minimize]
-        if math.isnan(value):
-            return None
-        return value
+        return None if math.isnan(value) else value
 
     def __str__(self) -> str:
         """As it may be typed."""
@@ -102,10 +100,8 @@ def rule_text(given: object) -> str:
     Raises:
         UserError: as :func:`parse_rule`.
     """
-    rule = str(parse_rule(given))
-    if isinstance(given, str) and _is_old(given):
-        return given
-    return rule
+    rule = parse_rule(given)
+    return given if isinstance(given, str) and _is_old(given) else str(rule)
 
 
 def parse_rule(given: object) -> BestRule:

@@ -24,9 +24,8 @@ class ExampleLog(TrainerCallback):
         self.prepared, limit = prepared, prepared.recipe.report_examples
         self.file = prepared.claim.folder.examples_file
         self.asks = prepared.recipe.config.world_size == 1  # sharded models generate in step, and replicas all the same
-        self.chosen = {}
-        if limit:
-            self.chosen = {name: evenly_spread(rows, limit) for name, rows in prepared.sets.items()}
+        sets = prepared.sets if limit else {}
+        self.chosen = {name: evenly_spread(rows, limit) for name, rows in sets.items()}
         self.seen: dict[Moment, dict[str, list[Seen]]] = {}
 
     def see(self, moment: Moment, model: nn.Module, on_progress: Progress | None = None) -> None:

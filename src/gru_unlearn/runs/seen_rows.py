@@ -58,9 +58,7 @@ def _questions_and_texts(sets: Mapping[str, Sequence[Record]]) -> dict[tuple[str
 
 
 def _seen(entry: Entry) -> Seen:
-    seen = Seen(probability=None)
-    if math.isfinite(entry.loss):
-        seen.probability = math.exp(-entry.loss)
+    seen = Seen(probability=math.exp(-entry.loss) if math.isfinite(entry.loss) else None)
     if entry.generation is not None:
         seen.says = entry.generation
     return seen
