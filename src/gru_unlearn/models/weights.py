@@ -23,14 +23,8 @@ def hash_weights(folder: Path) -> str:
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder}: no *.safetensors weights")
     parts: list[object] = [(file.name, hash_file(file)) for file in files]
-    base = _adapters_base(folder)
-    if base is not None and base != folder and base.is_dir():
-        parts.append(hash_weights(base))
+    if holds_adapters(folder):
+        base = Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")
+        if base != folder and base.is_dir():
+            parts.append(hash_weights(base))
     return hash_json(parts)
-
-
-def _adapters_base(folder: Path) -> Path | None:
-    """What an adapter stands on, a folder or a name on the hub; None where the folder holds no adapter."""
-    if not holds_adapters(folder):
-        return None
-    return Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")

@@ -170,7 +170,7 @@ class RunFolder:
     # --- working in it -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def held(self, identity: Mapping[str, object], *, resume: bool) -> Iterator[None]:
+    def held(self, identity: Identity, *, resume: bool) -> Iterator[None]:
         """Hold the folder for this process, marked with the run's identity; one that is not resumed is emptied first.
 
         Raises:
