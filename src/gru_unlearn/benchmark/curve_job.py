@@ -27,12 +27,13 @@ def evaluation_curve(runs: Sequence[Path], out: Path, *, overwrite: bool = False
     if len(suites) > 1:
         raise UserError(f"--curve needs evaluations of one suite, got {', '.join(sorted(suites))}")
     size, sizes = _sizes(evaluations)
+    found = curves([(at, one.metrics) for at, one in zip(sizes, evaluations, strict=True)])
     pairs = zip(runs, evaluations, strict=True)
     summary = CurveSummary(
         suite=suites.pop(),
         size=size,
         sizes=sorted(sizes),
-        curves=_curves(sizes, evaluations),
+        curves={key: CurveValues(values=curve.values, slope=curve.slope) for key, curve in found.items()},
         runs=[CurveRun(source=str(run), model=one.model, data=one.data) for run, one in pairs],
         versions=versions(),
     )
@@ -56,9 +57,3 @@ def _sizes(evaluations: Sequence[EvaluatedModel]) -> tuple[str, list[int]]:
     if len(set(rows)) == len(evaluations):
         return "forget rows", rows
     return "place in the sequence", list(range(1, len(evaluations) + 1))
-
-
-def _curves(sizes: Sequence[int], evaluations: Sequence[EvaluatedModel]) -> dict[str, CurveValues]:
-    metrics = [evaluation.metrics for evaluation in evaluations]
-    found = curves(list(zip(sizes, metrics, strict=True)))
-    return {key: CurveValues(values=curve.values, slope=curve.slope) for key, curve in found.items()}

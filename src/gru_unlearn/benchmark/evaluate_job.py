@@ -5,24 +5,29 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from pydantic import JsonValue
 from rich.console import Console
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
-from gru_unlearn.benchmark.kept_scores import RETAIN_MODEL, find_kept_scores, key_of_scores, score_subject
-from gru_unlearn.benchmark.suite_choice import check_harness, check_request, make_suite
+from gru_unlearn.benchmark.suite_choice import check_request, make_suite
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
-from gru_unlearn.evaluation import ScoreTable, harness, measure
+from gru_unlearn.data.cache_folder import default_cache
+from gru_unlearn.evaluation import ScoreTable, harness, measure, score
+from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.models.model_settings import ModelSettings
-from gru_unlearn.models.subject import Subject
+from gru_unlearn.models.subject import Subject, find_subjects
+from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.run_folder import Claim, RunFolder
 
-MODEL = "model"
+MODEL, RETAIN_MODEL = "model", "retain_model"
+"""Names of the subjects; the second is scored for what the metrics need of a retain model alone."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +52,21 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
         UserError: the first thing that cannot work.
     """
     check_request(request)
-    suite, data = None, {}
-    if request.suite in harness.HARNESS_TASKS:
-        check_harness(request)
-    else:
+    suite, keys, data = None, {}, {}
+    if request.suite not in harness.HARNESS_TASKS:
         suite = make_suite(request)
         data = _sources(suite)
-    subjects = _find_subjects(request)
-    keys = {name: key_of_scores(subject, suite) for name, subject in subjects.items()} if suite else {}
+    settings = ModelSettings.among(vars(request))
+    subjects = find_subjects(settings, model=request.model, retain_model=request.retain_model)
 
-    identity: dict[str, object] = {"settings": settings_of(request)}
-    identity |= {name: subject.sha256 for name, subject in subjects.items()}
+    identity = {"settings": settings_of(request), **{name: subject.sha256 for name, subject in subjects.items()}}
     if suite is not None:
+        keys = {name: _key_of_scores(subject, suite) for name, subject in subjects.items()}
         identity |= {"data": {name: rows.sha256 for name, rows in data.items()}, "scores": keys[MODEL]}
     folders = [subject.folder for subject in subjects.values()]
     inputs = (*folders, request.data, request.forget, request.retain, request.unseen)
     claim = RunFolder(out).claim(identity, overwrite=overwrite, inputs=inputs)
     return PreparedEvaluation(request, suite, subjects, keys, data, claim)
-
-
-def _find_subjects(request: EvaluationRequest) -> dict[str, Subject]:
-    settings = ModelSettings(request.max_length, request.dtype, trust_remote_code=request.trust_remote_code)
-    subjects = {}
-    for name, source in ((MODEL, request.model), (RETAIN_MODEL, request.retain_model)):
-        if source:
-            subjects[name] = Subject.find(name, source, settings)
-    return subjects
 
 
 def _sources(suite: Suite) -> dict[str, RowsSource]:
@@ -98,7 +92,20 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
     """
     with prepared.claim.held(resume=False) as folder:
         started = time.perf_counter()
-        summary = _blank_summary(prepared)
+        summary = EvaluationSummary(
+            suite=prepared.request.suite,
+            metrics={},
+            missing={},
+            notes={},
+            intervals={},
+            scores_reused=[],
+            seconds=0.0,
+            settings=settings_of(prepared.request),
+            model=prepared.subjects[MODEL].provenance,
+            versions=versions(),
+        )
+        if RETAIN_MODEL in prepared.subjects:
+            summary.retain_model = prepared.subjects[RETAIN_MODEL].provenance
         if prepared.suite is None:
             _ask_harness(prepared, summary)
         else:
@@ -108,52 +115,69 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
     return summary
 
 
-def _blank_summary(prepared: PreparedEvaluation) -> EvaluationSummary:
-    """What every evaluation's summary says, before anything was measured."""
-    summary = EvaluationSummary(
-        suite=prepared.request.suite,
-        metrics={},
-        missing={},
-        notes={},
-        intervals={},
-        scores_reused=[],
-        seconds=0.0,
-        settings=settings_of(prepared.request),
-        model=prepared.subjects[MODEL].provenance,
-        versions=versions(),
-    )
-    if RETAIN_MODEL in prepared.subjects:
-        summary.retain_model = prepared.subjects[RETAIN_MODEL].provenance
-    return summary
+# --- scores: made once, kept in the cache, and taken again where nothing changed --------------------------------------
+
+
+def _key_of_scores(subject: Subject, suite: Suite) -> str:
+    """Changes with all that may change the scores."""
+    settings = {
+        "dtype": subject.settings.dtype,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "trust_remote_code": str(subject.settings.trust_remote_code),
+    }
+    for_retain = subject.name == RETAIN_MODEL
+    return cache_key(subject.sha256, suite, subject.encoder, retain_model=for_retain, settings=settings)
 
 
 def _score_and_measure(
     prepared: PreparedEvaluation, suite: Suite, summary: EvaluationSummary, console: Console, *, reuse: bool
 ) -> None:
     """Every metric of a suite that scores rows; the retain model comes first."""
-    folder, size = prepared.claim.folder, prepared.request.batch_size
+    folder, kept_in = prepared.claim.folder, default_cache() / "scores"
     tables: dict[str, ScoreTable] = {}
-    reused: list[str] = []
     for name, subject in reversed(prepared.subjects.items()):
-        key = prepared.keys[name]
-        kept = find_kept_scores(subject, key, console) if reuse else None
-        if kept is not None:
-            reused.insert(0, name)
-        tables[name] = kept or score_subject(subject, suite, key, console, batch_size=size)
+        table = find_scores(kept_in, prepared.keys[name]) if reuse else None
+        if table is not None:
+            summary.scores_reused.insert(0, name)
+            told = f"scores of an earlier run reused, from {kept_in} (--no-reuse computes them anew)"
+            console.print(f"{subject.label}: {told}", soft_wrap=True)
+        tables[name] = table or _score_anew(prepared, suite, subject, kept_in, console)
     evaluation = measure(suite.metrics, tables[MODEL], tables.get(RETAIN_MODEL), suite.impossible)
     for name, table in tables.items():
         table.save(folder.scores_file(name))
     write_json(folder.rows_file, evaluation.rows)
     summary.metrics, summary.missing = evaluation.metrics, evaluation.missing
     summary.notes, summary.intervals = evaluation.notes, evaluation.intervals
-    summary.scores_reused, summary.data = reused, prepared.data
+    summary.data = prepared.data
+
+
+def _score_anew(
+    prepared: PreparedEvaluation, suite: Suite, subject: Subject, keep_in: Path, console: Console
+) -> ScoreTable:
+    """Score a model, and keep the scores for later evaluations."""
+    with stages(console, subject.label) as on_progress:
+        table = score(
+            subject.load(),
+            subject.encoder,
+            suite,
+            retain_model=subject.name == RETAIN_MODEL,
+            batch_size=prepared.request.batch_size,
+            on_progress=on_progress,
+        )
+    try:
+        keep_scores(keep_in, prepared.keys[subject.name], table)
+    except OSError as error:  # an evaluation does not fail for want of a cache
+        console.print(f"{subject.label}: scores are not kept for later runs ({error})", soft_wrap=True)
+    return table
+
+
+# --- lm-evaluation-harness: no scores and no per-row values -----------------------------------------------------------
 
 
 def _ask_harness(prepared: PreparedEvaluation, summary: EvaluationSummary) -> None:
-    """WMDP or MMLU: no score tables and no per-row values."""
-    request = prepared.request
-    subject = prepared.subjects[MODEL]
-    found = harness.multiple_choice(
+    """WMDP or MMLU."""
+    request, subject = prepared.request, prepared.subjects[MODEL]
+    summary.metrics |= harness.multiple_choice(
         subject.load(),
         subject.encoder,
         harness.HARNESS_TASKS[request.suite],
@@ -161,5 +185,4 @@ def _ask_harness(prepared: PreparedEvaluation, summary: EvaluationSummary) -> No
         limit=request.limit,
         folder=request.data,
     )
-    summary.metrics = {**found}
     summary.versions["lm-eval"] = version("lm-eval")

@@ -26,8 +26,7 @@ def curve_table(summary: CurveSummary) -> Table:
     unit = _UNITS.get(summary.size, summary.size)
     rows = []
     for key, curve in summary.curves.items():
-        slope = None if curve.slope is None else f"{curve.slope:+.2g}"
-        rows.append((key, *curve.values, slope))
-    return make_table(
-        f"{summary.suite}, by {summary.size}", ("metric", *map(str, summary.sizes), f"change per {unit}"), rows
-    )
+        slope = curve.slope
+        rows.append((key, *curve.values, slope if slope is None else f"{slope:+.2g}"))
+    headings = ("metric", *map(str, summary.sizes), f"change per {unit}")
+    return make_table(f"{summary.suite}, by {summary.size}", headings, rows)

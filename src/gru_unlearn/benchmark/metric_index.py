@@ -26,9 +26,11 @@ def explain_metric(key: str) -> str:
         UserError: there is no such metric.
     """
     metrics = metrics_by_key()
-    if key != "all" and key not in metrics:
-        raise UserError(f"unknown metric {key!r}{nearest(key, metrics)}")
-    wanted = metrics.values() if key == "all" else [metrics[key]]
+    if key != "all":
+        if key not in metrics:
+            raise UserError(f"unknown metric {key!r}{nearest(key, metrics)}")
+        metrics = {key: metrics[key]}
     return "\n\n".join(
-        f"{m.key}\n  {m.definition}\n  range {m.range}; better: {m.better}; source: {m.source}" for m in wanted
+        f"{m.key}\n  {m.definition}\n  range {m.range}; better: {m.better}; source: {m.source}"
+        for m in metrics.values()
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, load_records
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import harness, suites
@@ -28,7 +29,7 @@ def check_request(request: EvaluationRequest) -> None:
     """Flags by themselves, before anything is read.
 
     Raises:
-        UserError: one that cannot be, or does not go with the suite.
+        UserError: one that cannot be, or does not go with the suite, or lm-evaluation-harness is missing for it.
     """
     if not request.model:
         raise UserError("no model given: pass --model")
@@ -38,16 +39,14 @@ def check_request(request: EvaluationRequest) -> None:
         raise UserError(f"--dtype: unknown type {request.dtype!r}{nearest(request.dtype, DTYPES)}")
     for name, known in BELONGS_TO.items():
         if getattr(request, name) is not None and request.suite not in known:
-            flag = name.replace("_", "-")
-            raise UserError(f"--{flag} belongs to --suite {' or '.join(known)}, not to --suite {request.suite}")
+            known_to = " or ".join(known)
+            raise UserError(f"{flag_of(name)} belongs to --suite {known_to}, not to --suite {request.suite}")
+    if request.suite in harness.HARNESS_TASKS:
+        _check_harness(request)
 
 
-def check_harness(request: EvaluationRequest) -> None:
-    """What lm-evaluation-harness needs for its suites.
-
-    Raises:
-        UserError: the harness, or a folder of task files that may run.
-    """
+def _check_harness(request: EvaluationRequest) -> None:
+    """Its suites need lm-evaluation-harness, and a folder of task files must be one whose code may run."""
     harness.require_harness()
     if request.data and not Path(request.data).is_dir():
         raise UserError(f"--data {request.data}: no such folder (of task files for lm-evaluation-harness)")

@@ -48,12 +48,12 @@ def do_reference(job: ReferenceJob) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     retain_table = None
     if job.suite is not None:
-        retain_table = score_retain_model(job.suite.request, prepared.retain_model)
+        retain_table = score_retain_model(job.suite.request, prepared.retain_model.folder)
         retain_table.save(job.suite.retain_scores)
     summary = ReferenceSummary(
         identity=job.identity,
-        target=_measure_reference(job, prepared, prepared.model, retain_table),
-        retain_model=_measure_reference(job, prepared, prepared.retain_model, retain_table),
+        target=_measure_reference(job, prepared, prepared.model.folder, retain_table),
+        retain_model=_measure_reference(job, prepared, prepared.retain_model.folder, retain_table),
     )
     RunFolder(job.folder).finish(summary)
 
@@ -66,7 +66,7 @@ def _measure_reference(job: ReferenceJob, prepared: Prepared, model: Path, retai
         forget_dataset=examples["forget"],
         retain_dataset=examples["retain"],
         eval_dataset={name: rows for name, rows in examples.items() if name == "held_out"},
-        processing_class=prepared.tokenizer,
+        processing_class=prepared.model.encoder.tokenizer,
     )
     evaluated = trainer.evaluate()
     measured: dict[str, float | None] = {name.removeprefix("eval_"): value for name, value in evaluated.items()}

@@ -34,7 +34,6 @@ from gru_unlearn.results.run_summary import RunRecord
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.unlearn_job import unlearn
-from gru_unlearn.training import encoder_for
 
 
 class RequestRefused(Exception):
@@ -112,7 +111,7 @@ def _prepare(ledger: Ledger, request: DeletionRequest, recipe: Recipe, before: M
             f"gru requests withdraw {ledger.folder} {request.id} and add it anew"
         )
     prepared = prepare(recipe)
-    if prepared.weights != before.sha256:
+    if prepared.model.sha256 != before.sha256:
         raise UserError(
             f"{recipe.model} is not the model of the ledger (its hash differs): gru requests verify says more"
         )
@@ -122,14 +121,13 @@ def _prepare(ledger: Ledger, request: DeletionRequest, recipe: Recipe, before: M
 def _without(prepared: Prepared, named: Collection[str], key: bytes) -> Prepared:
     """The same run without the rows of these hashes in the retain and held-out sets."""
     sets, examples = dict(prepared.sets), dict(prepared.examples)
-    encoder = encoder_for(prepared.tokenizer, prepared.recipe.config)
     for kind in KEPT:
         rows = sets.get(kind.key, [])
         left = [record for record in rows if hash_row(key, record) not in named]
         if rows and not left:
             raise UserError(f"no {kind.label} row is left: every one is in a request")
         if left != rows:
-            sets[kind.key], examples[kind.key] = left, encoder.encode_all(left, kind.key)
+            sets[kind.key], examples[kind.key] = left, prepared.model.encoder.encode_all(left, kind.key)
     suite = own(sets["forget"], sets["retain"]) if prepared.recipe.eval_suite == "own" else prepared.suite
     return replace(prepared, sets=sets, examples=examples, suite=suite)
 
@@ -141,7 +139,7 @@ def _begin(
     kept = {kind.key: prepared.sets[kind.key] for kind in KEPT if kind.key in prepared.sets}
     rows_used = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in kept.items()}
     if begun is None:
-        outcome = Outcome(weights_before=prepared.weights, rows_used=rows_used)
+        outcome = Outcome(weights_before=prepared.model.sha256, rows_used=rows_used)
         outcome.forget_prob_before, outcome.forget_prob_first_model = _known_before(ledger, prepared, console)
         ledger.move("started", request, outcome)
     elif begun.rows_used != rows_used:
@@ -158,9 +156,9 @@ def _known_before(ledger: Ledger, prepared: Prepared, console: Console) -> tuple
         sets = {"forget": prepared.sets["forget"]}
         return fmean(probabilities(prepared.recipe, model, sets, console, title)["forget"])
 
-    before = probability(prepared.model, "before")
+    before = probability(prepared.model.folder, "before")
     first = ledger.last(CREATED).weights_after
-    if first == prepared.weights:
+    if first == prepared.model.sha256:
         return before, before
     folder = first_model(ledger)
     if folder is None or hash_weights(folder) != first:

@@ -78,15 +78,15 @@ def load_model(
         raise UserError(f"--attn-implementation {attn_implementation} is code from the hub: add --trust-remote-code")
     if load_in_4bit:
         options["quantization_config"] = _nf4()
+    adapters = holds_adapters(folder)
+    if adapters:
+        _check_library(folder, trust_remote_code)
     try:
-        if holds_adapters(folder):
-            _check_library(folder, trust_remote_code)
+        if adapters:
             from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import
 
             return AutoPeftModelForCausalLM.from_pretrained(folder, **options).merge_and_unload()
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except UserError:
-        raise
     except Exception as error:  # loaders of many architectures raise many types; each becomes one line
         raise UserError(f"{folder}: the model does not load ({_reason(error)})") from error
     if load_in_4bit:

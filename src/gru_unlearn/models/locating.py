@@ -82,7 +82,7 @@ def _download(model: str, flag: str) -> Path:
 def _check_weights(folder: Path, name: str) -> None:
     """All weights are safetensors, inside the folder and whole; those of an adapter's base as well."""
     adapter = read_object(folder / ADAPTER_CONFIG, name)
-    if not list(folder.glob(ADAPTER_WEIGHTS if adapter else "*.safetensors")):
+    if not any(folder.glob(ADAPTER_WEIGHTS if adapter else "*.safetensors")):
         raise UserError(f"{name}: no .safetensors weights in it; other weight formats are not loaded")
     whole = read_object(folder / "config.json", name).get("transformers_weights") or "model.safetensors"
     shards = _shards(folder, name)

@@ -1,7 +1,7 @@
 """How a model is loaded and asked, so that whoever comes later does it as the run did."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class ModelSettings:
     dtype: str = "auto"
     question_tag: str = _FORMAT.question_tag
     answer_tag: str = _FORMAT.answer_tag
-    chat_template_kwargs: Mapping[str, JsonValue] | None = None
+    chat_template_kwargs: Mapping[str, JsonValue] = field(default_factory=lambda: _FORMAT.chat_template_kwargs)
     allow_truncation: bool = False
     pad_token: str | None = None
     eos_token: str | None = None
@@ -40,19 +40,24 @@ class ModelSettings:
         Raises:
             UserError: there is none, or it lacks a token that nobody named.
         """
-        named = {"pad_token": self.pad_token, "eos_token": self.eos_token}
-        tokenizer = load_tokenizer(folder, **named, trust_remote_code=self.trust_remote_code)
-        kwargs = _FORMAT.chat_template_kwargs if self.chat_template_kwargs is None else self.chat_template_kwargs
-        text_format = TextFormat(self.question_tag, self.answer_tag, kwargs)
+        tokenizer = load_tokenizer(
+            folder, pad_token=self.pad_token, eos_token=self.eos_token, trust_remote_code=self.trust_remote_code
+        )
+        text_format = TextFormat(self.question_tag, self.answer_tag, self.chat_template_kwargs)
         return Encoder(
             tokenizer, max_length=self.max_length, text_format=text_format, allow_truncation=self.allow_truncation
         )
 
-    def model(self, folder: Path) -> Any:
+    def model(self, folder: Path, *, load_in_4bit: bool = False) -> Any:
         """The model in a folder, whole.
 
         Raises:
             UserError: it does not load.
         """
-        attention, trust = self.attn_implementation, self.trust_remote_code
-        return load_model(folder, dtype=self.dtype, attn_implementation=attention, trust_remote_code=trust)
+        return load_model(
+            folder,
+            dtype=self.dtype,
+            attn_implementation=self.attn_implementation,
+            trust_remote_code=self.trust_remote_code,
+            load_in_4bit=load_in_4bit,
+        )

@@ -66,3 +66,12 @@ class Subject:
     def release(self) -> None:
         """Let go of ``model``."""
         vars(self).pop("model", None)
+
+
+def find_subjects(settings: ModelSettings, **sources: str | None) -> dict[str, Subject]:
+    """Name → the model of its source, of those that were given.
+
+    Raises:
+        UserError: as :meth:`Subject.find`.
+    """
+    return {name: Subject.find(name, source, settings) for name, source in sources.items() if source}

@@ -6,6 +6,7 @@ from gru_unlearn.common.files import hash_file, hash_json, read_json
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
 
+HASHED = (".safetensors", ".py")
 CONFIGURATION = ("config.json", "generation_config.json", ADAPTER_CONFIG)
 """Files beside weights and code that decide what a model says."""
 
@@ -18,22 +19,12 @@ def hash_weights(folder: Path) -> str:
     Raises:
         UserError: no weights in the folder.
     """
-    files = sorted(file for file in folder.glob("*") if _is_hashed(file))
+    files = sorted(file for file in folder.glob("*") if file.suffix in HASHED or file.name in CONFIGURATION)
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder}: no *.safetensors weights")
     parts: list[object] = [(file.name, hash_file(file)) for file in files]
-    base = _adapters_base(folder)
-    if base is not None and base != folder and base.is_dir():
-        parts.append(hash_weights(base))
+    if holds_adapters(folder):
+        base = Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")
+        if base != folder and base.is_dir():
+            parts.append(hash_weights(base))
     return hash_json(parts)
-
-
-def _is_hashed(file: Path) -> bool:
-    return file.suffix in (".safetensors", ".py") or file.name in CONFIGURATION
-
-
-def _adapters_base(folder: Path) -> Path | None:
-    """What an adapter stands on, a folder or a name on the hub; None where the folder holds no adapter."""
-    if not holds_adapters(folder):
-        return None
-    return Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")

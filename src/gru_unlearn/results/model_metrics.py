@@ -4,18 +4,22 @@ from gru_unlearn.results.file_model import FileModel, Number
 from gru_unlearn.results.row_kinds import RowKind
 
 
-class Metrics(FileModel):
-    """Mean answer probabilities, and whatever else a suite measured."""
+class Numbers(FileModel):
+    """Numbers of any names beside those of the fields."""
 
     __pydantic_extra__: dict[str, Number | None]
+
+    def get(self, name: str) -> Number | None:
+        """A number by its key; None where it was not measured."""
+        return getattr(self, name, None)
+
+
+class Metrics(Numbers):
+    """Mean answer probabilities, and whatever else a suite measured."""
 
     forget_prob: float | None = None
     retain_prob: float | None = None
     held_out_prob: float | None = None
-
-    def get(self, name: str) -> Number | None:
-        """A metric by its key; None where it was not measured."""
-        return getattr(self, name, None)
 
     def has(self, name: str) -> bool:
         """Whether a metric was measured, or tried to."""

@@ -1,11 +1,10 @@
 """Single rows, ``examples.json``: how probable each answer was to which model, and what that model said."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel
 
 Moment = Literal["before", "after", "retain_model"]
-MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 
 class Seen(FileModel):

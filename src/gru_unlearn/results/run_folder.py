@@ -18,7 +18,7 @@ from gru_unlearn.results.file_model import FileModel, as_json
 Identity = Mapping[str, JsonValue]
 """All that makes a run what it is; two runs with equal identities are the same run."""
 
-RUN_FILE, SUMMARY_FILE, LOCK_FILE, EXAMPLES_FILE = "run.json", "summary.json", ".lock", "examples.json"
+RUN_FILE, SUMMARY_FILE, EXAMPLES_FILE = "run.json", "summary.json", "examples.json"
 
 DISCARDED = {"command": "discarded"}
 """Stands in ``run.json`` while a folder is emptied: a kill in between leaves a folder that counts as empty."""
@@ -90,12 +90,17 @@ class RunFolder:
         return not self.path.is_dir() or all(file.name in left_behind for file in self.path.iterdir())
 
     def started_with(self) -> Identity | None:
-        """The identity of the run in the folder; None where there is no run."""
+        """The identity of the run in the folder, its settings called as they are now; None where there is no run."""
         try:
             started = read_json(self.identity_file)
         except ValueError:
             return None
-        return _under_todays_names(started) if isinstance(started, Mapping) else None
+        if not isinstance(started, Mapping):
+            return None
+        settings = started.get("settings")
+        if isinstance(settings, Mapping):
+            return {**started, "settings": renamed_settings(settings)}
+        return started
 
     def check(
         self, identity: Mapping[str, object], *, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
@@ -165,7 +170,7 @@ class RunFolder:
     # --- working in it -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def held(self, identity: Mapping[str, object], *, resume: bool) -> Iterator[None]:
+    def held(self, identity: Identity, *, resume: bool) -> Iterator[None]:
         """Hold the folder for this process, marked with the run's identity; one that is not resumed is emptied first.
 
         Raises:
@@ -255,14 +260,6 @@ class Claim:
         with self.folder.held(self.identity, resume=resume) if is_first() else nullcontext():
             wait_for_all()
             yield self.folder
-
-
-def _under_todays_names(identity: Identity) -> Identity:
-    """What an earlier version wrote, with its settings called as they are now."""
-    settings = identity.get("settings")
-    if not isinstance(settings, Mapping):
-        return identity
-    return {**identity, "settings": renamed_settings(settings)}
 
 
 def _differences(old: Identity, new: Identity) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from gru_unlearn.results.file_model import FileModel, JsonObject, Number
-from gru_unlearn.results.model_metrics import AlphaPoint, Metrics, Point
+from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.model_metrics import AlphaPoint, Metrics, Numbers, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 
 
@@ -29,10 +29,8 @@ class BestModel(FileModel):
     metrics: Metrics
 
 
-class LogRow(FileModel):
+class LogRow(Numbers):
     """Means over the steps between two logs."""
-
-    __pydantic_extra__: dict[str, Number | None]
 
     step: int
     forget_loss: float | None = None
@@ -40,10 +38,6 @@ class LogRow(FileModel):
     conflict_rate: float | None = None
     cosine: float | None = None
     removed_share: float | None = None
-
-    def get(self, name: str) -> Number | None:
-        """A logged value by its key; None where it was not logged."""
-        return getattr(self, name, None)
 
 
 class RunRecord(FileModel):
@@ -74,8 +68,7 @@ class RunSummary(RunRecord):
     @property
     def start(self) -> Point | None:
         """What was measured before the first step, if it was."""
-        first = self.trajectory[0] if self.trajectory else None
-        return first if first is not None and first.step == 0 else None
+        return next((point for point in self.trajectory if point.step == 0), None)
 
     @property
     def end(self) -> Metrics:

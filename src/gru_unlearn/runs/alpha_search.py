@@ -25,7 +25,7 @@ def forget_mark(run: Prepared) -> float | None:
         return run.recipe.config.stop_at_forget_prob
     if run.retain_model is None:
         return None
-    return _probabilities(run, run.retain_model, ["forget"])["forget_prob"]
+    return _probabilities(run, run.retain_model.folder, ["forget"])["forget_prob"]
 
 
 def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, console: Console) -> list[AlphaPoint]:

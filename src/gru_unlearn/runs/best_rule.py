@@ -113,7 +113,9 @@ def parse_rule(given: object) -> BestRule:
     if isinstance(given, str):
         if _is_old(given):
             return _parse_old(given)
-        given = parse_yaml(given if given.lstrip().startswith("{") else f"{{{given}}}", "--keep-best")
+        if not given.lstrip().startswith("{"):
+            given = f"{{{given}}}"
+        given = parse_yaml(given, "--keep-best")
     try:
         return BestRule.model_validate(given)
     except ValidationError as error:

@@ -11,7 +11,6 @@ from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Moment, Seen
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.seen_rows import see_rows
-from gru_unlearn.training import encoder_for
 
 
 class ExampleLog(TrainerCallback):
@@ -22,28 +21,19 @@ class ExampleLog(TrainerCallback):
     """
 
     def __init__(self, prepared: Prepared) -> None:
-        config, limit = prepared.recipe.config, prepared.recipe.report_examples
+        self.prepared, limit = prepared, prepared.recipe.report_examples
         self.file = prepared.claim.folder.examples_file
-        self.encoder = encoder_for(prepared.tokenizer, config)
-        self.batch_size = config.per_device_eval_batch_size
-        self.generate = config.world_size == 1  # sharded models generate in step, and replicas all the same
-        self.sets = prepared.sets if limit else {}
-        self.chosen = {name: evenly_spread(list(enumerate(rows)), limit) for name, rows in self.sets.items()}
+        self.asks = prepared.recipe.config.world_size == 1  # sharded models generate in step, and replicas all the same
+        sets = prepared.sets if limit else {}
+        self.chosen = {name: evenly_spread(rows, limit) for name, rows in sets.items()}
         self.seen: dict[Moment, dict[str, list[Seen]]] = {}
 
     def see(self, moment: Moment, model: nn.Module, on_progress: Progress | None = None) -> None:
         """Look at a model ``before`` or ``after`` the run, or at the ``retain_model``; in every process."""
-        records = {}
-        for name, chosen in self.chosen.items():
-            records[name] = [record for _, record in chosen]
-        if records:
+        if self.chosen:
+            encoder, size = self.prepared.model.encoder, self.prepared.recipe.config.per_device_eval_batch_size
             self.seen[moment] = see_rows(
-                model,
-                self.encoder,
-                records,
-                batch_size=self.batch_size,
-                generate=self.generate,
-                on_progress=on_progress,
+                model, encoder, self.chosen, batch_size=size, generate=self.asks, on_progress=on_progress
             )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -66,6 +56,9 @@ class ExampleLog(TrainerCallback):
     def _unseen(self) -> Examples:
         sets = {}
         for name, chosen in self.chosen.items():
-            rows = [ExampleRow(row=row, question=record.prompt, answer=record.answer) for row, record in chosen]
-            sets[name] = ExampleSet(rows_in_set=len(self.sets[name]), rows=rows)
-        return Examples(generated=self.generate, sets=sets)
+            count = len(self.prepared.sets[name])
+            rows = []
+            for number, record in zip(evenly_spread(range(count), len(chosen)), chosen, strict=True):
+                rows.append(ExampleRow(row=number, question=record.prompt, answer=record.answer))
+            sets[name] = ExampleSet(rows_in_set=count, rows=rows)
+        return Examples(generated=self.asks, sets=sets)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gru_unlearn.common.options import check_range, option
 from gru_unlearn.common.renamed import RENAMED, renamed_settings, warn_of_old_names
@@ -53,11 +53,11 @@ class Recipe:
     eos_token: str | None = option("For tokenizers without an end-of-sequence token.", None)
     allow_overlap: bool = option("Accept rows that are in both forget and retain.", False)
     report_examples: int = option("Rows of each set that the report shows one by one, before and after; 0: none.", 64)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, JsonValue] = field(default_factory=dict)
     """what was set explicitly, checked and converted: two runs with equal settings, data and model are the same run"""
 
     @property
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> dict[str, JsonValue]:
         """All settings that hold, set or not, ready for JSON: ours first."""
         own = {name: getattr(self, name) for name in _OWN}
         return own | {name: value for name, value in self.config.to_dict().items() if value is not None}
@@ -114,7 +114,7 @@ def check_names(names: Iterable[str]) -> None:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) -> Recipe:
+def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = False) -> Recipe:
     """Check and convert settings; values may be text, as they come from flags.
 
     Args:
@@ -150,7 +150,7 @@ def make_recipe(settings: Mapping[str, Any], *, on_any_machine: bool = False) ->
     return Recipe(config=config, settings=checked, **own)
 
 
-_RANGES: dict[str, dict[str, float]] = {
+_RANGES: dict[str, Mapping[str, float]] = {
     "per_device_eval_batch_size": {"least": 1},
     "warmup_steps": {"least": 0},
     "seed": {"least": 0, "below": 2**32},
@@ -161,18 +161,16 @@ _RANGES: dict[str, dict[str, float]] = {
 """Of settings that their libraries would refuse only after minutes of loading."""
 
 
-def _check_ranges(settings: Mapping[str, Any]) -> None:
+def _check_ranges(settings: Mapping[str, JsonValue]) -> None:
+    ranges = _RANGES | {name: one.metadata for name, one in _OWN.items()}
     for name, value in settings.items():
-        about = _RANGES.get(name)
-        if about is None and name in _OWN:
-            about = dict(_OWN[name].metadata)
-        check_range(name, value, about or {})
+        check_range(name, value, ranges.get(name, {}))
 
 
-def _check_patterns(settings: Mapping[str, Any]) -> None:
+def _check_patterns(settings: Mapping[str, JsonValue]) -> None:
     for name in ("trainable_params", "hidden_module"):
         try:
-            re.compile(settings.get(name) or "")
+            re.compile(str(settings.get(name) or ""))
         except re.error as error:
             raise UserError(f"{name}: {settings[name]!r} is not a regular expression ({error})") from None
 
@@ -194,7 +192,8 @@ def _convert(name: str, value: Any) -> Any:
 
 def _check_choice(name: str, value: Any) -> None:
     """Where the type admits any text, and transformers does not."""
-    kinds = [kind for kind in get_args(_TYPES[name]) if isinstance(kind, type) and issubclass(kind, Enum)]
-    choices = [str(member.value) for member in kinds[0]] if kinds else []
-    if choices and isinstance(value, str) and value not in choices:
-        raise UserError(f"unknown {name} {value!r}{nearest(value, choices)}")
+    for kind in get_args(_TYPES[name]):
+        if isinstance(value, str) and isinstance(kind, type) and issubclass(kind, Enum):
+            choices = [str(member.value) for member in kind]
+            if value not in choices:
+                raise UserError(f"unknown {name} {value!r}{nearest(value, choices)}")

@@ -35,9 +35,10 @@ def parse_yaml(text: str, what: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
+        if mark is not None:
+            what += f", line {mark.line + 1}"
         problem = " ".join(str(getattr(error, "problem", error)).split())[:200]
-        raise UserError(f"{what}{where}: not valid YAML ({problem})") from None
+        raise UserError(f"{what}: not valid YAML ({problem})") from None
     except RecursionError:
         raise UserError(f"{what}: not valid YAML (nested too deeply)") from None
     except Exception as error:  # of numbers, dates and the like that are none

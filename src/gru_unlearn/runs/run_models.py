@@ -9,7 +9,6 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Tra
 
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.loading import load_model
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer, answer_logps
@@ -17,14 +16,9 @@ from gru_unlearn.training import UnlearningTrainer, answer_logps
 
 def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
     """A model, loaded as the run's settings say."""
-    recipe = prepared.recipe
-    return load_model(
-        folder,
-        dtype=recipe.dtype,
-        attn_implementation=recipe.attn_implementation,
-        trust_remote_code=recipe.trust_remote_code,
-        load_in_4bit=recipe.load_in_4bit and not holds_adapters(folder),  # adapters are merged exactly
-    )
+    in_4bit = prepared.recipe.load_in_4bit and not holds_adapters(folder)  # adapters are merged exactly
+    model: PreTrainedModel = prepared.model.settings.model(folder, load_in_4bit=in_4bit)
+    return model
 
 
 def load_on_device(prepared: Prepared, folder: Path) -> Any:
@@ -33,10 +27,10 @@ def load_on_device(prepared: Prepared, folder: Path) -> Any:
     return model.to(prepared.recipe.config.device)
 
 
-def trainable_model(prepared: Prepared) -> Any:
+def _trainable_model(prepared: Prepared) -> Any:
     """The target, or adapters on it."""
     recipe = prepared.recipe
-    model: Any = load_as_set(prepared, prepared.model)
+    model: Any = load_as_set(prepared, prepared.model.folder)
     if not recipe.use_peft:
         return model
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
@@ -61,10 +55,10 @@ def make_trainer(
     config = prepared.recipe.config
     config.disable_tqdm = True
     trainer = UnlearningTrainer(
-        trainable_model(prepared),
+        _trainable_model(prepared),
         config,
         forget_dataset=forget,
-        processing_class=prepared.tokenizer,
+        processing_class=prepared.model.encoder.tokenizer,
         callbacks=callbacks,
         **more,
     )
@@ -80,7 +74,7 @@ def mean_probability(prepared: Prepared, model: nn.Module, examples: Sequence[Ex
         model,
         examples,
         batch_size=config.per_device_eval_batch_size,
-        pad_token_id=prepared.tokenizer.pad_token_id,
+        pad_token_id=prepared.model.encoder.tokenizer.pad_token_id,
         device=config.device,
     )
     return scores.mean_probability

@@ -1,28 +1,29 @@
 """From a recipe to a run of which everything was found and checked, and nothing has been written yet."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import make_suite
-from gru_unlearn.data import Example, Record, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
-from gru_unlearn.models.loading import load_tokenizer, parameter_count
-from gru_unlearn.models.locating import holds_adapters, locate
-from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.models.loading import parameter_count
+from gru_unlearn.models.locating import holds_adapters
+from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.recipe import Recipe
-from gru_unlearn.training import encoder_for, to_examples
+from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.packages import INSTALL, require_packages
 
@@ -35,12 +36,9 @@ class Prepared:
     """A recipe whose every input was found and checked; nothing has been written yet."""
 
     recipe: Recipe
-    model: Path
-    weights: str
-    """SHA-256 of the model"""
-    retain_model: Path | None
-    retain_weights: str | None
-    tokenizer: PreTrainedTokenizerBase
+    model: Subject
+    """the target"""
+    retain_model: Subject | None
     sets: dict[str, list[Record]]
     """by the keys of the kinds of rows: those that were given"""
     examples: dict[str, list[Example]]
@@ -65,38 +63,33 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     sets = {name: load_records(source) for name, source in sources.items() if source is not None}
     _check_recipe(recipe, sets)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        model = locate(recipe.model)
-        retain_model = locate(recipe.retain_model, "--retain-model") if recipe.retain_model else None
-    tokenizer = load_tokenizer(
-        model, pad_token=recipe.pad_token, eos_token=recipe.eos_token, trust_remote_code=recipe.trust_remote_code
-    )
-    _check_adapters(recipe, model)
-    examples = _tokenize(sets, tokenizer, recipe)
+        settings = ModelSettings.among(recipe.in_force)
+        models = find_subjects(settings, model=recipe.model, retain_model=recipe.retain_model)
+    model, retain_model = models["model"], models.get("retain_model")
+    encoder = model.encoder
+    _check_adapters(recipe, model.folder)
+    examples = _tokenize(sets, encoder, recipe.config)
 
-    weights = hash_weights(model)
-    retain_weights = hash_weights(retain_model) if retain_model else None
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
-        "model": weights,
-        "retain_model": retain_weights,
+        "model": model.sha256,
+        "retain_model": retain_model and retain_model.sha256,
         **{name: fingerprint(records) for name, records in sets.items()},
     }
     folder = RunFolder(Path(recipe.config.output_dir or "."))
-    claim = folder.claim(identity, overwrite=overwrite, inputs=(model, retain_model, *sources.values()))
+    inputs = (model.folder, retain_model and retain_model.folder, *sources.values())
+    claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     suite = _make_suite(recipe, sets)
-    return Prepared(recipe, model, weights, retain_model, retain_weights, tokenizer, sets, examples, suite, claim)
+    return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
 
 
 def _tokenize(
-    sets: Mapping[str, Sequence[Record]], tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+    sets: Mapping[str, Sequence[Record]], encoder: Encoder, config: UnlearningConfig
 ) -> dict[str, list[Example]]:
-    encoder = encoder_for(tokenizer, recipe.config)
-    wants_alternatives = bool(inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES)
-    examples = {}
-    for name, records in sets.items():
-        alternatives = recipe.config if wants_alternatives and name == "forget" else None
-        examples[name] = to_examples(records, name, encoder, alternatives)
-    return examples
+    alternatives = {}
+    if inputs_of(OBJECTIVES[config.objective]) & FROM_ALTERNATIVES:
+        alternatives["forget"] = config
+    return {name: to_examples(records, name, encoder, alternatives.get(name)) for name, records in sets.items()}
 
 
 def _make_suite(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> Suite | None:
@@ -104,15 +97,13 @@ def _make_suite(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> Suite |
         return None
     if recipe.eval_suite == "own":
         return own(sets["forget"], sets.get("retain", []))
-    return make_suite(
-        EvaluationRequest(
-            model=recipe.model,
-            suite=recipe.eval_suite,
-            data=recipe.eval_data,
-            forget_split=recipe.eval_forget_split,
-            unseen_split=recipe.eval_unseen_split,
-        )
+    request = EvaluationRequest(
+        suite=recipe.eval_suite,
+        data=recipe.eval_data,
+        forget_split=recipe.eval_forget_split,
+        unseen_split=recipe.eval_unseen_split,
     )
+    return make_suite(request)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -188,12 +179,13 @@ def check_machine(recipe: Recipe) -> None:
 def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
     """What a run would do, line by line, for ``--dry-run``."""
     recipe, config = prepared.recipe, prepared.recipe.config
-    parameters = parameter_count(prepared.model, recipe.trust_remote_code)
+    parameters = parameter_count(prepared.model.folder, recipe.trust_remote_code)
     rows = [(name, f"{getattr(recipe, name)} ({len(records)} rows)") for name, records in prepared.sets.items()]
     forget = config.per_device_train_batch_size * config.gradient_accumulation_steps
     retain = config.resolved_retain_batch_size * config.gradient_accumulation_steps
-    steps_per_epoch = -(-len(prepared.sets["forget"]) // forget)
-    steps = config.max_steps if config.max_steps > 0 else round(steps_per_epoch * config.num_train_epochs)
+    steps = config.max_steps
+    if steps <= 0:
+        steps = round(math.ceil(len(prepared.sets["forget"]) / forget) * config.num_train_epochs)
     per_step, output = f"{forget} forget", str(prepared.output)
     if config.needs_retain_set:
         per_step += f" + {retain} retain"

@@ -82,13 +82,16 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
     data = {}
     for name, rows in prepared.sets.items():
         data[name] = RowsSource(source=getattr(recipe, name), rows=len(rows), sha256=fingerprint(rows))
+    retain_model = ModelSource(source=recipe.retain_model, sha256=None)
+    if prepared.retain_model is not None:
+        retain_model = prepared.retain_model.provenance
     return RunRecord(
         seed=recipe.config.seed,
         seconds=round(seconds, 2),
         settings=recipe.in_force,
         data=data,
-        model=ModelSource(source=recipe.model, sha256=prepared.weights),
-        retain_model=ModelSource(source=recipe.retain_model, sha256=prepared.retain_weights),
+        model=prepared.model.provenance,
+        retain_model=retain_model,
         output_model=prepared.claim.folder.model.name,
         versions=versions(),
     )

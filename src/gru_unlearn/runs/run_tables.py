@@ -16,12 +16,12 @@ def run_table(summary: RunSummary) -> Table:
     title = f"{results.objective} · {results.rectification} · {summary.steps} steps"
     if summary.best:
         title += f", saved is step {summary.best.step}"
+    marks = {FORGET: results.forget_target}
     rows: list[tuple[object, ...]] = []
     for kind in ROW_KINDS:
         after = end.probability(kind)
-        mark = results.forget_target if kind is FORGET else None
         if after is not None:
-            rows.append((f"{kind.label} probability", start.probability(kind), after, mark))
+            rows.append((f"{kind.label} probability", start.probability(kind), after, marks.get(kind)))
     for kind, label in ((RETAIN, "retention at matched forgetting"), (HELD_OUT, "the same on held-out rows")):
         if results.has(kind.rmf):
             rows.append((label, "", _reached(results, kind), ""))

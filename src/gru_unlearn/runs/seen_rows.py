@@ -32,11 +32,10 @@ def see_rows(
     """
     lengths = [len(encoder.tokenizer(record.answer).input_ids) for record in chain.from_iterable(sets.values())]
     limit = min(LONGEST_GENERATION, max(lengths) + ROOM)
-    parts = _questions_and_texts(sets)
-    metrics = []
+    parts, metrics = _questions_and_texts(sets), []
     for part in parts:
-        metric = exact_answers if generate and part[1] else probability
-        metrics.append(metric(str(part), str(part)))
+        name, asks = str(part), part[1]
+        metrics.append(exact_answers(name, name) if generate and asks else probability(name, name))
     suite = Suite("rows", {str(part): RowSet([*rows.values()], limit) for part, rows in parts.items()}, metrics)
     table = score(model, encoder, suite, batch_size=batch_size, on_progress=on_progress)
 

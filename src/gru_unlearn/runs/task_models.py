@@ -95,7 +95,7 @@ def tune_task_models(prepared: PreparedTru, console: Console) -> None:
     """
     run, folders = prepared.run, task_folders(prepared)
     if not folders.target.is_dir():
-        _save(load_as_set(run, run.model), run, folders.target)
+        _save(load_as_set(run, run.model.folder), run, folders.target)
     jobs = _rows_by_folder(prepared)
     missing = {folder: rows for folder, rows in jobs.items() if not folder.is_dir()}
     there = len(jobs) - len(missing)
@@ -137,4 +137,4 @@ def _fine_tune(run: Prepared, rows: list[Example], folder: Path, console: Consol
 def _save(model: Any, run: Prepared, folder: Path) -> None:
     with whole_folder(folder) as part:
         model.save_pretrained(part, max_shard_size=SHARD_SIZE)
-        run.tokenizer.save_pretrained(part)
+        run.model.encoder.tokenizer.save_pretrained(part)

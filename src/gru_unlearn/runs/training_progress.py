@@ -32,12 +32,8 @@ class StepBar(TrainerCallback):
         """Advance."""
         self.bar.update(self.task, completed=state.global_step)
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Leave the bar as it stands."""
-        self.close()
-
     def close(self) -> None:
-        """Stop drawing, also after an error."""
+        """Leave the bar as it stands, at the end or after an error."""
         self.bar.stop()
 
 

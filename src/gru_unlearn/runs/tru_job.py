@@ -37,11 +37,8 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
         groups = make_vectors(prepared, console, keep=keep)
         mark = forget_mark(run)
         trajectory = {method: scan(run, options, method, mark, console) for method in ("tru", "negated")}
-        results = TruResults(
-            forget_target=mark,
-            tru=_result(trajectory["tru"], mark, options.alpha),
-            negated=_result(trajectory["negated"], mark, options.alpha),
-        )
+        chosen = {method: _result(points, mark, options.alpha) for method, points in trajectory.items()}
+        results = TruResults(forget_target=mark, tru=chosen["tru"], negated=chosen["negated"])
         write_model(run, "tru", results.tru.alpha, folder.model)
         summary = TruSummary(
             **dict(record_of(run, time.perf_counter() - started)),

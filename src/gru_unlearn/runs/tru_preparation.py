@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+
+from pydantic import JsonValue
 
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
@@ -10,10 +11,10 @@ from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.tru_options import TruOptions
 
-DEFAULTS = {"output_dir": "runs/tru", "warmup_steps": 0}
+DEFAULTS: dict[str, JsonValue] = {"output_dir": "runs/tru", "warmup_steps": 0}
 """No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0."""
 
-FIXED = {
+FIXED: dict[str, JsonValue] = {
     "objective": "ga",
     "rectification": "none",
     "eval_strategy": "no",
@@ -36,7 +37,7 @@ class PreparedTru:
     """the forget examples in contiguous blocks"""
 
 
-def prepare_tru(settings: Mapping[str, Any], options: TruOptions, *, overwrite: bool = False) -> PreparedTru:
+def prepare_tru(settings: Mapping[str, JsonValue], options: TruOptions, *, overwrite: bool = False) -> PreparedTru:
     """Check settings, data, models' folders and output folder.
 
     Args:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -12,15 +13,15 @@ from transformers import TrainerCallback, set_seed
 from gru_unlearn.common.files import finish, unfinished
 from gru_unlearn.common.processes import is_first, wait_for_all
 from gru_unlearn.data import Encoder
-from gru_unlearn.evaluation import evaluate
+from gru_unlearn.evaluation import ScoreTable, evaluate, score
+from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
-from gru_unlearn.runs.retain_model import RetainModelSays, ask_retain_model
-from gru_unlearn.runs.run_models import load_on_device, make_trainer
+from gru_unlearn.runs.run_models import load_on_device, make_trainer, mean_probability
 from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
 from gru_unlearn.runs.training_progress import TrainingProgress
@@ -44,7 +45,7 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
         examples = ExampleLog(prepared)
-        retain = ask_retain_model(prepared, examples)
+        retain = _ask_retain_model(prepared, examples)
         trainer, best = _train(prepared, retain, examples, console)
         trainer.save_model(str(unfinished(folder.model)))
         with stages(console, "examples") as on_progress:
@@ -56,6 +57,32 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         if is_first():
             _put_in_place(folder, summary)
     return summary
+
+
+@dataclass(frozen=True, slots=True)
+class RetainModelSays:
+    """What the retain model says, which never saw the forget set; all None where there is none."""
+
+    forget_target: float | None = None
+    """f*, its mean probability of the forget answers"""
+    table: ScoreTable | None = None
+    """its scores, where the run measures a suite"""
+
+
+def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSays:
+    """Load the retain model if there is one, ask it everything at once, and drop it again."""
+    if prepared.retain_model is None:
+        return RetainModelSays()
+    model = load_on_device(prepared, prepared.retain_model.folder)
+    forget_target = mean_probability(prepared, model, prepared.examples["forget"])
+    table = None
+    if prepared.suite is not None:
+        size = prepared.recipe.config.per_device_eval_batch_size
+        table = score(model, prepared.model.encoder, prepared.suite, retain_model=True, batch_size=size)
+    examples.see("retain_model", model)
+    del model
+    free_memory()
+    return RetainModelSays(forget_target, table)
 
 
 def _saved_model(prepared: Prepared, trainer: UnlearningTrainer, best: BestModel | None) -> Any:
@@ -98,7 +125,11 @@ def _train(
         raise Interrupted(f"stopped at step {step}; the same command continues from there")
     if step not in [point.step for point in points_along(trainer.state.log_history)]:
         trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
-    return trainer, _best_model(keep_best, prepared, console)
+    if keep_best is None:
+        return trainer, None
+    if keep_best.best is None:
+        console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
+    return trainer, keep_best.best
 
 
 def _make_trainer(prepared: Prepared, retain: RetainModelSays, callbacks: list[TrainerCallback]) -> UnlearningTrainer:
@@ -137,12 +168,3 @@ def _keep_best(prepared: Prepared, retain: RetainModelSays, trainer: UnlearningT
     keep_best = KeepBest(parse_rule(prepared.recipe.keep_best), prepared.output, constants, trainer.save_model)
     trainer.add_callback(keep_best)
     return keep_best
-
-
-def _best_model(keep_best: KeepBest | None, prepared: Prepared, console: Console) -> BestModel | None:
-    if keep_best is None:
-        return None
-    if keep_best.best is None:
-        console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
-        return None
-    return keep_best.best
