@@ -29,10 +29,9 @@ from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL,
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
-from gru_unlearn.training.reference import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
+from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
-from gru_unlearn.training.steps import StepCallback, StepLog
-from gru_unlearn.training.windows import AccumulationWindow
+from gru_unlearn.training.steps import AccumulationWindow, StepCallback, StepLog
 
 
 class UnlearningTrainer(PairTrainer):
@@ -86,10 +85,8 @@ class UnlearningTrainer(PairTrainer):
         self._inputs = inputs_for(model, args, self._method.needs, self._reference)
         self._grad_norm: Any = 0.0
         self._step_log = StepLog()
-        own_callbacks: list[TrainerCallback] = [StepCallback(self)]
-        super().__init__(
-            model, args, sets, encoder, evaluator=evaluator, callbacks=[*own_callbacks, *(callbacks or [])], **kwargs
-        )
+        all_callbacks = [StepCallback(self), *(callbacks or [])]
+        super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
         self._check_engine()
 
     def _check_engine(self) -> None:
@@ -116,7 +113,7 @@ class UnlearningTrainer(PairTrainer):
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
             self._attach_reference_scores()
-        if self._method.needs & FROM_REFERENCE_MODEL and not _has_adapters(self.model):
+        if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -266,10 +263,6 @@ class UnlearningTrainer(PairTrainer):
         if self.rectifier is not None:
             save_rectifier(self.rectifier, Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
-
-
-def _has_adapters(model: nn.Module) -> bool:
-    return hasattr(model, "disable_adapter")
 
 
 def _require_sets(sets: ExampleSets, args: UnlearningConfig) -> None:
