@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from gru_unlearn.data.cache_folder import default_cache
+from gru_unlearn.common.files import default_cache
 from gru_unlearn.evaluation import ScoreTable, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite

@@ -25,7 +25,7 @@ from gru_unlearn.errors import NonFiniteError, UserError, nearest
 from gru_unlearn.geometry import inner_product, remove_conflict_
 from gru_unlearn.task_vectors.checkpoint import Checkpoint, write_like
 
-PROJECTIONS = ("model", "tensor")
+GRANULARITIES = ("model", "tensor")
 """One projection over all parameters as one vector, or one for each tensor."""
 
 Folder = str | Path
@@ -154,8 +154,8 @@ def _vector_sum(
     granularity: str,
 ) -> Callable[[str], Tensor]:
     """Check everything, take the first pass if rectifying, and return name → Σ T̃_i of that tensor."""
-    if granularity not in PROJECTIONS:
-        raise UserError(f"unknown granularity {granularity!r}{nearest(granularity, PROJECTIONS)}")
+    if granularity not in GRANULARITIES:
+        raise UserError(f"unknown granularity {granularity!r}{nearest(granularity, GRANULARITIES)}")
     if not rectified:
         groups = _open_like(base, group_models)
         return lambda name: _rectified_sum(base, groups, groups, name, torch.zeros(len(groups)))

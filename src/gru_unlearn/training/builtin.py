@@ -16,9 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from gru_unlearn.common.files import whole_folder
+from gru_unlearn.common.files import default_cache, whole_folder
 from gru_unlearn.common.supervision import Child, none_left_behind
-from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.data.people import make_people
 from gru_unlearn.errors import UserError
 from gru_unlearn.training.builtin_recipe import (

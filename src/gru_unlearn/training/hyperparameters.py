@@ -25,7 +25,7 @@ def parse_hyperparameters(
     for name in found or ():
         if not (isinstance(name, str) and name.isidentifier()):
             raise UserError(f"objective_args: {repr(name)[:80]} cannot be the name of a parameter")
-    return dict(found) if found else None
+    return dict(found or {}) or None
 
 
 def _parse(text: str) -> dict[str, HyperparameterValue]:
@@ -85,7 +85,7 @@ def _is_numeric(value: object) -> bool:
 def _number(name: str, value: Any) -> float:
     try:
         number: float = value if _is_numeric(value) else float(value)
-        check_range(name, number, POSITIVE if name == "beta" else {"finite": True})
+        check_range(name, number, {"beta": POSITIVE}.get(name, {"finite": True}))
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}: input should be a valid number, got {repr(value)[:80]}") from None
     return number
