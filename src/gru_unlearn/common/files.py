@@ -120,7 +120,7 @@ def finish(folder: Path) -> None:
 
 
 def default_cache() -> Path:
-    """Holds what can be made again: ``$GRU_UNLEARN_CACHE``, else ``gru-unlearn`` in ``$XDG_CACHE_HOME``, ``~/.cache``."""
+    """``$GRU_UNLEARN_CACHE``, else ``gru-unlearn`` in the user's cache: for what can be made again."""
     if chosen := os.environ.get("GRU_UNLEARN_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gru-unlearn"

@@ -147,11 +147,7 @@ def _open_like(base: Checkpoint, folders: Sequence[Folder]) -> list[Checkpoint]:
 
 
 def _vector_sum(
-    base: Checkpoint,
-    group_models: Sequence[Folder],
-    rest_models: Sequence[Folder],
-    rectified: bool,
-    granularity: str,
+    base: Checkpoint, group_models: Sequence[Folder], rest_models: Sequence[Folder], rectified: bool, granularity: str
 ) -> Callable[[str], Tensor]:
     """Check everything, take the first pass if rectifying, and return name → Σ T̃_i of that tensor."""
     if granularity not in GRANULARITIES:

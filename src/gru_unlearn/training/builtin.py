@@ -126,11 +126,7 @@ def _start_training(folder: Path, name: str) -> Child:
 
 
 def _has_ended(name: str, child: Child, report: OnProgress) -> bool:
-    """Whether a training is done; reports how far it is.
-
-    Raises:
-        UserError: it failed.
-    """
+    """Whether a training is done; reports how far it is, and raises if it failed."""
     code = child.exit_code
     if code:
         reason = child.last_line or "no message"

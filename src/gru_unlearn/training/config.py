@@ -219,7 +219,7 @@ class UnlearningConfig(TrainingArguments):
     @property
     def fallback_alternatives(self) -> tuple[str, ...]:
         """Other answers for rows that bring none: AltPO is about answers from a file, the others can do without."""
-        return () if self.objective == "altpo" else tuple(IDK_ANSWERS)
+        return () if self.objective == "altpo" else IDK_ANSWERS
 
     @property
     def needs_retain_set(self) -> bool:
@@ -228,11 +228,7 @@ class UnlearningConfig(TrainingArguments):
 
 
 def _without_fused_loss(kernels: dict[str, bool] | str | None) -> dict[str, bool]:
-    """Liger's settings with its losses off: they would replace the model's forward, and give no log-probabilities.
-
-    Raises:
-        UserError: one of them was asked for.
-    """
+    """Liger's settings without its losses, which would replace the model's forward and give no log-probabilities."""
     chosen = json.loads(kernels) if isinstance(kernels, str) else dict(kernels or {})
     asked = [name for name in ("fused_linear_cross_entropy", "cross_entropy") if chosen.get(name)]
     if asked:

@@ -103,10 +103,7 @@ class PairTrainer(Trainer):
         return dict(zip(values, mean.tolist(), strict=True))
 
     def evaluate(
-        self,
-        eval_dataset: Any = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Mean answer probability of each set, as ``eval_forget_prob``, ``eval_retain_prob``, ...
 

@@ -96,7 +96,6 @@ class StepLog:
 
 
 def _as_numbers(losses: dict[str, Tensor], measured: Tensor | None) -> dict[str, float]:
-    """One step as numbers."""
     values = {name: float(value) for name, value in losses.items()}
     if measured is None:
         return values
