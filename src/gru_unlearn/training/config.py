@@ -9,13 +9,13 @@ from typing import Any, cast
 import torch
 from transformers import TrainingArguments
 
-from gru_unlearn.common.options import check_range, option
+from gru_unlearn.common.options import option
 from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
-from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, RANGES, check_choices
+from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
 NO_DEEPSPEED = (
     "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
@@ -133,8 +133,7 @@ class UnlearningConfig(TrainingArguments):
         check_choices(self)
         self.objective_args = parse_hyperparameters(self.objective_args)
         self._check_method()
-        for name, about in RANGES.items():
-            check_range(name, getattr(self, name), about)
+        check_ranges(self)
         self._check_engine()
         self.remove_unused_columns = False  # batches are pairs, not columns
         if self.use_liger_kernel:

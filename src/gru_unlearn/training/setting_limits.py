@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from gru_unlearn.common.options import check_range
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES
 
@@ -50,3 +51,16 @@ def check_choices(config: Any) -> None:
         value, default = getattr(config, name), config.__dataclass_fields__[name].default
         if value not in [*choices, default]:
             raise UserError(f"unknown {name} {value!r}{nearest(str(value), choices)}")
+
+
+def check_ranges(config: Any) -> None:
+    """Check the settings of a dataclass that are numbers.
+
+    Raises:
+        UserError: a number outside its range, or None where the type has none.
+    """
+    for name, about in RANGES.items():
+        value = getattr(config, name)
+        if value is None and config.__dataclass_fields__[name].type in (int, float):
+            raise UserError(f"{name} must be a number, got None")
+        check_range(name, value, about)
