@@ -48,7 +48,9 @@ class GroupConflict:
     def cosine(self) -> float:
         """cos(T, R), 0 where either is zero."""
         norms = self.group_norm * self.rest_norm
-        return self.inner_product / norms if norms > 0 else 0.0
+        if norms == 0:
+            return 0.0
+        return self.inner_product / norms
 
 
 def rectify_task_vectors(

@@ -21,11 +21,12 @@ def parse_hyperparameters(
     Raises:
         UserError: text that is none of these, or a name that no parameter can have.
     """
-    found = _parse(given) if isinstance(given, str) else given
-    for name in found or ():
+    if isinstance(given, str):
+        given = _parse(given)
+    for name in given or ():
         if not (isinstance(name, str) and name.isidentifier()):
             raise UserError(f"objective_args: {repr(name)[:80]} cannot be the name of a parameter")
-    return dict(found or {}) or None
+    return dict(given or {}) or None
 
 
 def _parse(text: str) -> dict[str, HyperparameterValue]:

@@ -92,7 +92,9 @@ class PairTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Trainer's estimate, over both passes of a step."""
-        sides = ("retain", "forget") if self.args.needs_retain_set else ("forget",)
+        sides = ["forget"]
+        if self.args.needs_retain_set:
+            sides.append("retain")
         return sum(super(PairTrainer, self).floating_point_ops(inputs[side]) for side in sides)
 
     def mean_over_processes(self, values: dict[str, float]) -> dict[str, float]:
