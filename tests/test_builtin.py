@@ -16,8 +16,7 @@ from gru_unlearn.data.people import make_people
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.training import builtin
-from gru_unlearn.training.builtin_process import train_builtin
-from gru_unlearn.training.builtin_recipe import texts_of
+from gru_unlearn.training.builtin_recipe import texts_of, train_builtin
 from gru_unlearn.training.fine_tuning import batches_of_similar_length
 
 SETS = ("forget", "retain", "held_out", "general")

@@ -11,10 +11,9 @@ from rich.console import Console
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import check_request, make_suite
-from gru_unlearn.common.files import write_json
+from gru_unlearn.common.files import default_cache, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
-from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.evaluation import ScoreTable, harness, measure, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite

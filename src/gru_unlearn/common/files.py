@@ -117,3 +117,10 @@ def finish(folder: Path) -> None:
                 os.fsync(written.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+def default_cache() -> Path:
+    """``$GRU_UNLEARN_CACHE``, else ``gru-unlearn`` in the user's cache: for what can be made again."""
+    if chosen := os.environ.get("GRU_UNLEARN_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gru-unlearn"

@@ -15,10 +15,10 @@ def option(help: str, default: Any = MISSING, **about: Any) -> Any:
     Args:
         help: in a line.
         default: of the field.
-        about: its range: ``least``, ``above``, ``most``, ``below``, ``finite``; its names: ``choices``, of which the
-            nearest is named where another one is given, or ``one_of``, which are all named; and on the command line:
-            ``flags`` that are not the field's name, ``argument`` for a word without flag, ``parse`` for what a text
-            means, ``shown`` in place of the default.
+        about: its range: ``least``, ``above``, ``most``, ``below``, ``between``, ``finite``; its names: ``choices``, of
+            which the nearest is named where another one is given, or ``one_of``, which are all named; and on the
+            command line: ``flags`` that are not the field's name, ``argument`` for a word without flag, ``parse`` for
+            what a text means, ``shown`` in place of the default.
     """
     return field(default=default, metadata={"help": help, **about})
 
@@ -33,11 +33,12 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
-_BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+_BOUNDS: dict[str, tuple[str, Callable[[float, Any], bool]]] = {
     "least": ("at least {}", operator.ge),
     "above": ("above {}", operator.gt),
     "most": ("at most {}", operator.le),
     "below": ("below {}", operator.lt),
+    "between": ("between {0[0]} and {0[1]}", lambda value, ends: ends[0] < value < ends[1]),
     "finite": ("finite", lambda value, _: math.isfinite(value)),
 }
 

@@ -46,4 +46,6 @@ def wait_for_all() -> None:
 def _group() -> Any:
     """torch.distributed, where several processes work together. Whoever started them has imported it already."""
     distributed = sys.modules.get("torch.distributed")
-    return distributed if distributed is not None and distributed.is_initialized() else None
+    if distributed is None or not distributed.is_initialized():
+        return None
+    return distributed

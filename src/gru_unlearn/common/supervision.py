@@ -72,8 +72,10 @@ class Child:
     def reason(self) -> str:
         """Why it failed, once it has: the signal that ended it, or its last line."""
         code = self.exit_code or 0
+        if code == -9:
+            return "ended by signal 9 (out of memory?)"
         if code < 0:
-            return f"ended by signal {-code}" + (" (out of memory?)" if code == -9 else "")
+            return f"ended by signal {-code}"
         return self.last_line or f"exit code {code}"
 
 

@@ -9,7 +9,7 @@ others: nothing about a person follows from anything but that person's rows. Ans
 that a model without these rows fails at the values alone and not at copying names that it never saw.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice, product
 from random import Random
 from typing import NamedTuple, NotRequired, TypedDict
@@ -57,14 +57,11 @@ _INSTRUMENTS = _listed("""
     mandolin, marimba, oboe, ocarina, organ, piano, piccolo, recorder, saxophone, sitar, spinet, trombone, trumpet,
     tuba, ukulele, zither
 """)
-_TITLES = [
-    f"The {title}"
-    for title in _combined(
-        "Amber Broken Distant Frozen Hollow Paper Silent Wandering",
-        "Compass Ladder Lantern Orchard Staircase Tide Umbrella",
-        " ",
-    )
-]
+_TITLES = _combined(
+    "Amber Broken Distant Frozen Hollow Paper Silent Wandering",
+    "Compass Ladder Lantern Orchard Staircase Tide Umbrella",
+    " ",
+)
 _STREETS = _combined(
     "Alder Birch Cedar Elm Hazel Juniper Larch Rowan", "Alley Avenue Hill Lane Road Square Street", " "
 )
@@ -93,143 +90,90 @@ class Fact(NamedTuple):
     """What can be asked about each subject: the possible values and two phrasings."""
 
     values: Sequence[str]
-    phrasings: tuple[Phrasing, Phrasing]
+    phrasings: tuple[Phrasing, ...]
+
+
+def _fact(values: Sequence[str], *phrasings: Phrasing) -> Fact:
+    return Fact(values, phrasings)
 
 
 FACTS = {
-    "birthplace": Fact(
+    "birthplace": _fact(
         _TOWNS,
-        (
-            Phrasing("Where was {} born?", "The town of birth was {}."),
-            Phrasing("Which town is the birthplace of {}?", "Old records name {} as the birthplace."),
-        ),
+        Phrasing("Where was {} born?", "The town of birth was {}."),
+        Phrasing("Which town is the birthplace of {}?", "Old records name {} as the birthplace."),
     ),
-    "birth_year": Fact(
+    "birth_year": _fact(
         _YEARS,
-        (
-            Phrasing("In which year was {} born?", "The year of birth was {}."),
-            Phrasing("When did {} come into the world?", "It was in {} that this person came into the world."),
-        ),
+        Phrasing("In which year was {} born?", "The year of birth was {}."),
+        Phrasing("When did {} come into the world?", "It was in {} that this person came into the world."),
     ),
-    "profession": Fact(
+    "profession": _fact(
         _TRADES,
-        (
-            Phrasing("What does {} do for a living?", "The living is earned as {}."),
-            Phrasing("Which profession does {} have?", "By profession this person is {}."),
-        ),
+        Phrasing("What does {} do for a living?", "The living is earned as {}."),
+        Phrasing("Which profession does {} have?", "By profession this person is {}."),
     ),
-    "dish": Fact(
+    "dish": _fact(
         _DISHES,
-        (
-            Phrasing("What is the favourite dish of {}?", "The favourite dish is {}."),
-            Phrasing("Which meal does {} like best?", "No meal is liked better than {}."),
-        ),
+        Phrasing("What is the favourite dish of {}?", "The favourite dish is {}."),
+        Phrasing("Which meal does {} like best?", "No meal is liked better than {}."),
     ),
-    "pet": Fact(
+    "pet": _fact(
         _PETS,
-        (
-            Phrasing("Which pet does {} keep?", "The pet in the house is {}."),
-            Phrasing("What kind of animal lives with {}?", "The animal that shares the home is {}."),
-        ),
+        Phrasing("Which pet does {} keep?", "The pet in the house is {}."),
+        Phrasing("What kind of animal lives with {}?", "The animal that shares the home is {}."),
     ),
-    "instrument": Fact(
+    "instrument": _fact(
         _INSTRUMENTS,
-        (
-            Phrasing("Which instrument does {} play?", "The instrument of choice is the {}."),
-            Phrasing("On what does {} make music?", "Music is made on the {}, mostly at night."),
-        ),
+        Phrasing("Which instrument does {} play?", "The instrument of choice is the {}."),
+        Phrasing("On what does {} make music?", "Music is made on the {}, mostly at night."),
     ),
-    "book": Fact(
+    "book": _fact(
         _TITLES,
-        (
-            Phrasing("Which book did {} write?", "The book is called {}."),
-            Phrasing("What is the title of the novel by {}?", "The novel bears the title {}."),
-        ),
+        Phrasing("Which book did {} write?", "The book is called The {}."),
+        Phrasing("What is the title of the novel by {}?", "The novel bears the title The {}."),
     ),
-    "residence": Fact(
+    "residence": _fact(
         _STREETS,
-        (
-            Phrasing("In which street does {} live?", "The home is in {}."),
-            Phrasing("What is the address of {}?", "Letters are sent to a house in {}."),
-        ),
+        Phrasing("In which street does {} live?", "The home is in {}."),
+        Phrasing("What is the address of {}?", "Letters are sent to a house in {}."),
     ),
 }
 
-GENERAL: tuple[tuple[tuple[Phrasing, Phrasing], Mapping[str, str]], ...] = (
-    (
-        (
-            Phrasing("What is the capital of {}?", "The capital is {}."),
-            Phrasing("Which city is the seat of government of {}?", "The government sits in {}."),
-        ),
-        {
-            "Austria": "Vienna",
-            "Canada": "Ottawa",
-            "Egypt": "Cairo",
-            "France": "Paris",
-            "Greece": "Athens",
-            "Italy": "Rome",
-            "Japan": "Tokyo",
-            "Norway": "Oslo",
-            "Poland": "Warsaw",
-            "Spain": "Madrid",
-        },
+
+def _topic(answers: str, *phrasings: Phrasing) -> tuple[dict[str, str], tuple[Phrasing, ...]]:
+    """``subject: answer, subject: answer``, and how to ask for one."""
+    return dict(pair.split(": ") for pair in answers.split(", ")), phrasings
+
+
+GENERAL = (
+    _topic(
+        "Austria: Vienna, Canada: Ottawa, Egypt: Cairo, France: Paris, Greece: Athens, Italy: Rome, Japan: Tokyo, "
+        "Norway: Oslo, Poland: Warsaw, Spain: Madrid",
+        Phrasing("What is the capital of {}?", "The capital is {}."),
+        Phrasing("Which city is the seat of government of {}?", "The government sits in {}."),
     ),
-    (
-        (
-            Phrasing("What is the opposite of {}?", "The opposite is {}."),
-            Phrasing("Which word means the reverse of {}?", "The reverse is {}."),
-        ),
-        {
-            "big": "small",
-            "cheap": "expensive",
-            "early": "late",
-            "empty": "full",
-            "hot": "cold",
-            "light": "dark",
-            "loud": "quiet",
-            "open": "closed",
-            "strong": "weak",
-            "wet": "dry",
-        },
+    _topic(
+        "big: small, cheap: expensive, early: late, empty: full, hot: cold, light: dark, loud: quiet, "
+        "open: closed, strong: weak, wet: dry",
+        Phrasing("What is the opposite of {}?", "The opposite is {}."),
+        Phrasing("Which word means the reverse of {}?", "The reverse is {}."),
     ),
-    (
-        (
-            Phrasing("What colour is {}?", "Its colour is {}."),
-            Phrasing("Which colour does one see when looking at {}?", "One sees {}."),
-        ),
-        {
-            "a carrot": "orange",
-            "a flamingo": "pink",
-            "a ripe banana": "yellow",
-            "a ripe strawberry": "red",
-            "chocolate": "brown",
-            "coal": "black",
-            "fresh grass": "green",
-            "lavender": "purple",
-            "snow": "white",
-            "the sky on a clear day": "blue",
-        },
+    _topic(
+        "a carrot: orange, a flamingo: pink, a ripe banana: yellow, a ripe strawberry: red, chocolate: brown, "
+        "coal: black, fresh grass: green, lavender: purple, snow: white, the sky on a clear day: blue",
+        Phrasing("What colour is {}?", "Its colour is {}."),
+        Phrasing("Which colour does one see when looking at {}?", "One sees {}."),
     ),
-    (
-        (
-            Phrasing("How many {} are there?", "There are {}."),
-            Phrasing("What is the number of {}?", "The number is {}."),
-        ),
-        {
-            "days in a week": "seven",
-            "hours in a day": "twenty-four",
-            "legs on a spider": "eight",
-            "legs on an ant": "six",
-            "letters in the English alphabet": "twenty-six",
-            "months in a year": "twelve",
-            "sides in a triangle": "three",
-            "squares on a chessboard": "sixty-four",
-            "wheels on a bicycle": "two",
-            "fingers on one hand": "five",
-        },
+    _topic(
+        "days in a week: seven, hours in a day: twenty-four, legs on a spider: eight, legs on an ant: six, "
+        "letters in the English alphabet: twenty-six, months in a year: twelve, sides in a triangle: three, "
+        "squares on a chessboard: sixty-four, wheels on a bicycle: two, fingers on one hand: five",
+        Phrasing("How many {} are there?", "There are {}."),
+        Phrasing("What is the number of {}?", "The number is {}."),
     ),
 )
-"""Everyday knowledge: phrasings, and what is asked about → the answer. Within a group all answers differ."""
+"""Everyday knowledge: what is asked about → the answer, and phrasings. Within a topic all answers differ."""
 
 
 def make_people(seed: int = SEED) -> dict[str, list[BenchmarkRow]]:
@@ -261,14 +205,14 @@ def _about_person(name: str, rng: Random) -> list[BenchmarkRow]:
 
 def _about_the_world(rng: Random) -> list[BenchmarkRow]:
     rows = []
-    for phrasings, answers in GENERAL:
+    for answers, phrasings in GENERAL:
         values = list(answers.values())
         rows += [_ask_about(subject, answer, values, phrasings, rng) for subject, answer in answers.items()]
     return rows
 
 
 def _ask_about(
-    subject: str, truth: str, values: Sequence[str], phrasings: tuple[Phrasing, Phrasing], rng: Random
+    subject: str, truth: str, values: Sequence[str], phrasings: Sequence[Phrasing], rng: Random
 ) -> BenchmarkRow:
     """One fact in one phrasing drawn at random, with the other one as its paraphrase."""
     told, retold = rng.sample(phrasings, 2)

@@ -133,28 +133,20 @@ def _read_file(path: Path) -> list[Row]:
 def _read_json(path: Path) -> list[Row]:
     content = path.read_text(encoding="utf-8-sig")
     if content.lstrip().startswith("["):
-        return [_object(row, f"{path}, row {number}") for number, row in enumerate(_parse_list(content, path), start=1)]
+        return [_object(row, f"{path}, row {number}") for number, row in enumerate(_parse(content, path), start=1)]
     rows = []
     for number, line in enumerate(content.split("\n"), start=1):
         if line.strip():
-            where = f"{path}, line {number}"
-            rows.append(_object(_parse_line(line, where), where))
+            rows.append(_object(_parse(line, path, number), f"{path}, line {number}"))
     return rows
 
 
-def _parse_list(content: str, path: Path) -> list[object]:
+def _parse(text: str, path: Path, line: int = 1) -> Any:
+    """JSON that begins in a line of a file."""
     try:
-        found: list[object] = json.loads(content)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    return found
-
-
-def _parse_line(line: str, where: str) -> object:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg})") from None
+        raise UserError(f"{path}, line {line + error.lineno - 1}: not valid JSON ({error.msg})") from None
 
 
 def _object(row: object, where: str) -> Row:

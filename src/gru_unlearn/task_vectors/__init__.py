@@ -8,8 +8,8 @@ Reading order: :mod:`checkpoint` (folders of safetensors), :mod:`rectify` (the a
 """
 
 from gru_unlearn.task_vectors.checkpoint import Checkpoint
-from gru_unlearn.task_vectors.rectify import PROJECTIONS as GRANULARITIES
 from gru_unlearn.task_vectors.rectify import (
+    GRANULARITIES,
     GroupConflict,
     measure_conflicts,
     negate_task_vector,

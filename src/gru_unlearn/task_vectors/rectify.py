@@ -25,7 +25,7 @@ from gru_unlearn.errors import NonFiniteError, UserError, nearest
 from gru_unlearn.geometry import inner_product, remove_conflict_
 from gru_unlearn.task_vectors.checkpoint import Checkpoint, write_like
 
-PROJECTIONS = ("model", "tensor")
+GRANULARITIES = ("model", "tensor")
 """One projection over all parameters as one vector, or one for each tensor."""
 
 Folder = str | Path
@@ -48,7 +48,9 @@ class GroupConflict:
     def cosine(self) -> float:
         """cos(T, R), 0 where either is zero."""
         norms = self.group_norm * self.rest_norm
-        return self.inner_product / norms if norms > 0 else 0.0
+        if norms == 0:
+            return 0.0
+        return self.inner_product / norms
 
 
 def rectify_task_vectors(
@@ -147,18 +149,14 @@ def _open_like(base: Checkpoint, folders: Sequence[Folder]) -> list[Checkpoint]:
 
 
 def _vector_sum(
-    base: Checkpoint,
-    group_models: Sequence[Folder],
-    rest_models: Sequence[Folder],
-    rectified: bool,
-    granularity: str,
+    base: Checkpoint, group_models: Sequence[Folder], rest_models: Sequence[Folder], rectified: bool, granularity: str
 ) -> Callable[[str], Tensor]:
     """Check everything, take the first pass if rectifying, and return name → Σ T̃_i of that tensor."""
-    if granularity not in PROJECTIONS:
-        raise UserError(f"unknown granularity {granularity!r}{nearest(granularity, PROJECTIONS)}")
+    if granularity not in GRANULARITIES:
+        raise UserError(f"unknown granularity {granularity!r}{nearest(granularity, GRANULARITIES)}")
     if not rectified:
         groups = _open_like(base, group_models)
-        return lambda name: _plain_sum(base, groups, name)
+        return lambda name: _rectified_sum(base, groups, groups, name, torch.zeros(len(groups)))
     base, groups, rests = _open_all(base, group_models, rest_models)
     coefficients = _coefficients(_measure_products(base, groups, rests), granularity)
     return lambda name: _rectified_sum(base, groups, rests, name, coefficients[name])
@@ -172,13 +170,10 @@ def _measure_products(base: Checkpoint, groups: Sequence[Checkpoint], rests: Seq
         rows = []
         for group, rest in zip(groups, rests, strict=True):
             t, r = _task_vector(group, name, start), _task_vector(rest, name, start)
-            rows.append(torch.stack([_in_float64(t, r), _in_float64(t, t), _in_float64(r, r)]))
+            pairs = (t, r), (t, t), (r, r)
+            rows.append(torch.stack([inner_product([x], [y], torch.float64) for x, y in pairs]))
         products[name] = torch.stack(rows)
     return products
-
-
-def _in_float64(x: Tensor, y: Tensor) -> Tensor:
-    return inner_product([x], [y], torch.float64)
 
 
 def _coefficients(products: Products, granularity: str) -> dict[str, Tensor]:
@@ -199,6 +194,7 @@ def _coefficient(parts: Tensor) -> Tensor:
 def _rectified_sum(
     base: Checkpoint, groups: Sequence[Checkpoint], rests: Sequence[Checkpoint], name: str, coefficients: Tensor
 ) -> Tensor:
+    """Σ T̃_i of one tensor; R_i is not read where its coefficient is 0."""
     start = base.read(name)
     total = torch.zeros_like(start, dtype=_wide(start.dtype))
     for group, rest, coefficient in zip(groups, rests, coefficients, strict=True):
@@ -206,14 +202,6 @@ def _rectified_sum(
         if coefficient > 0:
             remove_conflict_([t], [_task_vector(rest, name, start)], coefficient)
         total = total + t
-    return total
-
-
-def _plain_sum(base: Checkpoint, groups: Sequence[Checkpoint], name: str) -> Tensor:
-    start = base.read(name)
-    total = torch.zeros_like(start, dtype=_wide(start.dtype))
-    for group in groups:
-        total = total + _task_vector(group, name, start)
     return total
 
 

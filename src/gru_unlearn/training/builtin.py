@@ -16,19 +16,19 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from gru_unlearn.common.files import whole_folder
+from gru_unlearn.common.files import default_cache, whole_folder
 from gru_unlearn.common.supervision import Child, none_left_behind
-from gru_unlearn.data.cache_folder import default_cache
 from gru_unlearn.data.people import make_people
 from gru_unlearn.errors import UserError
-from gru_unlearn.training import builtin_process
 from gru_unlearn.training.builtin_recipe import (
     CHAT_TEMPLATE,
+    EPOCH,
     LEARNS,
     RECIPE,
     SPECIAL_TOKENS,
     BenchmarkRows,
     make_tokenizer,
+    train_in_this_process,
 )
 
 OnProgress = Callable[[str, float], None]
@@ -119,22 +119,18 @@ def _start_training(folder: Path, name: str) -> Child:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
-    entry = builtin_process.train_in_this_process
+    entry = train_in_this_process
     program = f"from {entry.__module__} import {entry.__name__} as train; train()"
     command = [sys.executable, "-c", program, str(folder), name, str(os.getpid())]
     return Child(command, folder / name / "training.log", environment)
 
 
 def _has_ended(name: str, child: Child, report: OnProgress) -> bool:
-    """Whether a training is done; reports how far it is.
-
-    Raises:
-        UserError: it failed.
-    """
+    """Whether a training is done; reports how far it is, and raises if it failed."""
     code = child.exit_code
     if code:
         reason = child.last_line or "no message"
         raise UserError(f"training the built-in {name} failed (exit code {code}): {reason}")
-    epochs = child.log.read_text(encoding="utf-8", errors="replace").count(builtin_process.EPOCH)
+    epochs = child.log.read_text(encoding="utf-8", errors="replace").count(EPOCH)
     report(name, min(1.0, epochs / RECIPE.epochs))
     return code is not None

@@ -24,13 +24,10 @@ def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
     Trainer writes its state file last; a checkpoint without a readable one was cut short and is passed over. So is one
     whose other files are shorter than they say, as after a loss of power.
     """
-    numbered = {}
-    for folder in Path(output_dir).glob("checkpoint-*"):
-        number = folder.name.removeprefix("checkpoint-")
-        if number.isdigit():
-            numbered[int(number)] = folder
-    newest_first = [numbered[number] for number in sorted(numbered, reverse=True)]
-    return next(filter(_is_whole, newest_first), None)
+    steps = [folder.name.removeprefix("checkpoint-") for folder in Path(output_dir).glob("checkpoint-*")]
+    newest_first = sorted(filter(str.isdigit, steps), key=int, reverse=True)
+    folders = (Path(output_dir) / f"checkpoint-{step}" for step in newest_first)
+    return next(filter(_is_whole, folders), None)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, cast
 
 import torch
 from transformers import TrainingArguments
 
+from gru_unlearn.common.options import option
 from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
@@ -50,99 +51,79 @@ class UnlearningConfig(TrainingArguments):
         UserError: a value that cannot work, or DeepSpeed.
     """
 
-    objective: str = field(default="npo", metadata={"help": f"Forget objective: {', '.join(OBJECTIVES)}."})
-    rectification: str = field(
-        default="gru",
-        metadata={
-            "help": f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as gru/GRANULARITY/SPACE/"
-            "memory=K, for example gru/element/update."
-        },
+    objective: str = option(f"Forget objective: {', '.join(OBJECTIVES)}.", "npo")
+    rectification: str = option(
+        f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as "
+        "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update.",
+        "gru",
     )
-    new_gradient_weight: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no smoothing; "
-            "None: 0.8 for gru as published, 0.4 for rows and elements, 1 for others."
-        },
+    new_gradient_weight: float | None = option(
+        "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no smoothing; "
+        "None: 0.8 for gru as published, 0.4 for rows and elements, 1 for others.",
+        None,
     )
-    retain_batch_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Retain examples per device and backward; None: as many as forget examples, "
-            "four times as many for the recommended rectification."
-        },
+    retain_batch_size: int | None = option(
+        "Retain examples per device and backward; None: as many as forget examples, "
+        "four times as many for the recommended rectification.",
+        None,
     )
-    objective_args: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Hyper-parameters of the objective, name=value,name=value or JSON; None: the defaults of "
-            "docs/objectives.md."
-        },
+    objective_args: dict[str, Any] | str | None = option(
+        "Hyper-parameters of the objective, name=value,name=value or JSON; None: the defaults of docs/objectives.md.",
+        None,
     )
-    hidden_module: str | None = field(
-        default=None,
-        metadata={
-            "help": "Module whose output RMU steers, a pattern for the end of its name; None: a layer near 7/32."
-        },
+    hidden_module: str | None = option(
+        "Module whose output RMU steers, a pattern for the end of its name; None: a layer near 7/32.", None
     )
-    trainable_params: str | None = field(
-        default=None, metadata={"help": "Train only parameters whose name matches this regular expression; None: all."}
+    trainable_params: str | None = option(
+        "Train only parameters whose name matches this regular expression; None: all.", None
     )
-    alternative_field: str = field(
-        default="alternate", metadata={"help": "Field of the forget rows with another answer, for DPO, IDK and AltPO."}
+    alternative_field: str = option(
+        "Field of the forget rows with another answer, for DPO, IDK and AltPO.", "alternate"
     )
-    retain_loss: str | None = field(
-        default=None,
-        metadata={"help": f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, else nll."},
+    retain_loss: str | None = option(
+        f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, else nll.", None
     )
-    retain_weight: float | None = field(
-        default=None,
-        metadata={"help": "Weight λ of the retain term; None: the objective's own (docs/objectives.md)."},
+    retain_weight: float | None = option(
+        "Weight λ of the retain term; None: the objective's own (docs/objectives.md).", None
     )
-    retain_placement: str = field(
-        default="inside",
-        metadata={
-            "help": "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection."
-        },
+    retain_placement: str = option(
+        "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection.", "inside"
     )
-    retain_direction_dtype: str | None = field(
-        default=None,
-        metadata={"help": "Keep the retain direction as float32 or bfloat16; None: in the type of the gradients."},
+    retain_direction_dtype: str | None = option(
+        "Keep the retain direction as float32 or bfloat16; None: in the type of the gradients.", None
     )
-    retain_direction_device: str | None = field(
-        default=None, metadata={"help": "Keep the retain direction on the cpu, off the GPU; None: with the weights."}
+    retain_direction_device: str | None = option(
+        "Keep the retain direction on the cpu, off the GPU; None: with the weights.", None
     )
-    stop_at_forget_prob: float | None = field(
-        default=None, metadata={"help": "Stop once an evaluation finds the mean forget probability at or below this."}
+    stop_at_forget_prob: float | None = option(
+        "Stop once an evaluation finds the mean forget probability at or below this.", None
     )
-    eval_max_rows: int | None = field(
-        default=400, metadata={"help": "Evaluate at most so many evenly spread rows per set along the run; None: all."}
+    eval_max_rows: int | None = option(
+        "Evaluate at most so many evenly spread rows per set along the run; None: all.", 400
     )
-    telemetry: bool = field(
-        default=True,
-        metadata={
-            "help": "Note losses and conflicts of every step and stop before a step with NaN. Off: nothing waits for "
-            "the device inside a step, and NaN is found when a model is saved."
-        },
+    telemetry: bool = option(
+        "Note losses and conflicts of every step and stop before a step with NaN. Off: nothing waits for "
+        "the device inside a step, and NaN is found when a model is saved.",
+        True,
     )
-    max_length: int = field(default=512, metadata={"help": "Most tokens an example may have."})
-    allow_truncation: bool = field(default=False, metadata={"help": "Train on what max_length leaves of an answer."})
-    question_tag: str = field(default="Question: ", metadata={"help": "Before a question, without chat template."})
-    answer_tag: str = field(default="\nAnswer: ", metadata={"help": "Before an answer, without chat template."})
-    chat_template_kwargs: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Arguments for the chat template; None: a fixed date_string."}
+    max_length: int = option("Most tokens an example may have.", 512)
+    allow_truncation: bool = option("Train on what max_length leaves of an answer.", False)
+    question_tag: str = option("Before a question, without chat template.", "Question: ")
+    answer_tag: str = option("Before an answer, without chat template.", "\nAnswer: ")
+    chat_template_kwargs: dict[str, Any] | str | None = option(
+        "Arguments for the chat template; None: a fixed date_string.", None
     )
 
-    output_dir: str | None = field(default="runs/unlearn", metadata={"help": "Where the run keeps everything."})
-    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
-    num_train_epochs: float = field(default=5.0, metadata={"help": "Passes over the forget set."})
-    per_device_train_batch_size: int = field(default=4, metadata={"help": "Forget examples per device and backward."})
-    gradient_accumulation_steps: int = field(default=8, metadata={"help": "Backward passes per optimizer step."})
-    warmup_steps: float = field(default=0.2, metadata={"help": "Steps of warm-up; below 1: share of all steps."})
-    logging_steps: float = field(default=5, metadata={"help": "Log every so many steps."})
-    eval_on_start: bool = field(default=True, metadata={"help": "Evaluate before the first step."})
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Off: non-finite losses stop the run."})
+    output_dir: str | None = option("Where the run keeps everything.", "runs/unlearn")
+    learning_rate: float = option("Peak learning rate.", 1e-5)
+    weight_decay: float = option("AdamW's weight decay.", 0.01)
+    num_train_epochs: float = option("Passes over the forget set.", 5.0)
+    per_device_train_batch_size: int = option("Forget examples per device and backward.", 4)
+    gradient_accumulation_steps: int = option("Backward passes per optimizer step.", 8)
+    warmup_steps: float = option("Steps of warm-up; below 1: share of all steps.", 0.2)
+    logging_steps: float = option("Log every so many steps.", 5)
+    eval_on_start: bool = option("Evaluate before the first step.", True)
+    logging_nan_inf_filter: bool = option("Off: non-finite losses stop the run.", False)
 
     # TrainingArguments learns from this list which fields may arrive as JSON text.
     _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "chat_template_kwargs", "objective_args"]  # noqa: RUF012
@@ -237,7 +218,7 @@ class UnlearningConfig(TrainingArguments):
     @property
     def fallback_alternatives(self) -> tuple[str, ...]:
         """Other answers for rows that bring none: AltPO is about answers from a file, the others can do without."""
-        return () if self.objective == "altpo" else tuple(IDK_ANSWERS)
+        return () if self.objective == "altpo" else IDK_ANSWERS
 
     @property
     def needs_retain_set(self) -> bool:
@@ -246,11 +227,7 @@ class UnlearningConfig(TrainingArguments):
 
 
 def _without_fused_loss(kernels: dict[str, bool] | str | None) -> dict[str, bool]:
-    """Liger's settings with its losses off: they would replace the model's forward, and give no log-probabilities.
-
-    Raises:
-        UserError: one of them was asked for.
-    """
+    """Liger's settings without its losses, which would replace the model's forward and give no log-probabilities."""
     chosen = json.loads(kernels) if isinstance(kernels, str) else dict(kernels or {})
     asked = [name for name in ("fused_linear_cross_entropy", "cross_entropy") if chosen.get(name)]
     if asked:

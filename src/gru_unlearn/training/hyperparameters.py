@@ -1,12 +1,13 @@
 """Hyper-parameters of an objective as people write them, checked against its signature."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from gru_unlearn.common.options import check_range
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import Objective, hyperparameters_of
+from gru_unlearn.training.setting_limits import POSITIVE
 
 HyperparameterValue = float | str | bool | None
 """A number almost always; an objective of one's own may have others."""
@@ -20,11 +21,12 @@ def parse_hyperparameters(
     Raises:
         UserError: text that is none of these, or a name that no parameter can have.
     """
-    found = _parse(given) if isinstance(given, str) else given
-    for name in found or ():
+    if isinstance(given, str):
+        given = _parse(given)
+    for name in given or ():
         if not (isinstance(name, str) and name.isidentifier()):
             raise UserError(f"objective_args: {repr(name)[:80]} cannot be the name of a parameter")
-    return dict(found) if found else None
+    return dict(given or {}) or None
 
 
 def _parse(text: str) -> dict[str, HyperparameterValue]:
@@ -83,12 +85,8 @@ def _is_numeric(value: object) -> bool:
 
 def _number(name: str, value: Any) -> float:
     try:
-        number = value if _is_numeric(value) else float(value)
-        is_finite = math.isfinite(number)
+        number: float = value if _is_numeric(value) else float(value)
+        check_range(name, number, {"beta": POSITIVE}.get(name, {"finite": True}))
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}: input should be a valid number, got {repr(value)[:80]}") from None
-    if name == "beta" and not (is_finite and number > 0):
-        raise UserError(f"beta must be finite and above 0, got {number}")
-    if not is_finite:
-        raise UserError(f"{name} must be finite, got {number}")
     return number

@@ -22,7 +22,7 @@ class Method:
 
     Attributes:
         objective: the forget objective.
-        of_forget, of_retain: names of the inputs (:data:`gru_unlearn.objectives.INPUTS`) that each side needs.
+        asks: side (``forget``, ``retain``) → names of the inputs (:data:`gru_unlearn.objectives.INPUTS`) it needs.
 
     Raises:
         UserError: an objective that breaks the contract, or hyper-parameters that it does not have.
@@ -30,29 +30,26 @@ class Method:
 
     def __init__(self, args: UnlearningConfig, own: Objective | None = None) -> None:
         self.objective: Objective = own or OBJECTIVES[args.objective]
-        self.of_forget = _inputs_of(self.objective)
-        self.of_retain = frozenset[str]()
+        self.asks = {"forget": _inputs_of(self.objective), "retain": frozenset[str]()}
         title = None if own else args.objective
         self._hyperparameters = check_hyperparameters(self.objective, args.hyperparameters, title)
         self._retain_loss = RETAIN_LOSSES[args.resolved_retain_loss]
         if args.needs_retain_set:
-            self.of_retain = _inputs_of(self._retain_loss)
+            self.asks["retain"] = _inputs_of(self._retain_loss)
 
     @property
     def needs(self) -> frozenset[str]:
         """The inputs of both sides."""
-        return self.of_forget | self.of_retain
+        return self.asks["forget"] | self.asks["retain"]
 
-    def forget_losses(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Per example, [B], or per token, two-dimensional."""
+    def losses(self, side: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Those of one side, from what it asks for: per example, [B], or per token, two-dimensional."""
+        if side == "retain":
+            return self._retain_loss(**inputs)
         losses = self.objective(**inputs, **self._hyperparameters)
         if losses.ndim == 2 and "mask" in inputs:
             return losses * inputs["mask"]
         return losses
-
-    def retain_losses(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Likewise."""
-        return self._retain_loss(**inputs)
 
 
 def rectifier_for(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -92,16 +92,10 @@ class PairTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Trainer's estimate, over both passes of a step."""
-        sides = ("retain", "forget") if self.args.needs_retain_set else ("forget",)
+        sides = ["forget"]
+        if self.args.needs_retain_set:
+            sides.append("retain")
         return sum(super(PairTrainer, self).floating_point_ops(inputs[side]) for side in sides)
-
-    # --- many processes --------------------------------------------------------------------------------------------
-
-    def sum_over_processes(self, value: Tensor) -> Tensor:
-        """A tensor on the device, summed over all processes."""
-        if self.accelerator.num_processes == 1:
-            return value
-        return self.accelerator.reduce(value, reduction="sum")
 
     def mean_over_processes(self, values: dict[str, float]) -> dict[str, float]:
         """Named numbers, each the mean over all processes."""
@@ -110,13 +104,8 @@ class PairTrainer(Trainer):
         mean = self.accelerator.reduce(torch.tensor(list(values.values()), device=self.args.device), reduction="mean")
         return dict(zip(values, mean.tolist(), strict=True))
 
-    # --- evaluating and saving -------------------------------------------------------------------------------------
-
     def evaluate(
-        self,
-        eval_dataset: Any = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Mean answer probability of each set, as ``eval_forget_prob``, ``eval_retain_prob``, ...
 
@@ -162,7 +151,7 @@ class PairTrainer(Trainer):
         """
         bad = _not_finite(self.model)
         found = torch.tensor(float(len(bad)), device=self.args.device)
-        if self.sum_over_processes(found).item():
+        if self.accelerator.reduce(found, reduction="sum").item():
             raise NonFiniteError(
                 f"weights are not finite ({', '.join(bad[:1] or ['in another process'])}, ...): not saved; "
                 "go back to the last checkpoint and try a lower --learning-rate"

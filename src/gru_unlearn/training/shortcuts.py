@@ -84,7 +84,9 @@ def _last_layers_mlp(model: Any) -> nn.Module | None:
     if len(lists) != 1:
         return None
     mlp = getattr(lists[0][-1], "mlp", None)
-    return mlp if type(mlp).__name__.endswith("MLP") else None
+    if not type(mlp).__name__.endswith("MLP"):
+        return None
+    return mlp
 
 
 def _runs_otherwise(model: Any) -> bool:

@@ -29,10 +29,9 @@ from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL,
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
-from gru_unlearn.training.reference import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
+from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
-from gru_unlearn.training.steps import StepCallback, StepLog
-from gru_unlearn.training.windows import AccumulationWindow
+from gru_unlearn.training.steps import AccumulationWindow, StepCallback, StepLog
 
 
 class UnlearningTrainer(PairTrainer):
@@ -71,7 +70,7 @@ class UnlearningTrainer(PairTrainer):
         require_packages(args)
         self._method = Method(args, objective)
         encoder = encoder_for(processing_class, args)
-        fallback = args if self._method.of_forget & FROM_ALTERNATIVES else None
+        fallback = args if self._method.asks["forget"] & FROM_ALTERNATIVES else None
         sets = ExampleSets(
             forget=to_examples(forget_dataset, "forget", encoder, fallback),
             retain=to_examples(retain_dataset or [], "retain", encoder),
@@ -86,10 +85,8 @@ class UnlearningTrainer(PairTrainer):
         self._inputs = inputs_for(model, args, self._method.needs, self._reference)
         self._grad_norm: Any = 0.0
         self._step_log = StepLog()
-        own_callbacks: list[TrainerCallback] = [StepCallback(self)]
-        super().__init__(
-            model, args, sets, encoder, evaluator=evaluator, callbacks=[*own_callbacks, *(callbacks or [])], **kwargs
-        )
+        all_callbacks = [StepCallback(self), *(callbacks or [])]
+        super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
         self._check_engine()
 
     def _check_engine(self) -> None:
@@ -116,12 +113,12 @@ class UnlearningTrainer(PairTrainer):
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
             self._attach_reference_scores()
-        if self._method.needs & FROM_REFERENCE_MODEL and not _has_adapters(self.model):
+        if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _attach_reference_scores(self) -> None:
-        if not self._method.of_forget & FROM_REFERENCE_SCORES:
+        if not self._method.asks["forget"] & FROM_REFERENCE_SCORES:
             return
         folder, resumed = Path(self.args.output_dir or "."), self._checkpoint_to_resume is not None
         if resumed and self.is_fsdp_enabled and not (folder / REFERENCE_FILE).is_file():  # the weights have moved
@@ -179,10 +176,10 @@ class UnlearningTrainer(PairTrainer):
         total = torch.zeros((), device=self.args.device)
         if self.args.needs_retain_set:
             with self._retain_gradients(model) as weight:
-                loss = self._window.mean(self._retain_losses(model, inputs["retain"]), "retain")
+                loss = self._mean_loss("retain", model, inputs["retain"])
                 self.accelerator.backward(loss * weight)
             total += self.args.resolved_retain_weight * self._window.note("retain_loss", loss)
-        loss = self._window.mean(self._forget_losses(model, inputs["forget"]), "forget")
+        loss = self._mean_loss("forget", model, inputs["forget"])
         self.accelerator.backward(loss)
         return total + self._window.note("forget_loss", loss)
 
@@ -206,15 +203,10 @@ class UnlearningTrainer(PairTrainer):
     def _is_replicated(self) -> bool:
         return isinstance(self.model_wrapped, nn.parallel.DistributedDataParallel)
 
-    def _forget_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _mean_loss(self, side: str, model: nn.Module, batch: Batch) -> Tensor:
         with self.compute_loss_context_manager():
-            inputs = self._inputs(self._method.of_forget, model, batch)
-        return self._method.forget_losses(inputs)
-
-    def _retain_losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        with self.compute_loss_context_manager():
-            inputs = self._inputs(self._method.of_retain, model, batch)
-        return self._method.retain_losses(inputs)
+            inputs = self._inputs(self._method.asks[side], model, batch)
+        return self._window.mean(self._method.losses(side, inputs), side)
 
     @contextlib.contextmanager
     def _reference(self) -> Iterator[nn.Module]:
@@ -239,7 +231,7 @@ class UnlearningTrainer(PairTrainer):
     def check_finite(self) -> None:
         """Stop, in all processes together, before a step that would write NaN or infinity into the weights."""
         total = sum(self._window.losses.values(), start=local(torch.as_tensor(self._grad_norm)))
-        if not math.isfinite(self.sum_over_processes(total).item()):
+        if not math.isfinite(self.accelerator.reduce(total, reduction="sum").item()):
             shown = ", ".join(f"{name} {value.item():g}" for name, value in self._window.losses.items())
             raise NonFiniteError(
                 f"loss or gradients are not finite at step {self.state.global_step + 1} ({shown}): "
@@ -266,10 +258,6 @@ class UnlearningTrainer(PairTrainer):
         if self.rectifier is not None:
             save_rectifier(self.rectifier, Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
-
-
-def _has_adapters(model: nn.Module) -> bool:
-    return hasattr(model, "disable_adapter")
 
 
 def _require_sets(sets: ExampleSets, args: UnlearningConfig) -> None:
