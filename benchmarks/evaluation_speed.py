@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from gru_unlearn.data import Encoder  # noqa: E402
 from gru_unlearn.evaluation import RowSet, Suite, evaluate, score  # noqa: E402
-from gru_unlearn.evaluation.metrics import _rouge_l  # noqa: E402 - forgotten before each run
+from gru_unlearn.evaluation.metrics import rouge_l  # noqa: E402 - forgotten before each run
 from gru_unlearn.evaluation.suites import read_sets, tofu, tofu_metrics  # noqa: E402
 
 STAGES = ("encode", "score", "generate", "gradnorm", "metrics")
@@ -40,7 +40,7 @@ STAGES = ("encode", "score", "generate", "gradnorm", "metrics")
 def stage_times(run):
     """Seconds per stage of ``run(on_progress=...)``; encoding comes before the first report, metrics after the last."""
     marks = {}
-    _rouge_l.cache_clear()
+    rouge_l.cache_clear()
 
     def on_progress(stage, done, total):
         now = time.perf_counter()

@@ -70,11 +70,9 @@ def removed_by_layer(measures: Measures, names: Iterable[str]) -> dict[str, floa
     for name, (u, g) in zip(names, squares, strict=True):
         before[layer_of(name)] += u
         after[layer_of(name)] += g
-    return {layer: _removed_share(u, after[layer]) for layer, u in before.items()}
 
-
-def _removed_share(before: float, after: float) -> float:
-    """1 − ‖g‖/‖u‖ from ‖u‖² and ‖g‖²."""
-    if before > 0:  # NaN is not
-        return 1 - math.sqrt(after / before)
-    return 0.0
+    shares = dict.fromkeys(before, 0.0)
+    for layer, u in before.items():
+        if u > 0:  # NaN is not
+            shares[layer] = 1 - math.sqrt(after[layer] / u)
+    return shares
