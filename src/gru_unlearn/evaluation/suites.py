@@ -60,17 +60,9 @@ def tofu(data: str, forget_split: str, unseen_split: str | None = None) -> Suite
 
 def tofu_metrics() -> tuple[Metric, ...]:
     """TOFU's metrics on the sets forget, retain, ra (real authors), wf (world facts) and :data:`UNSEEN`."""
-    utility = [
-        probability("retain_Q_A_Prob", "retain"),
-        rouge("retain_Q_A_ROUGE", "retain"),
-        truth_ratio("retain_Truth_Ratio", "retain"),
-    ]
+    utility = _utility("retain")
     for general in ("ra", "wf"):
-        utility += [
-            normalised_probability(f"{general}_Q_A_Prob_normalised", general),
-            rouge(f"{general}_Q_A_ROUGE", general),
-            truth_ratio(f"{general}_Truth_Ratio", general, correct=ANSWER),
-        ]
+        utility += _utility(general, normalised=True, correct=ANSWER)
     return (
         *forget_metrics(),
         harmonic_mean("model_utility", utility),
@@ -121,10 +113,7 @@ def builtin(data: str = "builtin") -> Suite:
 
 def builtin_metrics() -> tuple[Metric, ...]:
     """The metrics of the built-in benchmark."""
-    utility: list[Metric] = []
-    for name in ("retain", "held_out"):
-        utility += [probability(f"{name}_Q_A_Prob", name), *_rouge_and_truth(name)]
-    utility += [normalised_probability("general_Q_A_Prob_normalised", "general"), *_rouge_and_truth("general")]
+    utility = [*_utility("retain"), *_utility("held_out"), *_utility("general", normalised=True)]
     return (
         *forget_metrics(),
         exact_answers("forget_exact_answers", "forget", better="lower"),
@@ -149,7 +138,7 @@ def own(forget: Sequence[Record], retain: Sequence[Record] = (), unseen: Sequenc
     """
     records = {"forget": forget, "retain": retain, UNSEEN: unseen}
     sets = {name: RowSet(_items(rows, name)) for name, rows in records.items() if rows}
-    utility = [probability("retain_Q_A_Prob", "retain"), *_rouge_and_truth("retain")]
+    utility = _utility("retain")
     allowed = [metric for metric in utility if not why_not(metric, sets)]
     metrics = (
         *forget_metrics(),
@@ -162,8 +151,12 @@ def own(forget: Sequence[Record], retain: Sequence[Record] = (), unseen: Sequenc
     return only_possible(Suite("own", sets, metrics))
 
 
-def _rouge_and_truth(name: str) -> tuple[Metric, Metric]:
-    return rouge(f"{name}_Q_A_ROUGE", name), truth_ratio(f"{name}_Truth_Ratio", name)
+def _utility(name: str, *, normalised: bool = False, correct: str = PARAPHRASE) -> list[Metric]:
+    """What model utility takes of a set."""
+    prob = probability(f"{name}_Q_A_Prob", name)
+    if normalised:
+        prob = normalised_probability(f"{name}_Q_A_Prob_normalised", name)
+    return [prob, rouge(f"{name}_Q_A_ROUGE", name), truth_ratio(f"{name}_Truth_Ratio", name, correct=correct)]
 
 
 def only_possible(suite: Suite) -> Suite:
