@@ -151,12 +151,10 @@ def _area_metric(
 
 
 def _row_scores(score: MembershipScore, table: ScoreTable, set_name: str) -> list[float]:
-    """One score per row of a set."""
     return [score(entry) for entry in table.answers(set_name)]
 
 
 def _loss_differences(table: ScoreTable, retain: ScoreTable, set_name: str) -> list[float]:
-    """Each row's loss minus that under the retain model."""
     pairs = zip(table.answers(set_name), retain.answers(set_name), strict=True)
     differences = np.array([own.loss - other.loss for own, other in pairs])
     differences[np.abs(differences) < ROUNDING] = 0

@@ -1,6 +1,6 @@
 """The suites: which rows make which set, and which metrics are read off them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,29 +178,21 @@ def why_not(metric: Metric, sets: Mapping[str, RowSet]) -> str:
         name, _, what = need.rpartition(".")
         if name not in sets:
             return f"needs a {name} set"
+        if what not in _NEEDED:
+            continue  # every row has an answer
+        words, has = _NEEDED[what]
         items = sets[name].items
-        lacking = [row for row, item in enumerate(items) if not _offers(item, what)]
+        lacking = [row for row, item in enumerate(items) if not has(item)]
         if lacking:
-            return f"needs {_NEEDED[what]} in every {name} row; none in {name_rows(lacking)} of {len(items)}"
+            return f"needs {words} in every {name} row; none in {name_rows(lacking)} of {len(items)}"
     return ""
 
 
-_NEEDED = {
-    "paraphrase": "a paraphrased_answer",
-    "wrong": "a perturbed_answer (a list of wrong answers)",
-    "generation": "a question to answer",
+_NEEDED: dict[str, tuple[str, Callable[[Item], object]]] = {
+    "paraphrase": ("a paraphrased_answer", lambda item: item.paraphrase is not None),
+    "wrong": ("a perturbed_answer (a list of wrong answers)", lambda item: item.wrong),
+    "generation": ("a question to answer", lambda item: item.record.turns),
 }
-
-
-def _offers(item: Item, what: str) -> bool:
-    match what:
-        case "paraphrase":
-            return item.paraphrase is not None
-        case "wrong":
-            return bool(item.wrong)
-        case "generation":
-            return bool(item.record.turns)
-    return True  # every row has an answer
 
 
 def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:

@@ -60,7 +60,6 @@ def plan_tasks(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[T
 
 
 def _wanted_of(name: str, needs: Collection[str]) -> set[str]:
-    """What is needed of one set."""
     parted = (need.rpartition(".") for need in needs)
     return {what for set_name, _, what in parted if set_name == name}
 

@@ -142,7 +142,7 @@ def rectify_within_(
 ) -> Measures:
     """The same for blocks inside the tensors, rows or elements; a piece of a tensor at a time saves scratch memory."""
     device = next((u.device for u in forget if u is not None), torch.device("cpu"))
-    places: Vector = [None] * len(forget) if target is None else target
+    places = target or [None] * len(forget)
     columns, groups = [], []
     for u, r, place in zip(forget, retain, places, strict=True):
         columns.append(_rectify_tensor_(u, r, granularity, rule, place).to(device))

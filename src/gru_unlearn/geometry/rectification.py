@@ -90,7 +90,9 @@ def parse_rectification(text: str) -> Rectification | None:
     """
     if text == "none":
         return None
-    rule, *parts = (RECOMMENDED if text == "recommended" else text).split("/")
+    if text == "recommended":
+        text = RECOMMENDED
+    rule, *parts = text.split("/")
     if rule in ("none", "recommended"):
         raise ValueError(f"rectification {text!r}: {rule!r} stands alone, without granularity, space or memory")
     choices: dict[str, str | int] = {}

@@ -174,7 +174,7 @@ class GradientRectifier:
             if p.grad is not None and fresh is not None:
                 p.grad.add_(fresh, alpha=self.retain_step)
 
-    def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, object]) -> None:
         if any(callable(value) for value in (*args, kwargs.get("closure"))):
             raise ValueError("a closure would recompute the gradients after they were rectified: step without one")
         self.rectify()

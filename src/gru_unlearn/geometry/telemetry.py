@@ -41,15 +41,19 @@ class StepTelemetry:
         """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, and ⟨r, Δθ⟩ (NaN: not measured)."""
         dot, *squares, conflict_share, change = values
         forget, retain, rectified = map(math.sqrt, squares)
-        norms = forget * retain
+        cosine = removed_share = 0.0
+        if forget * retain > 0:
+            cosine = max(-1.0, min(1.0, dot / (forget * retain)))
+        if forget > 0:
+            removed_share = 1 - rectified / forget
         return cls(
             inner_product=dot,
             forget_norm=forget,
             retain_norm=retain,
-            cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
+            cosine=cosine,
             rectified=conflict_share > 0,
             conflict_share=conflict_share,
-            removed_share=1 - rectified / forget if forget > 0 else 0.0,
+            removed_share=removed_share,
             retain_change=None if math.isnan(change) else change,
         )
 
