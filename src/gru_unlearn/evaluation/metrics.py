@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts load on first use
 
-from gru_unlearn.evaluation.measure import Measured, Metric, Summand, finite
+from gru_unlearn.evaluation.measure import Measured, Metric, RowValues, Summand, finite
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
 
 TOFU = "Maini et al., TOFU, arXiv 2401.06121"
@@ -144,7 +144,7 @@ def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
 def _mean_over_rows(
     key: str,
     set_name: str,
-    values: Callable[[ScoreTable], Sequence[float] | npt.NDArray[np.float64]],
+    values: Callable[[ScoreTable], RowValues],
     needed: Iterable[str],
     definition: str,
     better: str,
