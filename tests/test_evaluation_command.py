@@ -9,8 +9,8 @@ import pytest
 
 import tiny
 from gru_unlearn.evaluation.harness import HARNESS_TASKS as SUITES
-from gru_unlearn.evaluation.muse_example import write_muse_example
 from gru_unlearn.models import weights as weights_module
+from muse_example import write_muse_example
 
 ATTACKS = {"mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm", "mia_reference", "privleak"}
 

@@ -13,8 +13,8 @@ from gru_unlearn.evaluation import evaluate, score
 from gru_unlearn.evaluation.curves import curves
 from gru_unlearn.evaluation.harness import multiple_choice
 from gru_unlearn.evaluation.muse import muse
-from gru_unlearn.evaluation.muse_example import PER_SET, write_muse_example
 from gru_unlearn.evaluation.tasks import plan_tasks
+from muse_example import PER_SET, write_muse_example
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 Reading order: :mod:`table` (the scores), :mod:`measure` (what a metric is), :mod:`metrics` and :mod:`attacks` (the
 metrics), :mod:`rows`, :mod:`suites` and :mod:`muse` (which rows, which metrics), :mod:`tasks`, :mod:`tree`,
-:mod:`answers`, :mod:`generation`, :mod:`gradnorm` and :mod:`scoring` (the pass over the model), :mod:`engine` (all of
-it in one call), :mod:`score_key` and :mod:`cache` (when scores may be used again, and where they are kept),
+:mod:`answers`, :mod:`generation`, :mod:`gradnorm` and :mod:`scoring` (the pass over the model, and
+all of it in one call), :mod:`score_key` and :mod:`cache` (when scores may be used again, and where they are kept),
 :mod:`matched` and :mod:`curves` (numbers about runs), :mod:`harness` (WMDP and MMLU), :mod:`quantization` (weights
 rounded to few bits).
 
@@ -17,11 +17,10 @@ from gru_unlearn.evaluation.measure import Evaluation, Measured, Metric, measure
 from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable, Use
 
 if TYPE_CHECKING:
-    from gru_unlearn.evaluation.engine import evaluate
     from gru_unlearn.evaluation.rows import Item, RowSet, Suite
-    from gru_unlearn.evaluation.scoring import score
+    from gru_unlearn.evaluation.scoring import evaluate, score
 
-_NEEDS_TORCH = {"evaluate": "engine", "score": "scoring", "Item": "rows", "RowSet": "rows", "Suite": "rows"}
+_NEEDS_TORCH = {"evaluate": "scoring", "score": "scoring", "Item": "rows", "RowSet": "rows", "Suite": "rows"}
 
 __all__ = [
     "Entry",

@@ -21,6 +21,9 @@ UNSEEN = "holdout"
 """Key of the set of unseen rows, which no model ever saw: in suites, score tables, results and ``needs``. The field
 calls such rows holdout rows; they are not the held-out rows (``held_out``), which a model knows and must keep."""
 
+ANSWERS = (f"forget.{ANSWER}", f"{UNSEEN}.{ANSWER}")
+"""What most attacks need to be scored."""
+
 K = 0.4
 """Share of the answer's tokens, the least probable ones, that min-k looks at."""
 
@@ -77,37 +80,35 @@ MEMBERSHIP_SCORES: dict[str, tuple[MembershipScore, str]] = {
 """Name → score of a row and where it is from. Attacks that look at one model; the reference attack needs two."""
 
 
-def membership_metric(key: str, name: str, forget: str = "forget", unseen: str = UNSEEN) -> Metric:
+def membership_metric(key: str, name: str) -> Metric:
     """The area under the ROC curve of one of :data:`MEMBERSHIP_SCORES`."""
     score, source = MEMBERSHIP_SCORES[name]
 
     def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return _separation(partial(_row_scores, score, table), forget, unseen)
+        return _separation(partial(_row_scores, score, table))
 
-    what = "gradnorm" if name == "gradnorm" else ANSWER
-    needs = (f"{forget}.{what}", f"{unseen}.{what}")
+    needs = ("forget.gradnorm", f"{UNSEEN}.gradnorm") if name == "gradnorm" else ANSWERS
     return _area_metric(key, compute, score=(score.__doc__ or "").rstrip("."), source=source, needs=needs)
 
 
-def reference_attack(key: str, forget: str = "forget", unseen: str = UNSEEN) -> Metric:
+def reference_attack(key: str) -> Metric:
     """Loss, minus the loss under the retain model: what training on the row itself has changed."""
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
         if retain is None:
             raise Missing(NO_RETAIN_MODEL)
-        return _separation(partial(_loss_differences, table, retain), forget, unseen)
+        return _separation(partial(_loss_differences, table, retain))
 
-    needs = (f"{forget}.answer", f"{unseen}.answer")
     definition = "Mean cross-entropy minus that under the retain model"
     source = "Carlini et al., arXiv 2012.07805"
-    return _area_metric(key, compute, score=definition, source=source, needs=needs, retain_needs=needs)
+    return _area_metric(key, compute, score=definition, source=source, retain_needs=ANSWERS)
 
 
-def privacy_leakage(key: str, forget: str = "forget", unseen: str = UNSEEN) -> Metric:
+def privacy_leakage(key: str) -> Metric:
     """How much more (negative) or less (positive) min-k recognises forget rows than it does on the retain model."""
 
     def area(table: ScoreTable) -> float:
-        return _separation(partial(_row_scores, min_k, table), forget, unseen).value
+        return _separation(partial(_row_scores, min_k, table)).value
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
         expected, note = 0.5, "without a retain model, its AUC was taken to be 0.5"
@@ -115,12 +116,11 @@ def privacy_leakage(key: str, forget: str = "forget", unseen: str = UNSEEN) -> M
             expected, note = 1 - area(retain), ""
         return Measured(((1 - area(table)) - expected) / (expected + FAR_FROM_ZERO) * 100, note=note)
 
-    needs = (f"{forget}.answer", f"{unseen}.answer")
     return Metric(
         key,
         compute,
-        needs=needs,
-        retain_needs=needs,
+        needs=ANSWERS,
+        retain_needs=ANSWERS,
         definition="((1 - AUC) - (1 - AUC of the retain model)) / (1 - AUC of the retain model) x 100, AUC of the "
         "min-k attack; below 0 the forget rows are still recognised, above 0 they stand out as unusually improbable",
         range="-100 upwards, in percent",
@@ -135,7 +135,7 @@ def _area_metric(
     *,
     score: str,
     source: str,
-    needs: tuple[str, ...],
+    needs: tuple[str, ...] = ANSWERS,
     retain_needs: tuple[str, ...] = (),
 ) -> Metric:
     return Metric(
@@ -151,27 +151,23 @@ def _area_metric(
 
 
 def _row_scores(score: MembershipScore, table: ScoreTable, set_name: str) -> list[float]:
-    """One score per row of a set."""
     return [score(entry) for entry in table.answers(set_name)]
 
 
 def _loss_differences(table: ScoreTable, retain: ScoreTable, set_name: str) -> list[float]:
-    """Each row's loss minus that under the retain model."""
     pairs = zip(table.answers(set_name), retain.answers(set_name), strict=True)
-    return [_beyond_rounding(own.loss - other.loss) for own, other in pairs]
+    differences = np.array([own.loss - other.loss for own, other in pairs])
+    differences[np.abs(differences) < ROUNDING] = 0
+    return differences.tolist()
 
 
-def _beyond_rounding(difference: float) -> float:
-    return 0.0 if abs(difference) < ROUNDING else difference
+def _separation(scores: Callable[[str], list[float]]) -> Measured:
+    """Probability that an unseen row scores above a forget row, ties counted half: the Mann-Whitney U by its maximum.
 
-
-def _separation(scores: Callable[[str], list[float]], forget: str, unseen: str) -> Measured:
-    """How well scores, one per row of the set named to ``scores``, tell the two sets apart."""
-    found = {name: scores(name) for name in (forget, unseen)}
+    ``scores`` gives one number per row of the set that is named to it.
+    """
+    found = {name: scores(name) for name in ("forget", UNSEEN)}
     rows = {name: finite(name, values) for name, values in found.items()}
-    return Measured(_area(positive=rows[unseen], negative=rows[forget]), rows)
-
-
-def _area(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
-    """Probability that a positive scores above a negative, ties counted half: the Mann-Whitney U by its maximum."""
-    return float(scipy.stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
+    positive, negative = rows[UNSEEN], rows["forget"]
+    area = float(scipy.stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
+    return Measured(area, rows)

@@ -58,14 +58,10 @@ def _drop_unfinished(folder: Path) -> None:
 def _drop_unused(folder: Path, most_bytes: int, spared: str) -> None:
     """Delete the tables unused for longest that are too many; never the one whose key is ``spared``."""
     total = 0
-    for file in sorted(folder.glob("*.parquet"), key=_last_used, reverse=True):
+    for file in sorted(folder.glob("*.parquet"), key=lambda file: file.stat().st_mtime_ns, reverse=True):
         total += file.stat().st_size
         if total > most_bytes and file.stem != spared:
             file.unlink(missing_ok=True)
-
-
-def _last_used(file: Path) -> int:
-    return file.stat().st_mtime_ns
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,9 @@ from gru_unlearn.evaluation.table import Missing, ScoreTable, name_rows
 
 RESAMPLES = 1000
 
+RowValues = Sequence[float] | npt.NDArray[np.float64]
+"""One number for each row of a set"""
+
 Summand = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """From the rows' values to the numbers that a mean is taken of, both [rows]"""
 
@@ -28,12 +31,7 @@ class Measured:
     """what a reader of the value should know, such as which component makes it 0"""
 
     @classmethod
-    def mean(
-        cls,
-        set_name: str,
-        values: Sequence[float] | npt.NDArray[np.float64],
-        summand: Summand | None = None,
-    ) -> "Measured":
+    def mean(cls, set_name: str, values: RowValues, summand: Summand | None = None) -> "Measured":
         """The mean over the rows of a set, of ``values`` or of ``summand(values)``.
 
         Raises:
@@ -129,7 +127,7 @@ def _enter(evaluation: Evaluation, key: str, measured: Measured) -> None:
         evaluation.rows[key] = {name: values.tolist() for name, values in measured.rows.items()}
 
 
-def finite(set_name: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def finite(set_name: str, values: RowValues) -> npt.NDArray[np.float64]:
     """The values as an array.
 
     Raises:

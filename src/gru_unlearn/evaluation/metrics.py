@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts load on first use
 
-from gru_unlearn.evaluation.measure import Measured, Metric, Summand, finite
+from gru_unlearn.evaluation.measure import Measured, Metric, RowValues, Summand, finite
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
 
 TOFU = "Maini et al., TOFU, arXiv 2401.06121"
@@ -46,7 +46,7 @@ def probability(key: str, set_name: str, role: str = ANSWER, better: str = "high
     return _mean_over_rows(key, set_name, values, (role,), definition, better)
 
 
-def normalised_probability(key: str, set_name: str, better: str = "higher") -> Metric:
+def normalised_probability(key: str, set_name: str) -> Metric:
     """Probability of the answer among the answer and the wrong ones."""
 
     def values(table: ScoreTable) -> npt.NDArray[np.float64]:
@@ -58,7 +58,7 @@ def normalised_probability(key: str, set_name: str, better: str = "higher") -> M
         f"Mean over the {set_name} rows of P(answer) / (P(answer) + sum of P(wrong answers)), where P is "
         "exp(-mean cross-entropy)"
     )
-    return _mean_over_rows(key, set_name, values, (ANSWER, WRONG), definition, better)
+    return _mean_over_rows(key, set_name, values, (ANSWER, WRONG), definition, "higher")
 
 
 def rouge(
@@ -101,32 +101,33 @@ def truth_ratio(key: str, set_name: str, *, correct: str = PARAPHRASE, forget: b
     return _mean_over_rows(key, set_name, values, (correct, WRONG), definition, better, source, summand)
 
 
-def exact_memorization(key: str, set_name: str, better: str = "lower") -> Metric:
+def exact_memorization(key: str, set_name: str) -> Metric:
     """Share of the answer's tokens that the model would have picked itself."""
-
-    def values(table: ScoreTable) -> list[float]:
-        return [_hit_share(entry) for entry in table.answers(set_name)]
-
     definition = (
         f"Mean over the {set_name} rows of the share of answer tokens (without end-of-sequence) that are "
         "the most probable token given the question and the true answer so far"
     )
     source = "Tirumala et al., arXiv 2205.10770"
-    return _mean_over_rows(key, set_name, values, (ANSWER,), definition, better, source)
+    return _mean_over_answers(key, set_name, _hit_share, definition, source)
 
 
-def extraction_strength(key: str, set_name: str, better: str = "lower") -> Metric:
+def extraction_strength(key: str, set_name: str) -> Metric:
     """How little of an answer one must give away for the model to complete it."""
-
-    def values(table: ScoreTable) -> list[float]:
-        return [_extractable(entry) for entry in table.answers(set_name)]
-
     definition = (
         f"Mean over the {set_name} rows of 1 - k/n: n answer tokens (without end-of-sequence), k the "
         "smallest number of leading tokens after which the model picks every remaining token rightly, at most n - 1"
     )
     source = "Carlini et al., arXiv 2012.07805; Wang et al., arXiv 2502.19301"
-    return _mean_over_rows(key, set_name, values, (ANSWER,), definition, better, source)
+    return _mean_over_answers(key, set_name, _extractable, definition, source)
+
+
+def _mean_over_answers(
+    key: str, set_name: str, value: Callable[[Entry], float], definition: str, source: str
+) -> Metric:
+    def values(table: ScoreTable) -> list[float]:
+        return list(map(value, table.answers(set_name)))
+
+    return _mean_over_rows(key, set_name, values, (ANSWER,), definition, "lower", source)
 
 
 def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
@@ -143,7 +144,7 @@ def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
 def _mean_over_rows(
     key: str,
     set_name: str,
-    values: Callable[[ScoreTable], Sequence[float] | npt.NDArray[np.float64]],
+    values: Callable[[ScoreTable], RowValues],
     needed: Iterable[str],
     definition: str,
     better: str,
@@ -165,16 +166,16 @@ def _mean_over_rows(
 # --- metrics that are no mean over rows -------------------------------------------------------------------------------
 
 
-def forget_quality(key: str, set_name: str = "forget") -> Metric:
+def forget_quality(key: str) -> Metric:
     """Can the model's truth ratios be told from those of a model that never saw the forget set?"""
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
         if retain is None:
             raise Missing(NO_RETAIN_MODEL)
-        ratios = [_finite_ratios(scores, set_name) for scores in (table, retain)]
+        ratios = [finite("forget", _truth_ratios(scores, "forget", PARAPHRASE)) for scores in (table, retain)]
         return Measured(float(scipy.stats.ks_2samp(*ratios).pvalue))
 
-    needs = (f"{set_name}.paraphrase", f"{set_name}.wrong")
+    needs = ("forget.paraphrase", "forget.wrong")
     return Metric(
         key,
         compute,
@@ -188,7 +189,7 @@ def forget_quality(key: str, set_name: str = "forget") -> Metric:
     )
 
 
-def harmonic_mean(key: str, components: Sequence[Metric], source: str = TOFU_UTILITY) -> Metric:
+def harmonic_mean(key: str, components: Sequence[Metric]) -> Metric:
     """Model utility: the harmonic mean of other metrics; 0 as soon as one of them is."""
 
     def compute(table: ScoreTable, retain: ScoreTable | None) -> Measured:
@@ -207,7 +208,7 @@ def harmonic_mean(key: str, components: Sequence[Metric], source: str = TOFU_UTI
         definition=f"Harmonic mean of {', '.join(component.key for component in components)}; 0 if one of them is 0",
         range="0 to 1",
         better="higher",
-        source=source,
+        source=TOFU_UTILITY,
     )
 
 
@@ -242,10 +243,6 @@ def _truth_ratios(table: ScoreTable, set_name: str, correct: str) -> list[float]
 def _truth_ratio(right: Entry, wrong: Sequence[Entry]) -> float:
     loss = np.mean([entry.loss for entry in wrong])
     return float(np.exp(-loss)) / (_prob(right) + FAR_FROM_ZERO)
-
-
-def _finite_ratios(table: ScoreTable, set_name: str) -> npt.NDArray[np.float64]:
-    return finite(set_name, _truth_ratios(table, set_name, PARAPHRASE))
 
 
 def _closeness_to_1(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -37,7 +37,10 @@ def muse(data: str) -> Suite:
         UserError: files are missing or cannot be read, or lack a field.
     """
     texts = {name: RowSet(_text_items(data, name)) for name in ("forget", UNSEEN)}
-    questions = {name: _knowledge(data, name) for name in ("forget_qa", "retain_qa")}
+    questions = {
+        name: RowSet(_questions(data, name), max_new_tokens=KNOWLEDGE_TOKENS, cut_at="\n")
+        for name in ("forget_qa", "retain_qa")
+    }
     verbatim = RowSet(_snippets(source(data, "verbatim")), max_new_tokens=VERBATIM_TOKENS, raw=True)
     return only_possible(Suite("muse", {**texts, "verbatim": verbatim, **questions}, muse_metrics()))
 
@@ -65,10 +68,6 @@ def source(data: str, name: str) -> str:
 
 def _text_items(data: str, name: str) -> list[Item]:
     return [Item(record) for record in load_records(source(data, name))]
-
-
-def _knowledge(data: str, name: str) -> RowSet:
-    return RowSet(_questions(data, name), max_new_tokens=KNOWLEDGE_TOKENS, cut_at="\n")
 
 
 def _snippets(where: str) -> list[Item]:

@@ -8,15 +8,52 @@ from torch import nn
 
 from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Encoder
-from gru_unlearn.evaluation.answers import Scores, score_answers
+from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.generation import continue_prompts
 from gru_unlearn.evaluation.gradnorm import task_gradient_norms
+from gru_unlearn.evaluation.measure import Evaluation, measure
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.table import Entry, ScoreTable
 from gru_unlearn.evaluation.tasks import Task, plan_tasks
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (score, generate, gradnorm), how much of it is done, and how much there is."""
+
+
+def evaluate(
+    model: nn.Module,
+    encoder: Encoder,
+    suite: Suite,
+    *,
+    retain_table: ScoreTable | None = None,
+    batch_size: int = 32,
+    share_prefixes: bool = True,
+    across_processes: bool = False,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Score what a suite needs, once, and read all its metrics off the scores.
+
+    Args:
+        model, encoder, suite, batch_size, share_prefixes, across_processes, on_progress: as in :func:`score`.
+        retain_table: scores of a model trained without the forget set: ``score(retain, encoder, suite,
+            retain_model=True)``. Without it the metrics that compare with it are listed as missing.
+
+    Returns:
+        A key in ``metrics`` for each metric of the suite; one without a value is in ``missing``, with the reason.
+
+    Raises:
+        UserError: an answer does not fit the encoder's length limit.
+    """
+    table = score(
+        model,
+        encoder,
+        suite,
+        batch_size=batch_size,
+        share_prefixes=share_prefixes,
+        across_processes=across_processes,
+        on_progress=on_progress,
+    )
+    return measure(suite.metrics, table, retain_table, suite.impossible)
 
 
 def score(
@@ -35,7 +72,7 @@ def score(
     Args:
         model: causal language model of transformers, on any device, in any floating-point type.
         encoder: of the model's tokenizer.
-        suite: rows and metrics.
+        suite: rows and metrics, such as :func:`gru_unlearn.evaluation.suites.tofu`.
         retain_model: score only what the metrics need of a retain model's table.
         batch_size: most answers in a forward pass, or prompts in generation.
         share_prefixes: evaluate what answers to one prompt have in common once (see :mod:`tree`), where the model can;
@@ -52,14 +89,8 @@ def score(
     if across_processes:
         mine = _share_of_process(model, tasks)
     with evaluating(model):
-        scored = _score_tasks(
-            model,
-            encoder,
-            [tasks[number] for number in mine],
-            batch_size=batch_size,
-            share_prefixes=share_prefixes,
-            on_progress=on_progress,
-        )
+        own = [tasks[number] for number in mine]
+        scored = _score_tasks(model, encoder, own, batch_size, share_prefixes, on_progress)
     entries = dict(zip(mine, scored, strict=True))
     if len(entries) < len(tasks):
         entries = _gathered(entries)
@@ -70,7 +101,6 @@ def _score_tasks(
     model: nn.Module,
     encoder: Encoder,
     tasks: Sequence[Task],
-    *,
     batch_size: int,
     share_prefixes: bool,
     on_progress: Progress | None,
@@ -84,7 +114,9 @@ def _score_tasks(
     entries: dict[int, Entry] = {}
     report("score", 0, len(tasks))
     for number, scores in score_answers(model, tasks, batch_size, share_prefixes, pad):
-        entries[number] = _scored_entry(tasks[number], scores, encoder)
+        record, ids = tasks[number].record, tasks[number].ids
+        closed = ids[-1] == encoder.tokenizer.eos_token_id
+        entries[number] = Entry(record.prompt, record.answer, *scores, closed=closed, uses=tasks[number].uses)
         report("score", len(entries), len(tasks))
 
     done = 0
@@ -122,8 +154,3 @@ def _gathered(entries: dict[int, Entry]) -> dict[int, Entry]:
     for part in parts:
         together |= part
     return together
-
-
-def _scored_entry(task: Task, scores: Scores, encoder: Encoder) -> Entry:
-    closed = task.ids[-1] == encoder.tokenizer.eos_token_id
-    return Entry(task.record.prompt, task.record.answer, *scores, closed=closed, uses=task.uses)

@@ -1,6 +1,6 @@
 """The suites: which rows make which set, and which metrics are read off them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,17 +60,9 @@ def tofu(data: str, forget_split: str, unseen_split: str | None = None) -> Suite
 
 def tofu_metrics() -> tuple[Metric, ...]:
     """TOFU's metrics on the sets forget, retain, ra (real authors), wf (world facts) and :data:`UNSEEN`."""
-    utility = [
-        probability("retain_Q_A_Prob", "retain"),
-        rouge("retain_Q_A_ROUGE", "retain"),
-        truth_ratio("retain_Truth_Ratio", "retain"),
-    ]
+    utility = _utility("retain")
     for general in ("ra", "wf"):
-        utility += [
-            normalised_probability(f"{general}_Q_A_Prob_normalised", general),
-            rouge(f"{general}_Q_A_ROUGE", general),
-            truth_ratio(f"{general}_Truth_Ratio", general, correct=ANSWER),
-        ]
+        utility += _utility(general, normalised=True, correct=ANSWER)
     return (
         *forget_metrics(),
         harmonic_mean("model_utility", utility),
@@ -121,10 +113,7 @@ def builtin(data: str = "builtin") -> Suite:
 
 def builtin_metrics() -> tuple[Metric, ...]:
     """The metrics of the built-in benchmark."""
-    utility: list[Metric] = []
-    for name in ("retain", "held_out"):
-        utility += [probability(f"{name}_Q_A_Prob", name), *_rouge_and_truth(name)]
-    utility += [normalised_probability("general_Q_A_Prob_normalised", "general"), *_rouge_and_truth("general")]
+    utility = [*_utility("retain"), *_utility("held_out"), *_utility("general", normalised=True)]
     return (
         *forget_metrics(),
         exact_answers("forget_exact_answers", "forget", better="lower"),
@@ -149,7 +138,7 @@ def own(forget: Sequence[Record], retain: Sequence[Record] = (), unseen: Sequenc
     """
     records = {"forget": forget, "retain": retain, UNSEEN: unseen}
     sets = {name: RowSet(_items(rows, name)) for name, rows in records.items() if rows}
-    utility = [probability("retain_Q_A_Prob", "retain"), *_rouge_and_truth("retain")]
+    utility = _utility("retain")
     allowed = [metric for metric in utility if not why_not(metric, sets)]
     metrics = (
         *forget_metrics(),
@@ -162,8 +151,12 @@ def own(forget: Sequence[Record], retain: Sequence[Record] = (), unseen: Sequenc
     return only_possible(Suite("own", sets, metrics))
 
 
-def _rouge_and_truth(name: str) -> tuple[Metric, Metric]:
-    return rouge(f"{name}_Q_A_ROUGE", name), truth_ratio(f"{name}_Truth_Ratio", name)
+def _utility(name: str, *, normalised: bool = False, correct: str = PARAPHRASE) -> list[Metric]:
+    """What model utility takes of a set."""
+    prob = probability(f"{name}_Q_A_Prob", name)
+    if normalised:
+        prob = normalised_probability(f"{name}_Q_A_Prob_normalised", name)
+    return [prob, rouge(f"{name}_Q_A_ROUGE", name), truth_ratio(f"{name}_Truth_Ratio", name, correct=correct)]
 
 
 def only_possible(suite: Suite) -> Suite:
@@ -185,29 +178,21 @@ def why_not(metric: Metric, sets: Mapping[str, RowSet]) -> str:
         name, _, what = need.rpartition(".")
         if name not in sets:
             return f"needs a {name} set"
+        if what not in _NEEDED:
+            continue  # every row has an answer
+        words, has = _NEEDED[what]
         items = sets[name].items
-        lacking = [row for row, item in enumerate(items) if not _offers(item, what)]
+        lacking = [row for row, item in enumerate(items) if not has(item)]
         if lacking:
-            return f"needs {_NEEDED[what]} in every {name} row; none in {name_rows(lacking)} of {len(items)}"
+            return f"needs {words} in every {name} row; none in {name_rows(lacking)} of {len(items)}"
     return ""
 
 
-_NEEDED = {
-    "paraphrase": "a paraphrased_answer",
-    "wrong": "a perturbed_answer (a list of wrong answers)",
-    "generation": "a question to answer",
+_NEEDED: dict[str, tuple[str, Callable[[Item], object]]] = {
+    "paraphrase": ("a paraphrased_answer", lambda item: item.paraphrase is not None),
+    "wrong": ("a perturbed_answer (a list of wrong answers)", lambda item: item.wrong),
+    "generation": ("a question to answer", lambda item: item.record.turns),
 }
-
-
-def _offers(item: Item, what: str) -> bool:
-    match what:
-        case "paraphrase":
-            return item.paraphrase is not None
-        case "wrong":
-            return bool(item.wrong)
-        case "generation":
-            return bool(item.record.turns)
-    return True  # every row has an answer
 
 
 def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:

@@ -19,7 +19,7 @@ from gru_unlearn.errors import UserError
 TokenFloats = npt.NDArray[np.float32]
 """[n], one number for each token of an answer"""
 
-ANSWER, PARAPHRASE, WRONG = ROLES = ("answer", "paraphrase", "wrong")
+ANSWER, PARAPHRASE, WRONG = ("answer", "paraphrase", "wrong")
 """What an answer is to its row: the row's own answer, the same in other words, or a wrong one."""
 
 

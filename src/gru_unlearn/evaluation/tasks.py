@@ -60,13 +60,8 @@ def plan_tasks(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[T
 
 
 def _wanted_of(name: str, needs: Collection[str]) -> set[str]:
-    """What is needed of one set."""
-    wanted = set()
-    for need in needs:
-        set_name, _, what = need.rpartition(".")
-        if set_name == name:
-            wanted.add(what)
-    return wanted
+    parted = (need.rpartition(".") for need in needs)
+    return {what for set_name, _, what in parted if set_name == name}
 
 
 def _add_answers(tasks: dict[tuple[Record, bool], Task], name: str, rows: RowSet, wanted: Collection[str]) -> None:
@@ -98,9 +93,7 @@ def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
     chats = [task for task in tasks if not task.raw and task.record.turns]
     texts = [task for task in tasks if not task.raw and not task.record.turns]
     examples = encoder.encode_all([task.record for task in chats], name)
-    for task in texts:
-        first_window = encoder.encode_all([task.record], name)[0]
-        examples.append(first_window)
+    examples += [encoder.encode_all([task.record], name)[0] for task in texts]
     for task, example in zip(chats + texts, examples, strict=True):
         task.ids, task.start = example["input_ids"], _answer_start(example)
 

@@ -87,10 +87,10 @@ def rectify_groups_(
 
     for number, (u, r) in enumerate(zip(forget, retain, strict=True)):
         if target is None:
-            _scale_(u, _at(a, number))
-            _add_(u, r, _at(b, number))
+            _scale_(u, a, number)
+            _add_(u, r, b, number)
         else:
-            _add_(target[number], r, _at(b, number), sign=-1)
+            _add_(target[number], r, b, number, sign=-1)
 
     dot, forget_squared, retain_squared = products
     after = a * a * forget_squared + 2 * a * b * dot + b * b * retain_squared
@@ -109,30 +109,27 @@ def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:
     return (products @ one_hot)[..., member]
 
 
-def _at(factor: Factor, number: int) -> Factor:
-    return factor[number] if isinstance(factor, Tensor) else factor
-
-
-def _scale_(u: Tensor | None, factor: Factor) -> None:
+def _scale_(u: Tensor | None, factor: Factor, number: int) -> None:
     """u ← factor · u."""
     if u is None or (isinstance(factor, float) and factor == 1):
         return
     part = local(u).detach()
-    part.mul_(_like(factor, part))
+    part.mul_(_at(factor, number, part))
 
 
-def _add_(place: Tensor | None, r: Tensor | None, factor: Factor, sign: int = 1) -> None:
+def _add_(place: Tensor | None, r: Tensor | None, factor: Factor, number: int, sign: int = 1) -> None:
     """place ← place ± factor · r."""
     if place is None or r is None:
         return
     part = local(place).detach()
     direction = local(r).detach().to(part.dtype)
-    part.addcmul_(direction, _like(factor, part), value=sign)
+    part.addcmul_(direction, _at(factor, number, part), value=sign)
 
 
-def _like(factor: Factor, part: Tensor) -> Tensor:
+def _at(factor: Factor, number: int, part: Tensor) -> Tensor:
+    """The factor of one tensor, for a product with a part of it."""
     if isinstance(factor, Tensor):
-        return factor.to(part.device, part.dtype)
+        return factor[number].to(part.device, part.dtype)
     return torch.full((), factor, device=part.device, dtype=part.dtype)
 
 
@@ -145,7 +142,7 @@ def rectify_within_(
 ) -> Measures:
     """The same for blocks inside the tensors, rows or elements; a piece of a tensor at a time saves scratch memory."""
     device = next((u.device for u in forget if u is not None), torch.device("cpu"))
-    places: Vector = [None] * len(forget) if target is None else target
+    places = target or [None] * len(forget)
     columns, groups = [], []
     for u, r, place in zip(forget, retain, places, strict=True):
         columns.append(_rectify_tensor_(u, r, granularity, rule, place).to(device))

@@ -81,7 +81,6 @@ class Direction:
         self.settle()
         self._parts.clear()
 
-    @torch.no_grad()
     def decay(self, factor: float) -> None:
         """The whole vector × factor: each tensor when it is next added to, the others in :meth:`settle`."""
         self.settle()

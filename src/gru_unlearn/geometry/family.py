@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gru_unlearn.geometry.blocks import INSIDE_TENSORS
 from gru_unlearn.geometry.cone import Solver, cone, subspace
 from gru_unlearn.geometry.rules import PrimalDual, Rule, cosine_clip, gru, ngdiff, pcgrad
 
@@ -25,14 +24,6 @@ class Member:
     """γ by default on whole tensors; 1: no smoothing"""
     weight_inside: float = 1.0
     """γ by default for rows and elements"""
-
-    def holds_several(self, memory: int) -> bool:
-        """Whether the last gradients themselves are held, instead of their smoothed sum."""
-        return memory > 1 or self.make_rule is None
-
-    def gradient_weight(self, granularity: str) -> float:
-        """γ by default."""
-        return self.weight_inside if granularity in INSIDE_TENSORS else self.weight_of_whole
 
 
 FAMILY = {

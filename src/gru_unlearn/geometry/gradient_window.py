@@ -1,23 +1,12 @@
 """The state of an accumulation window: everything between two optimizer steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from torch import Tensor, nn
 
 from gru_unlearn.geometry.sharding import align
-
-
-class Stage(Enum):
-    """Where a window stands. It may change between the first two many times; the third ends it."""
-
-    COLLECTING = auto()
-    """backward passes add to ``p.grad``"""
-    RETAINING = auto()
-    """inside ``retain()``: they go to the retain direction"""
-    RECTIFIED = auto()
-    """``p.grad`` has been rectified; what is left is the optimizer's step"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,49 +38,44 @@ class RetainPass:
 class Window:
     """What a rectifier knows of the present window, and of the optimizer's step that ends it."""
 
-    stage: Stage = Stage.COLLECTING
     has_retain: bool = False
     """whether a retain pass has begun"""
     retain_pass: RetainPass | None = None
     """the one that is open"""
+    rectified: bool = False
+    """whether ``p.grad`` has been rectified, so that what is left is the optimizer's step"""
     before: list[Tensor] | None = None
     """the parameters before the optimizer's step, where its displacement is going to be rectified"""
     position: Tensor | None = None
     """⟨r, θ⟩ before the optimizer's step, where its change is measured"""
 
-    def check_may_retain(self) -> None:
-        """Refuse a retain pass inside another one, or after the rectification (RuntimeError)."""
-        if self.stage is Stage.RETAINING:
+    @contextmanager
+    def retaining(self, params: Sequence[nn.Parameter], scale: float, gradient_share: float) -> Iterator[None]:
+        """Inside, ``p.grad`` is set aside; it comes back with its share. Raises as ``GradientRectifier.retain``."""
+        if self.retain_pass is not None:
             raise RuntimeError("retain() is already open")
-        if self.stage is Stage.RECTIFIED:
+        if self.rectified:
             raise RuntimeError("retain() after rectify(): take the optimizer step first")
-
-    def open_retain(self, params: Sequence[nn.Parameter], scale: float, gradient_share: float) -> None:
-        """Set ``p.grad`` aside."""
-        self.stage = Stage.RETAINING
-        self.retain_pass = RetainPass({p: p.grad for p in params}, scale, gradient_share)
+        kept = {p: p.grad for p in params}
+        self.retain_pass = RetainPass(kept, scale, gradient_share)
         for p in params:
             p.grad = None
-
-    def close_retain(self) -> None:
-        """Put ``p.grad`` back, with its share."""
-        if self.retain_pass is not None:
-            for p, kept in self.retain_pass.kept.items():
-                p.grad = kept
-        self.retain_pass = None
-        self.stage = Stage.COLLECTING
+        try:
+            yield
+        finally:
+            for p, grad in kept.items():
+                p.grad = grad
+            self.retain_pass = None
 
     def begin_rectifying(self) -> bool:
         """Whether there is something to do: once a window, and not inside ``retain()`` (RuntimeError)."""
-        if self.stage is Stage.RETAINING:
+        if self.retain_pass is not None:
             raise RuntimeError("rectify() inside retain()")
-        first = self.stage is Stage.COLLECTING
-        self.stage = Stage.RECTIFIED
+        first = not self.rectified
+        self.rectified = True
         return first
 
     def start_anew(self) -> None:
         """The next window begins; a retain pass that is open stays open."""
-        self.has_retain = False
+        self.has_retain = self.rectified = False
         self.before = self.position = None
-        if self.stage is Stage.RECTIFIED:
-            self.stage = Stage.COLLECTING

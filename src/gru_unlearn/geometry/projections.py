@@ -1,9 +1,6 @@
-"""What is done with u, r and the place that takes the result: one object, chosen once from a rectification."""
+"""What is done with u, r and the place that takes the result: one function, chosen once from a rectification."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,61 +11,14 @@ from gru_unlearn.geometry.products import Vector
 from gru_unlearn.geometry.rectification import Rectification
 from gru_unlearn.geometry.rules import Rule
 
-
-class Projection(Protocol):
-    """A rectification of whole vectors, whatever their blocks are."""
-
-    @property
-    def rule(self) -> Rule | Solver:
-        """Where its factors come from: a rule with one r, a solver with several."""
-
-    def __call__(self, vector: Vector, directions: Sequence[Vector], target: Vector | None = None) -> Measures:
-        """Rectify a vector against the retain directions: in place, or in what it does to ``target``."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnWholeTensors:
-    """A rule for each group of tensors, against one r."""
-
-    rule: Rule
-    groups: Sequence[str]
-
-    def __call__(self, vector: Vector, directions: Sequence[Vector], target: Vector | None = None) -> Measures:
-        """a·u + b·r by group."""
-        (r,) = directions
-        return rectify_groups_(vector, r, self.groups, self.rule, target)
-
-
-@dataclass(frozen=True, slots=True)
-class InsideTensors:
-    """A rule for each row or element, against one r."""
-
-    rule: Rule
-    granularity: str
-
-    def __call__(self, vector: Vector, directions: Sequence[Vector], target: Vector | None = None) -> Measures:
-        """a·u + b·r by row or element."""
-        (r,) = directions
-        return rectify_within_(vector, r, self.granularity, self.rule, target)
-
-
-@dataclass(frozen=True, slots=True)
-class AgainstSeveral:
-    """A solver for each group of tensors, against all directions at once; its metric may be another at each step."""
-
-    rule: Solver
-    groups: Sequence[str]
-    metric: Callable[[], Vector | None]
-
-    def __call__(self, vector: Vector, directions: Sequence[Vector], target: Vector | None = None) -> Measures:
-        """u + Σ v_k r_k by group."""
-        return rectify_against_(vector, directions, self.groups, self.rule, target, self.metric())
+Projection = Callable[[Vector, Sequence[Vector], Vector | None], Measures]
+"""Rectifies a vector against the retain directions: in place, or in what it does to a target."""
 
 
 def choose_projection(
     chosen: Rectification, names: dict[nn.Parameter, str], optimizer: torch.optim.Optimizer
-) -> Projection:
-    """The projection that a rectification stands for.
+) -> tuple[Rule | Solver, Projection]:
+    """Where the factors come from (a rule with one r, a solver with several), and what is done with them.
 
     Args:
         chosen: the rectification.
@@ -76,17 +26,28 @@ def choose_projection(
         optimizer: its preconditioner is the metric of a member that asks for one.
     """
     member = chosen.member
+    params = list(names)
     groups = group_names(list(names.values()), chosen.granularity)
     if chosen.holds_several:
-        assert member.solver is not None, "Rectification has seen to it"
-        metric = partial(preconditioner, optimizer, list(names)) if member.in_optimizer_metric else _euclidean
-        return AgainstSeveral(member.solver, groups, metric)
+        solver = member.solver
+        assert solver is not None, "Rectification has seen to it"
+
+        def against_several(vector: Vector, directions: Sequence[Vector], target: Vector | None) -> Measures:
+            metric = preconditioner(optimizer, params) if member.in_optimizer_metric else None
+            return rectify_against_(vector, directions, groups, solver, target, metric)
+
+        return solver, against_several
 
     assert member.make_rule is not None, "without one, several are held"
     rule = member.make_rule()
-    if chosen.granularity in INSIDE_TENSORS:
-        return InsideTensors(rule, chosen.granularity)
-    return OnWholeTensors(rule, groups)
+
+    def against_one(vector: Vector, directions: Sequence[Vector], target: Vector | None) -> Measures:
+        (r,) = directions
+        if chosen.granularity in INSIDE_TENSORS:
+            return rectify_within_(vector, r, chosen.granularity, rule, target)
+        return rectify_groups_(vector, r, groups, rule, target)
+
+    return rule, against_one
 
 
 def preconditioner(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter]) -> Vector | None:
@@ -104,7 +65,3 @@ def _inverse_root(v: Tensor | None, eps: float) -> Tensor | None:
     if v is None:
         return None
     return 1 / (v.sqrt() + eps)
-
-
-def _euclidean() -> None:
-    return None

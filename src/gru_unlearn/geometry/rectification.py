@@ -68,7 +68,7 @@ class Rectification:
     @property
     def holds_several(self) -> bool:
         """Whether the last gradients themselves are held, instead of their smoothed sum."""
-        return self.member.holds_several(self.memory)
+        return self.memory > 1 or self.member.make_rule is None
 
     def __str__(self) -> str:
         own = self.rule
@@ -90,7 +90,9 @@ def parse_rectification(text: str) -> Rectification | None:
     """
     if text == "none":
         return None
-    rule, *parts = (RECOMMENDED if text == "recommended" else text).split("/")
+    if text == "recommended":
+        text = RECOMMENDED
+    rule, *parts = text.split("/")
     if rule in ("none", "recommended"):
         raise ValueError(f"rectification {text!r}: {rule!r} stands alone, without granularity, space or memory")
     choices: dict[str, str | int] = {}
@@ -136,4 +138,7 @@ def resolve_rectification(given: str | Rectification | Rule) -> Rectification:
 def default_gradient_weight(rectification: Rectification) -> float:
     """γ: 0.8 as published for GRU on whole tensors; 0.4 for rows and elements, whose signs need more smoothing
     (docs/results.md); 1, no smoothing, for the rules of others."""
-    return rectification.member.gradient_weight(rectification.granularity)
+    member = rectification.member
+    if rectification.granularity in INSIDE_TENSORS:
+        return member.weight_inside
+    return member.weight_of_whole

@@ -11,7 +11,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gru_unlearn.geometry.blocks import Measures
-from gru_unlearn.geometry.cone import Solver
 from gru_unlearn.geometry.direction import Direction
 from gru_unlearn.geometry.gradient_window import Window
 from gru_unlearn.geometry.projections import choose_projection
@@ -93,7 +92,7 @@ class GradientRectifier:
         self.max_grad_norm = max_grad_norm
         self.retain_step = retain_step
         self.measure_change = measure_change
-        self._project = choose_projection(chosen, self._names, optimizer)
+        self.rule, self._project = choose_projection(chosen, self._names, optimizer)
         self._replicas = replicas
 
         new_direction = partial(Direction, retain_dtype, retain_device)
@@ -105,11 +104,6 @@ class GradientRectifier:
         self._hooks = [p.register_post_accumulate_grad_hook(self._fold) for p in self._params]
         self._hooks.append(optimizer.register_step_pre_hook(self._before_step))
         self._hooks.append(optimizer.register_step_post_hook(self._after_step))
-
-    @property
-    def rule(self) -> Rule | Solver:
-        """The rule, with its state; where several retain gradients are held, the solver."""
-        return self._project.rule
 
     @contextmanager
     def retain(self, *, scale: float = 1.0, gradient_share: float = 0.0) -> Iterator[None]:
@@ -126,15 +120,11 @@ class GradientRectifier:
             RuntimeError: entered twice, or after this window's gradient was already rectified.
         """
         window = self._window
-        window.check_may_retain()
-        if not window.has_retain:
-            window.has_retain = True
-            self._memory.begin_window(self.new_gradient_weight)
-        window.open_retain(self._params, scale, gradient_share)
-        try:
+        with window.retaining(self._params, scale, gradient_share):
+            if not window.has_retain:
+                window.has_retain = True
+                self._memory.begin_window(self.new_gradient_weight)
             yield
-        finally:
-            window.close_retain()
 
     @torch.no_grad()
     def _fold(self, param: nn.Parameter) -> None:
@@ -159,7 +149,7 @@ class GradientRectifier:
         self._settle()
         self._complete_gradients()
         if self.rectification.space == "gradient":
-            self._measures = self._project([p.grad for p in self._params], self._memory.vectors())
+            self._measures = self._project([p.grad for p in self._params], self._memory.vectors(), None)
         self._add_retain_step()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._params, self.max_grad_norm)
@@ -184,7 +174,7 @@ class GradientRectifier:
             if p.grad is not None and fresh is not None:
                 p.grad.add_(fresh, alpha=self.retain_step)
 
-    def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_step(self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, object]) -> None:
         if any(callable(value) for value in (*args, kwargs.get("closure"))):
             raise ValueError("a closure would recompute the gradients after they were rectified: step without one")
         self.rectify()
@@ -194,19 +184,16 @@ class GradientRectifier:
 
     @torch.no_grad()
     def _after_step(self, *_: Any) -> None:
-        if self._window.before is not None:
-            self._rectify_displacement(self._window.before)
+        before = self._window.before
+        if before is not None:
+            for old, p in zip(before, self._params, strict=True):
+                old.sub_(p)  # the copy of the parameters becomes −Δθ
+            self._measures = self._project(before, self._memory.vectors(), self._params)
         self._retain_change = None
         if self._window.position is not None:
             self._retain_change = self._memory.position() - self._window.position
         self._window.start_anew()
         self._fresh.clear()
-
-    def _rectify_displacement(self, before: list[Tensor]) -> None:
-        """Take back what the step did against r; the copy of the parameters becomes −Δθ."""
-        for old, p in zip(before, self._params, strict=True):
-            old.sub_(p)
-        self._measures = self._project(before, self._memory.vectors(), target=self._params)
 
     @property
     def telemetry(self) -> StepTelemetry | None:

@@ -21,10 +21,7 @@ class RetainMemory:
     """
 
     def __init__(
-        self,
-        names: Mapping[nn.Parameter, str],
-        rectification: Rectification,
-        new_direction: Callable[[], Direction],
+        self, names: Mapping[nn.Parameter, str], rectification: Rectification, new_direction: Callable[[], Direction]
     ) -> None:
         self._names = names
         self._params = list(names)

@@ -39,10 +39,8 @@ def pcgrad(conflict: Conflict) -> tuple[Factor, Factor]:
 
     Guarantees ⟨g, r⟩ ≥ 0 and ⟨g, u⟩ ≥ 0. Source: Yu et al., arXiv 2001.06782, algorithm 1, for two tasks.
     """
-    against = conflict.dot.clamp(max=0)
-    shares = (quotient(quotient(against, norm), norm) for norm in (conflict.forget_norm, conflict.retain_norm))
-    of_u, of_r = shares
-    return 1.0 - of_u, 1.0 - of_r
+    of_u = quotient(quotient(conflict.dot.clamp(max=0), conflict.forget_norm), conflict.forget_norm)
+    return 1.0 - of_u, 1.0 - conflict.coefficient
 
 
 def ngdiff(conflict: Conflict) -> tuple[Factor, Factor]:

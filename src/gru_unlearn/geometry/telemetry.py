@@ -41,15 +41,19 @@ class StepTelemetry:
         """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, and ⟨r, Δθ⟩ (NaN: not measured)."""
         dot, *squares, conflict_share, change = values
         forget, retain, rectified = map(math.sqrt, squares)
-        norms = forget * retain
+        cosine = removed_share = 0.0
+        if forget * retain > 0:
+            cosine = max(-1.0, min(1.0, dot / (forget * retain)))
+        if forget > 0:
+            removed_share = 1 - rectified / forget
         return cls(
             inner_product=dot,
             forget_norm=forget,
             retain_norm=retain,
-            cosine=max(-1.0, min(1.0, dot / norms)) if norms > 0 else 0.0,
+            cosine=cosine,
             rectified=conflict_share > 0,
             conflict_share=conflict_share,
-            removed_share=1 - rectified / forget if forget > 0 else 0.0,
+            removed_share=removed_share,
             retain_change=None if math.isnan(change) else change,
         )
 
@@ -70,11 +74,9 @@ def removed_by_layer(measures: Measures, names: Iterable[str]) -> dict[str, floa
     for name, (u, g) in zip(names, squares, strict=True):
         before[layer_of(name)] += u
         after[layer_of(name)] += g
-    return {layer: _removed_share(u, after[layer]) for layer, u in before.items()}
 
-
-def _removed_share(before: float, after: float) -> float:
-    """1 − ‖g‖/‖u‖ from ‖u‖² and ‖g‖²."""
-    if before > 0:  # NaN is not
-        return 1 - math.sqrt(after / before)
-    return 0.0
+    shares = dict.fromkeys(before, 0.0)
+    for layer, u in before.items():
+        if u > 0:  # NaN is not
+            shares[layer] = 1 - math.sqrt(after[layer] / u)
+    return shares
