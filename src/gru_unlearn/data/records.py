@@ -65,9 +65,9 @@ def to_record(row: Row, where: str) -> Record:
     elif "text" in row:
         return Record(text=_text(row["text"], f"{where}: text"), row=row)
     else:
+        named = ", ".join(map(str, row))[:200] or "(none)"  # in a file without a head line they are a row's contents
         raise UserError(
-            f"{where} has the fields {', '.join(map(str, row)) or '(none)'}; "
-            "it needs question and answer, prompt and completion, messages, or text"
+            f"{where} has the fields {named}; it needs question and answer, prompt and completion, messages, or text"
         )
     if not turns or turns[-1].role != "assistant":
         raise UserError(f"{where}: the last message must be the assistant's answer")
