@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gru_unlearn.data import Record, read_rows, to_record
-from gru_unlearn.data.sources import find_in_folder
+from gru_unlearn.data.sources import SUFFIXES
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
     MEMBERSHIP_SCORES,
@@ -235,11 +235,8 @@ def _is_text(value: object) -> bool:
 
 
 def _perturbed_or_plain(data: str, split: str) -> str:
-    """The file of a split with its further answers, or without them where a folder has only that one."""
-    folder = Path(data).expanduser()
-    if not folder.is_dir():
-        return f"{split}_perturbed"
-    try:
-        return find_in_folder(folder, f"{split}_perturbed").stem
-    except UserError:
-        return find_in_folder(folder, split).stem
+    """The file of a split with its further answers, or without them where a folder lacks that one."""
+    folder, perturbed = Path(data).expanduser(), f"{split}_perturbed"
+    if folder.is_dir() and not any((folder / f"{perturbed}{suffix}").is_file() for suffix in SUFFIXES):
+        return split
+    return perturbed
