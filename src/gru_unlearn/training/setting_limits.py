@@ -57,10 +57,10 @@ def check_ranges(config: Any) -> None:
     """Check the settings of a dataclass that are numbers.
 
     Raises:
-        UserError: a number outside its range, or None where the type has none.
+        UserError: a number outside its range, or None where no default or meaning is None.
     """
     for name, about in RANGES.items():
-        value = getattr(config, name)
-        if value is None and config.__dataclass_fields__[name].type in (int, float):
+        value, default = getattr(config, name), config.__dataclass_fields__[name].default
+        if value is None and default is not None and name != "eval_max_rows":  # there it means all
             raise UserError(f"{name} must be a number, got None")
         check_range(name, value, about)
