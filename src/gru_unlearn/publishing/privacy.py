@@ -16,13 +16,7 @@ from pydantic import JsonValue
 
 Settings = Mapping[str, JsonValue]
 
-SOURCES = {
-    "model": "MODEL",
-    "forget": "FORGET",
-    "retain": "RETAIN",
-    "held_out": "HELD_OUT",
-    "retain_model": "RETAIN_MODEL",
-}
+SOURCES = {name: name.upper() for name in ("model", "forget", "retain", "held_out", "retain_model")}
 """Setting → the word that stands for it in a published command, where it has no public name."""
 
 TEXTS = frozenset({
@@ -42,7 +36,9 @@ def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | 
     if head.count("/") != 1 or Path(head).expanduser().exists():
         return None
     cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=head, repo_type=kind)
-    return source if cached.is_dir() else None
+    if not cached.is_dir():
+        return None
+    return source
 
 
 def hub_name(public: str | None) -> str | None:

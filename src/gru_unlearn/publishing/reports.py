@@ -116,7 +116,6 @@ def gather(folder: Path) -> Material:
 
 
 def _reported(run: RunFolder, content: object) -> Reported:
-    """The summary, if it is one that has a report."""
     file = run.summary_file
     if not isinstance(content, dict):
         raise UserError(f"{run.path} has no {file.name}: name the folder of a finished run, comparison or evaluation")
@@ -137,7 +136,9 @@ def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
     if attack is None or attack.settings.get("model") is None:
         return attack
     own, named = folder.path / summary.output_model, Path(str(attack.settings["model"]))
-    return attack if named.resolve() == own.resolve() else None
+    if named.resolve() != own.resolve():
+        return None
+    return attack
 
 
 def _runs_of(summary: DemoSummary, folder: Path) -> dict[str, KeptRun]:
