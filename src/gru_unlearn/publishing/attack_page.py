@@ -68,8 +68,7 @@ def _cells(result: AttackResult) -> list[str]:
 
 
 def _recovery(title: str, curves: Sequence[RecoveryCurve]) -> str:
-    lines = [_line_of(curve) for curve in curves]
-    drawn = [line for line in lines if line.points]
+    drawn = [line for line in map(_line_of, curves) if line.points]
     return chart(title, drawn, x_label="step", y_label="mean answer probability", height=280)
 
 

@@ -36,9 +36,7 @@ def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | 
     if head.count("/") != 1 or Path(head).expanduser().exists():
         return None
     cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=head, repo_type=kind)
-    if not cached.is_dir():
-        return None
-    return source
+    return source if cached.is_dir() else None
 
 
 def hub_name(public: str | None) -> str | None:

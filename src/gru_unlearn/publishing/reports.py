@@ -136,9 +136,7 @@ def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
     if attack is None or attack.settings.get("model") is None:
         return attack
     own, named = folder.path / summary.output_model, Path(str(attack.settings["model"]))
-    if named.resolve() != own.resolve():
-        return None
-    return attack
+    return attack if named.resolve() == own.resolve() else None
 
 
 def _runs_of(summary: DemoSummary, folder: Path) -> dict[str, KeptRun]:
