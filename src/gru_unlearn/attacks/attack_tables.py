@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from gru_unlearn.reporting.tables import add_remarks, make_table, shown
+from gru_unlearn.reporting.tables import add_remarks, make_table, plural, shown
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 
 _HEADINGS = ("", "measure", "unlearned", "target", "retain", "% brought back")
@@ -18,8 +18,7 @@ def attack_table(summary: AttackSummary) -> Table:
     worst = worst_measures(summary.attacks)
     unclear = [result for result in worst if result.recovered is None and summary.retain_model]
     lines = [(result.name, *_numbers(result)) for result in worst if result not in unclear]
-    rows = f"{summary.rows} forget row{'s' if summary.rows != 1 else ''}"
-    table = make_table(f"Does it come back? {rows}", _HEADINGS, lines)
+    table = make_table(f"Does it come back? {plural(summary.rows, 'forget row')}", _HEADINGS, lines)
     table.padding = (0, 1, 0, 0)
     table.add_section()
     for result in summary.before:

@@ -29,8 +29,11 @@ def attack(request: AttackRequest, options: AttackOptions, console: Console) -> 
     from gru_unlearn.attacks.attack_tables import attack_table, verdict  # noqa: PLC0415
     from gru_unlearn.results.run_folder import RunFolder  # noqa: PLC0415
 
-    run = RunFolder(request.run) if request.run else None
-    out = options.out or (run.attack.path if run else Path("runs/attack"))
+    run, usual = None, Path("runs/attack")
+    if request.run:
+        run = RunFolder(request.run)
+        usual = run.attack.path
+    out = options.out or usual
     summary = run_attacks(prepare_attack(request, out, overwrite=options.overwrite_output_dir), console)
     console.print(attack_table(summary))
     console.print(verdict(summary), highlight=False)

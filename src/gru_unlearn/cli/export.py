@@ -14,7 +14,7 @@ def export(request: ExportRequest, console: Console) -> None:
     """
     from gru_unlearn.publishing.export_inputs import prepare_export  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.publishing.export_job import export as write  # noqa: PLC0415
-    from gru_unlearn.publishing.export_remarks import remarks  # noqa: PLC0415
+    from gru_unlearn.publishing.export_job import remarks  # noqa: PLC0415
 
     for line in remarks(write(prepare_export(request), console)):
         console.print(line, soft_wrap=True, highlight=False)

@@ -114,9 +114,12 @@ def command(
                 asked = [_made(request, values) for request in requests]
                 function(*asked, *values.values(), _open_console(models=models))
             except UserError as error:
-                if OLD_NAMES in context.meta:
-                    raise UserError(_as_typed(str(error), context)) from error
-                raise
+                message = str(error)
+                for new, old in context.meta.get(OLD_NAMES, {}).items():  # a flag is named as it was typed
+                    message = message.replace(f"{new} ", f"{old} ")
+                if message == str(error):
+                    raise
+                raise UserError(message) from error
 
         parameters = list(chain.from_iterable(map(parameters_of, requests)))
         made = kind(function.__name__, params=parameters, callback=call, help=function.__doc__, **about)
@@ -129,13 +132,6 @@ def command(
 
 def _made(request: type, values: dict[str, Any]) -> Any:
     return request(**{one.name: values.pop(one.name) for one in fields(request)})
-
-
-def _as_typed(message: str, context: click.Context) -> str:
-    """A message that names a flag as it was typed, where that is an old name."""
-    for new, old in context.meta[OLD_NAMES].items():
-        message = message.replace(f"{new} ", f"{old} ")
-    return message
 
 
 # --- before and after ------------------------------------------------------------------------------------------------

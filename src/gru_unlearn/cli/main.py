@@ -55,11 +55,11 @@ def _tell_once(told: set[str], message: Warning | str, *_: object, **__: object)
 
 def main() -> None:
     """Entry point of the ``gru`` command."""
-    # --debug may stand anywhere on the line, as people type it.
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    # --debug may stand anywhere on the line, as people type it; here it comes first.
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")
     try:
-        code = app(args=["--debug", *arguments] if debug else arguments, prog_name="gru", standalone_mode=False)
+        code = app(args=arguments, prog_name="gru", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except Exception as error:
@@ -67,7 +67,7 @@ def main() -> None:
             raise
         _fail(_one_line(error), exit_code(error))
     else:
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(code or 0)
 
 
 def _one_line(error: Exception) -> str:

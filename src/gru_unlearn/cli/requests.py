@@ -149,7 +149,6 @@ def verify(wanted: Verification, _console: Console) -> None:
 
 
 def _show_state(console: Console, ledger: Path, summary: "LedgerSummary") -> None:
-    """How everything stands, and where it is."""
     from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
 
     if not summary.requests:

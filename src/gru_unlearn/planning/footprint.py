@@ -75,7 +75,9 @@ class _Parts:
     @property
     def trained_bytes(self) -> int:
         """Of each of them."""
-        return PRECISIONS[self.setup.precision] if self.setup.trains_all else ADAPTER_BYTES
+        if not self.setup.trains_all:
+            return ADAPTER_BYTES
+        return PRECISIONS[self.setup.precision]
 
     @property
     def weights(self) -> int:
@@ -124,11 +126,13 @@ class _Parts:
 
     @property
     def on_device(self) -> int:
-        return 0 if self.setup.retain_direction_device else self._direction
+        return self._direction - self.on_host
 
     @property
     def on_host(self) -> int:
-        return self._direction if self.setup.retain_direction_device else 0
+        if not self.setup.retain_direction_device:
+            return 0
+        return self._direction
 
     # --- what passes by ----------------------------------------------------------------------------------------------
 
@@ -162,7 +166,9 @@ class _Parts:
     def passing(self) -> int:
         """A part of r at the step: from the host, or widened to the gradients' type."""
         widened = self.on_device > 0 and self._direction_bytes != self.trained_bytes
-        return self._largest if self.on_host or widened else 0
+        if not (self.on_host or widened):
+            return 0
+        return self._largest
 
     @property
     def scratch(self) -> int:

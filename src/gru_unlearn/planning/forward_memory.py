@@ -45,8 +45,7 @@ def activations(shape: Shape, setup: Setup) -> Activations:
     layer = _layer(shape, setup)
     if not setup.checkpointing:
         return Activations(layer * shape.layers, 0)
-    stream_bytes = 2 if setup.precision == "bfloat16" else 4
-    return Activations(setup.tokens * shape.hidden * stream_bytes * shape.layers, layer)
+    return Activations(setup.tokens * shape.hidden * PRECISIONS[setup.precision] * shape.layers, layer)
 
 
 def _layer(shape: Shape, setup: Setup) -> int:

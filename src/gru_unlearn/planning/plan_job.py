@@ -93,9 +93,11 @@ def smallest(shape: Shape, wanted: Setup, devices: int, device_bytes: int, *, pe
         device_bytes: memory of one.
         peft: adapters only.
     """
-    for method, precision in BY_PREFERENCE[2 if peft else 0 :]:
-        most = devices if _shards(method, wanted) else 1
-        for setup in _setups(wanted, method, precision, _device_counts(most)):
+    for method, precision in BY_PREFERENCE:
+        if peft and method == "full":
+            continue
+        counts = _device_counts(_most_devices(method, wanted, devices))
+        for setup in _setups(wanted, method, precision, counts):
             if fits(predict(shape, setup), device_bytes):
                 return setup
     return None
@@ -126,22 +128,25 @@ def _wanted(request: PlanRequest) -> Setup:
 
 
 def _shown_setups(wanted: Setup, devices: int, *, peft: bool) -> Iterator[Setup]:
-    for method, precision in SHOWN[len(PRECISIONS) if peft else 0 :]:
-        most = devices if _shards(method, wanted) else 1
-        yield from _setups(wanted, method, precision, sorted({1, most}))
+    for method, precision in SHOWN:
+        if peft and method == "full":
+            continue
+        counts = sorted({1, _most_devices(method, wanted, devices)})
+        yield from _setups(wanted, method, precision, counts)
 
 
 def _setups(wanted: Setup, method: str, precision: str, counts: list[int]) -> Iterator[Setup]:
-    """On so many devices, without checkpointing and with it."""
     for count in counts:
         plain = replace(wanted, method=method, precision=precision, devices=count)
         yield plain
         yield replace(plain, checkpointing=True)
 
 
-def _shards(method: str, setup: Setup) -> bool:
-    """Whether FSDP2 can divide it: it knows no tensors of bitsandbytes."""
-    return method != "qlora" and setup.optim == "adamw"
+def _most_devices(method: str, wanted: Setup, devices: int) -> int:
+    """One where FSDP2 cannot divide it: it knows no tensors of bitsandbytes."""
+    if method == "qlora" or wanted.optim != "adamw":
+        return 1
+    return devices
 
 
 def _device_counts(most: int) -> list[int]:

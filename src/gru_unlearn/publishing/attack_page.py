@@ -19,10 +19,9 @@ _LOOKS = {"target": 0, "unlearned": 2, "retain_model": 3}
 
 def attack_page(summary: AttackSummary, material: Material) -> Page:
     """An attack folder."""
-    facts = {"model": summary.model.source or "", "seed": str(summary.seed)}
     return Page(
         title="Attacks on an unlearned model",
-        facts={name: value for name, value in facts.items() if value},
+        facts={"model": summary.model.source or "", "seed": str(summary.seed)},
         findings=[judge_staying(summary.attacks)],
         sections=attack_sections(summary),
         record=record(material),
@@ -37,7 +36,7 @@ def attack_sections(summary: AttackSummary | None) -> list[Section]:
     for curve in summary.curves:
         curves.setdefault(curve.name, []).append(curve)
     table = attack_table(summary)
-    remarks = str(table.caption).splitlines() if table.caption else []
+    remarks = str(table.caption or "").splitlines()
     legend = {name.replace("_", " "): look for name, look in _LOOKS.items()}
     return [
         Section(
@@ -47,14 +46,13 @@ def attack_sections(summary: AttackSummary | None) -> list[Section]:
             "never seen, 100 % wholly back.",
             [Figure(_recovery(name, of_models)) for name, of_models in curves.items()],
             legend if curves else {},
-            [replace(from_rich(table, title=""), keys=2), _every_attack(summary)],
+            [replace(from_rich(table), title="", keys=2), _every_attack(summary)],
             notes=[attack_verdict(summary), *remarks],
         )
     ]
 
 
 def _every_attack(summary: AttackSummary) -> TableData:
-    """All attacks by all measures."""
     headings = ["attack", "measure", "unlearned", "target", "retain model", "brought back", "95 % interval"]
     return TableData(headings, [_cells(result) for result in summary.attacks], FOLDED, keys=2)
 
@@ -70,9 +68,7 @@ def _cells(result: AttackResult) -> list[str]:
 
 
 def _recovery(title: str, curves: Sequence[RecoveryCurve]) -> str:
-    """The ways of all models under one attack."""
-    lines = [_line_of(curve) for curve in curves]
-    drawn = [line for line in lines if line.points]
+    drawn = [line for line in map(_line_of, curves) if line.points]
     return chart(title, drawn, x_label="step", y_label="mean answer probability", height=280)
 
 

@@ -28,7 +28,7 @@ def demo_page(summary: DemoSummary, material: Material) -> Page:
     runs = {name: run.summary for name, run in material.runs.items()}
     examples = {name: run.examples for name, run in material.runs.items()}
     seen = next(iter(examples.values()), None)
-    table = from_rich(demo_table(summary), title="")
+    table = replace(from_rich(demo_table(summary)), title="")
     sections = [Section("results", "The runs side by side", tables=[table], notes=[HOW_TO_READ.strip()])]
     sections += [section for section in (tradeoff(runs, seen), along(runs), layers(runs)) if section]
     return Page(
@@ -115,7 +115,8 @@ def compare_evidence(summary: ComparisonSummary, row: MethodResult) -> Evidence:
     measured = {name: row.mean(name) for name in names}
     found = [cell.get("forget_quality") for cell in summary.cells_of(row)]
     qualities = [quality for quality in found if quality is not None]
-    measured["forget_quality"] = median(qualities) if qualities else None
+    if qualities:
+        measured["forget_quality"] = median(qualities)
     return _beside(summary, Metrics.model_validate(measured))
 
 

@@ -62,11 +62,15 @@ def mean_forget_probability(table: ScoreTable | None) -> float | None:
 
 
 def _answers(table: ScoreTable | None, name: str) -> list[Entry]:
+    if table is None:
+        return []
     try:
-        return [] if table is None else table.answers(name)
+        return table.answers(name)
     except Missing:
         return []
 
 
 def _probability(entry: Entry) -> float | None:
-    return math.exp(-entry.loss) if math.isfinite(entry.loss) else None
+    if not math.isfinite(entry.loss):
+        return None
+    return math.exp(-entry.loss)

@@ -12,7 +12,9 @@ from gru_unlearn.results.evaluation_summary import EvaluationSummary
 
 def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
     """One model on a suite."""
-    evidence = evaluation_evidence(summary, material.forget_retain_model, material.examples)
+    evidence, findings = evaluation_evidence(summary, material.forget_retain_model, material.examples), []
+    if evidence.forget_after is not None:
+        findings = judge(evidence)[:2]
     sections = [Section("metrics", "Every number, and what it means", tables=[_evaluated(summary, material.metrics)])]
     reasons = by_reason({**summary.missing, **summary.notes}.items())
     if reasons:
@@ -22,7 +24,7 @@ def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
     return Page(
         title=f"Evaluation on {summary.suite}",
         facts={"model": summary.model.source or "", "suite": summary.suite, "time": f"{summary.seconds:.0f} s"},
-        findings=judge(evidence)[:2] if evidence.forget_after is not None else [],
+        findings=findings,
         sections=sections,
         examples=example_table({"this model": material.examples}),
         record=record(material),
@@ -30,7 +32,6 @@ def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
 
 
 def _evaluated(summary: EvaluationSummary, metrics: Explained) -> TableData:
-    """Every metric that has a value."""
     rows = []
     for key, value in summary.metrics.items():
         if value is not None:

@@ -21,14 +21,8 @@ def run_evidence(summary: RunSummary, examples: Examples | None) -> Evidence:
         if after is not None:
             retain = by_retain_model(examples, kind)
             kept[kind.label] = Kept(start.probability(kind), after, *retain, results.get(kind.rmf))
-    return Evidence(
-        start.forget_prob,
-        end.forget_prob,
-        results.forget_target,
-        end.get("forget_quality"),
-        *recited(examples),
-        kept=kept,
-    )
+    forget = start.forget_prob, end.forget_prob, results.forget_target, end.get("forget_quality")
+    return Evidence(*forget, *recited(examples), kept=kept)
 
 
 def evaluation_evidence(
@@ -37,14 +31,8 @@ def evaluation_evidence(
     """An evaluation knows one model, and of the retain model what the metrics needed."""
     metrics = summary.metrics
     kept = {kind.label: Kept(None, metrics[kind.metric]) for kind in KEPT if metrics.get(kind.metric) is not None}
-    return Evidence(
-        None,
-        metrics.get(FORGET.metric),
-        forget_retain_model,
-        metrics.get("forget_quality"),
-        *recited(examples),
-        kept=kept,
-    )
+    forget = None, metrics.get(FORGET.metric), forget_retain_model, metrics.get("forget_quality")
+    return Evidence(*forget, *recited(examples), kept=kept)
 
 
 def recited(examples: Examples | None) -> tuple[int | None, int | None, int]:

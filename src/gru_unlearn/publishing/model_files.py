@@ -68,7 +68,9 @@ def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], An
     loaded = _load(model, model.folder, merging=model.merge)
     original = _scores(loaded)
     loaded, conversion, tolerance = _convert_weights(model, loaded, original)
-    scores = _scores(loaded) if conversion else original
+    scores = original
+    if conversion:
+        scores = _scores(loaded)
     change = (scores - original).abs()
     checks = Checks(
         tokens=len(scores),
@@ -196,7 +198,6 @@ def _scores(model: Any) -> torch.Tensor:
 
 
 def _fixed_tokens(model: Any) -> list[list[int]]:
-    """The same random sequences of the model's tokens each time."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", LENGTH)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)

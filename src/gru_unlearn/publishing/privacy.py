@@ -16,13 +16,7 @@ from pydantic import JsonValue
 
 Settings = Mapping[str, JsonValue]
 
-SOURCES = {
-    "model": "MODEL",
-    "forget": "FORGET",
-    "retain": "RETAIN",
-    "held_out": "HELD_OUT",
-    "retain_model": "RETAIN_MODEL",
-}
+SOURCES = {name: name.upper() for name in ("model", "forget", "retain", "held_out", "retain_model")}
 """Setting → the word that stands for it in a published command, where it has no public name."""
 
 TEXTS = frozenset({

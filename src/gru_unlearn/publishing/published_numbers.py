@@ -19,10 +19,10 @@ COSTS = ("runtime", "samples_per_second", "steps_per_second")
 def metrics_of_run(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
     """Every metric of a run: before, after (in the model that was saved) and in the retain model."""
     before, after, matched = _ends(summary)
+    known = {FORGET.probability: summary.results.forget_target}
     found = []
     for name, value in _measured(after).items():
-        known = summary.results.forget_target if name == FORGET.probability else None
-        found.append(ExportedMetric(metric=name, before=before.get(name), after=value, retain_model=known))
+        found.append(ExportedMetric(metric=name, before=before.get(name), after=value, retain_model=known.get(name)))
     for kind in (RETAIN, HELD_OUT):
         kept = matched.get(kind.rmf)
         if kept is not None:
@@ -35,7 +35,7 @@ def _ends(summary: RunSummary | TruSummary) -> tuple[Metrics, Metrics, Metrics]:
     if isinstance(summary, TruSummary):
         points, chosen = summary.trajectory["tru"], summary.results.tru
         return points[0], next(point for point in points if point.alpha == chosen.alpha), chosen
-    step = summary.best.step if summary.best else summary.trajectory[-1].step
+    step = (summary.best or summary.trajectory[-1]).step
     saved = next(point for point in summary.trajectory if point.step == step)
     return summary.start or UNMEASURED, saved, summary.results
 

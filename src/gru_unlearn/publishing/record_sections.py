@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.publishing.material import Explained, Material, Reported
 from gru_unlearn.reporting.parts import Section, TableData
+from gru_unlearn.reporting.tables import text_or_dash
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.model_metrics import Metrics
 
@@ -61,4 +62,4 @@ def _sources(summary: Reported) -> list[TableData]:
 
 
 def _pairs(pairs: Mapping[str, JsonValue]) -> dict[str, str]:
-    return {name: "–" if value is None else str(value) for name, value in pairs.items()}
+    return {name: text_or_dash(value) for name, value in pairs.items()}

@@ -116,7 +116,6 @@ def gather(folder: Path) -> Material:
 
 
 def _reported(run: RunFolder, content: object) -> Reported:
-    """The summary, if it is one that has a report."""
     file = run.summary_file
     if not isinstance(content, dict):
         raise UserError(f"{run.path} has no {file.name}: name the folder of a finished run, comparison or evaluation")

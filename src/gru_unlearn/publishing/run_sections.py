@@ -7,7 +7,7 @@ from gru_unlearn.publishing.material import Explained
 from gru_unlearn.publishing.record_sections import better_way, meaning
 from gru_unlearn.reporting.chart import Line, MarkLine, Spot, Star, bars, chart
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
-from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.tables import shown, text_or_dash
 from gru_unlearn.results.model_metrics import UNMEASURED
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, KEPT, RETAIN, ROW_KINDS, RowKind
@@ -60,7 +60,6 @@ def tradeoff(runs: Runs, examples: Examples | None) -> Section | None:
 
 
 def _against(kind: RowKind, runs: Runs, examples: Examples | None) -> Figure:
-    """Forget rows against one kind of rows that must stay."""
     rows = f"{kind.label} rows"
     if len(runs) == 1:
         lines = [Line(rows, _walk(name, run, kind), _LOOKS[kind]) for name, run in runs.items()]
@@ -143,16 +142,18 @@ def along(runs: Runs) -> Section | None:
             figures.append(Figure(chart(title.capitalize(), lines, x_label="step", y_label="", height=250)))
     if not figures:
         return None
-    several = len(runs) > 1
+    title, tables = "Along the runs", []
+    if len(runs) == 1:
+        title, looks, tables = "Along the run", {}, [_log_table(*runs.values())]
     return Section(
         "along",
-        "Along the run" + "s" * several,
+        title,
         "Means over the steps between two logs. A conflict is a step whose forget gradient would have hurt retention; "
         "what was removed of it is measured as 1 − ‖rectified‖ / ‖plain‖, which is negative where a rectification "
         "adds more than it takes.",
         figures,
-        looks if several else {},
-        [] if several else [_log_table(*runs.values())],
+        looks,
+        tables,
     )
 
 
@@ -169,12 +170,8 @@ def _log_table(run: RunSummary) -> TableData:
     keys = [key for key in ALONG if _logged("", run, key)]
     rows = []
     for row in run.log:
-        rows.append([str(row.step), *(_precise(row.get(key)) for key in keys)])
+        rows.append([str(row.step), *(text_or_dash(row.get(key), ".4g") for key in keys)])
     return TableData(["step", *(ALONG[key] for key in keys)], rows, title=FOLDED)
-
-
-def _precise(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def layers(runs: Runs) -> Section | None:
@@ -207,14 +204,17 @@ def run_metrics(summary: RunSummary, metrics: Explained) -> Section:
     values = {kind.probability: end.probability(kind) for kind in ROW_KINDS if end.has(kind.probability)}
     values |= end.model_extra or {}
     values |= {key: results.get(key) for key in ("conflict_rate", "rmf", "rmf_held_out") if results.has(key)}
+    known = {FORGET.probability: shown(results.forget_target)}
     rows = []
     for key, value in values.items():
         if key in _NO_METRICS:
             continue
-        after = "not reached" if value is None and key.startswith("rmf") else shown(value)
-        before = shown(start.get(key)) if start.has(key) else ""
-        mark = shown(results.forget_target) if key == FORGET.probability else ""
-        rows.append([*meaning(key, metrics), after, before, mark, better_way(key, metrics)])
+        after, before = shown(value), ""
+        if value is None and key.startswith("rmf"):
+            after = "not reached"
+        if start.has(key):
+            before = shown(start.get(key))
+        rows.append([*meaning(key, metrics), after, before, known.get(key, ""), better_way(key, metrics)])
     table = TableData(["metric", "saved model", "before", "retain model", "better"], rows)
     return Section(
         "metrics",

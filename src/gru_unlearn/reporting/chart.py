@@ -202,14 +202,18 @@ def _line(panel: Panel, line: Line) -> str:
         return f'<path class="thin" {path}'
     dash, marker = DASHES[line.look % len(DASHES)], MARKERS[line.look % len(MARKERS)]
     every = max(1, -(-len(places) // MOST_MARKS))
-    marked = range(0, len(places), every) if line.marks == "all" else range(len(places))[-1:]
+    marked = range(0, len(places), every)
+    if line.marks != "all":
+        marked = range(len(places))[-1:]
     marks = [_mark(marker, places[number], line.points[number].tip) for number in marked]
     return f'<path class="line" stroke-dasharray="{dash}" {path}{"".join(marks)}'
 
 
 def _mark(marker: str, place: str, tip: str) -> str:
     drawn = f'<path class="mark" d="{marker}" transform="translate({place})"/>'
-    return f"<g>{_title(tip)}{drawn}</g>" if tip else drawn
+    if not tip:
+        return drawn
+    return f"<g>{_title(tip)}{drawn}</g>"
 
 
 BAR, LABEL, BAR_ROOM = 20, 150, 260

@@ -76,19 +76,19 @@ def _label(name: str, part: ExampleSet) -> str:
 
 
 def _line_of_row(name: str, versions: Mapping[str, ExampleRow], columns: Sequence[str]) -> ExampleLine:
-    """The line of one row of the set ``name``, which stands in each run."""
     any_run = next(iter(versions.values()))
-    seen = {BEFORE: any_run.before, **{run: row.after for run, row in versions.items()}}
-    seen[RETAIN_MODEL] = any_run.retain_model
-    values = {label: None if one is None else one.probability for label, one in seen.items()}
-    off = [off_by(name, values[BEFORE], values[run], values[RETAIN_MODEL]) for run in versions]
-    said = {label: one.says for label, one in seen.items() if one is not None and one.says is not None}
+    moments = {BEFORE: any_run.before, **{run: row.after for run, row in versions.items()}}
+    moments[RETAIN_MODEL] = any_run.retain_model
+    seen = {label: one for label, one in moments.items() if one is not None}
+    values = {label: one.probability for label, one in seen.items()}
+    off = [off_by(name, values.get(BEFORE), values.get(run), values.get(RETAIN_MODEL)) for run in versions]
+    said = {label: one.says for label, one in seen.items() if one.says is not None}
     return ExampleLine(
         name,
         any_run.row + 1,
         any_run.question,
         any_run.answer,
-        [values[column] for column in columns],
+        [values.get(column) for column in columns],
         max((value for value in off if value is not None), default=None),
         [(label, word_diff(any_run.answer, says)) for label, says in said.items()],
     )
@@ -106,7 +106,9 @@ def off_by(name: str, before: float | None, after: float | None, retain: float |
         return after - (retain or 0.0)
     if before is not None:
         return before - after
-    return None if retain is None else retain - after
+    if retain is not None:
+        return retain - after
+    return None
 
 
 def word_diff(truth: str, said: str) -> list[Part]:

@@ -64,8 +64,9 @@ class Page:
     record: Sequence[Section] = ()
 
 
-def from_rich(table: Table, title: str | None = None) -> TableData:
+def from_rich(table: Table) -> TableData:
     """A terminal's table as data."""
     rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
-    name = str(table.title or "") if title is None else title
-    return TableData([str(column.header) for column in table.columns], [list(row) for row in rows], title=name)
+    return TableData(
+        [str(column.header) for column in table.columns], [list(row) for row in rows], str(table.title or "")
+    )

@@ -7,21 +7,36 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
-def shown(value: Any) -> str:
-    """A number with three digits after the point (tiny ones as powers of ten), text as it is, None as a dash."""
+def text_or_dash(value: Any, form: str = "") -> str:
+    """A value in a format, by default as it is; None as a dash."""
     if value is None:
         return "–"
-    if isinstance(value, float):
-        return f"{value:.0e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
-    return str(value)
+    return f"{value:{form}}"
+
+
+def shown(value: Any) -> str:
+    """A number with three digits after the point (tiny ones as powers of ten), text as it is, None as a dash."""
+    if not isinstance(value, float):
+        return text_or_dash(value)
+    if 0 < abs(value) < 5e-4:
+        return f"{value:.0e}"
+    return f"{value:.3f}"
+
+
+def plural(count: int, word: str) -> str:
+    """``1 row``, ``2 rows``."""
+    if count == 1:
+        return f"1 {word}"
+    return f"{count} {word}s"
 
 
 def make_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """First column to the left, numbers to the right."""
     table = Table(title=title, title_style="bold", title_justify="left", caption_justify="left")
     table.box, table.pad_edge = SIMPLE_HEAD, False
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    table.columns[0].justify = "left"
     for row in rows:
         table.add_row(*(shown(value) for value in row))
     return table
@@ -38,4 +53,5 @@ def by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, str]:
 def add_remarks(table: Table, reasons: Iterable[tuple[str, str]]) -> None:
     """Say below a table what its numbers cannot: (name, reason) pairs."""
     table.caption = "\n".join(f"{names}: {reason}" for reason, names in by_reason(reasons).items()) or None
-    table.min_width = 80 if table.caption else None
+    if table.caption:
+        table.min_width = 80

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.results.attack_summary import AttackResult
 from gru_unlearn.results.row_kinds import HELD_OUT
 
@@ -62,7 +62,9 @@ class Kept:
     @property
     def share(self) -> float | None:
         """What is left of what was there before; None where that was not measured, or nothing."""
-        return self.after / self.before if self.before and self.after is not None else None
+        if not self.before or self.after is None:
+            return None
+        return self.after / self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,9 @@ def _grade(share: float, yes: float, partly: float) -> Answer:
     """By the least share that each answer takes."""
     if share >= yes:
         return "yes"
-    return "partly" if share >= partly else "no"
+    if share >= partly:
+        return "partly"
+    return "no"
 
 
 def judge_keeping(evidence: Evidence) -> Finding:
@@ -201,7 +205,7 @@ def judge_staying(attacks: Sequence[AttackResult] | None) -> Finding:
         )
         return Finding(question, "unknown", why, STAYS_RULE)
     known = sum(result.recovered is not None for result in attacks)
-    tried = f"{known} measurement{'s' if known > 1 else ''} under attack"
+    tried = f"{plural(known, 'measurement')} under attack"
     interval = f"95 % interval {worst.low:.0%} to {worst.high:.0%}, {worst.rows} rows"
     share = max(worst.recovered, 0.0)
     why = f"{tried}; the strongest attack, {worst.name}, brings back {share:.0%} ({interval})."
