@@ -18,8 +18,6 @@ from gru_unlearn.results.file_model import FileModel, as_json
 Identity = Mapping[str, JsonValue]
 """All that makes a run what it is; two runs with equal identities are the same run."""
 
-RUN_FILE, SUMMARY_FILE, EXAMPLES_FILE = "run.json", "summary.json", "examples.json"
-
 DISCARDED = {"command": "discarded"}
 """Stands in ``run.json`` while a folder is emptied: a kill in between leaves a folder that counts as empty."""
 
