@@ -1,13 +1,15 @@
 """The base of everything that stands in a file: checked where it is read or written, and nowhere else."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, ValidationError
 
 from gru_unlearn.common.files import UnreadableFile, read_json, write_json
 
+T = TypeVar("T")
 Number = int | float
 
 
@@ -61,10 +63,19 @@ class FileModel(BaseModel):
         content = read_json(path)
         if content is None:
             return None
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise IncompleteFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
+        return validated(path, content, cls.model_validate)
+
+
+def validated(path: Path, content: object, validate: Callable[[object], T]) -> T:
+    """A file's content as a type.
+
+    Raises:
+        IncompleteFile: it lacks what it should hold.
+    """
+    try:
+        return validate(content)
+    except ValidationError as error:
+        raise IncompleteFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
 
 
 def first_problem(error: ValidationError) -> str:

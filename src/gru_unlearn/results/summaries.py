@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from gru_unlearn.common.files import UnreadableFile, read_json
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import CurveSummary, EvaluationSummary
-from gru_unlearn.results.file_model import IncompleteFile, first_problem
+from gru_unlearn.results.file_model import validated
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 
 Summary = RunSummary | TruSummary | EvaluationSummary | CurveSummary | ComparisonSummary | DemoSummary | AttackSummary
@@ -31,7 +31,4 @@ def read_summary(path: Path) -> Summary | None:
         raise UnreadableFile(f"{path}: expected an object")
     if content.get("command") not in COMMANDS:
         return None
-    try:
-        return _ANY.validate_python(content)
-    except ValidationError as error:
-        raise IncompleteFile(f"{path}: {first_problem(error)}; was it written by another version?") from None
+    return validated(path, content, _ANY.validate_python)
