@@ -1,16 +1,19 @@
 """From files or the hub to padded, paired batches, and the built-in benchmark's rows.
 
-Reading order: :mod:`sources` (files → rows), :mod:`records` (rows → records), :mod:`encoding` (records → token ids and
-labels), :mod:`other_answers` (to the same questions), :mod:`collation` (examples → padded batches), :mod:`pairing` (a
-forget example and its retain partners), :mod:`people` (the invented people of the benchmark).
+Reading order: :mod:`sources` (files → rows), :mod:`records` (rows → records), :mod:`rendering` (conversations →
+text), :mod:`answer_spans` (where the answers stand in it), :mod:`transcripts` (records → text in pieces),
+:mod:`text_tokens` (pieces → token ids), :mod:`encoding` (token ids with labels), :mod:`other_answers` (to the same
+questions), :mod:`collation` (examples → padded batches), :mod:`pairing` (a forget example and its retain partners),
+:mod:`people` (the invented people of the benchmark).
 """
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data.collation import Batch, collate, pad_examples
-from gru_unlearn.data.encoding import Encoder, Example, TextFormat
+from gru_unlearn.data.encoding import Encoder, Example
 from gru_unlearn.data.other_answers import attach_alternatives
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.data.records import Record, Turn, count_overlap, fingerprint, load_records, to_record
+from gru_unlearn.data.rendering import TextFormat
 from gru_unlearn.data.sources import Row, read_rows
 
 __all__ = [

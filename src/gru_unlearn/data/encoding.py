@@ -1,16 +1,24 @@
-"""Records → token ids and labels: chat template where the tokenizer has one, tags otherwise; labels on answers only."""
+"""Records → token ids and labels: labels on the answers and the end of their turns, on nothing else, proven row by row."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NotRequired, TypedDict
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gru_unlearn.common.sequences import common_prefix_length
-from gru_unlearn.data.records import Record, Turn
+from gru_unlearn.data.records import Record
+from gru_unlearn.data.rendering import RowRefusal, TextFormat
+from gru_unlearn.data.text_tokens import TextTokens
+from gru_unlearn.data.transcripts import Piece, Transcripts
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
+
+AT_ONCE = 512
+"""Rows that are tokenized together."""
 
 
 class Example(TypedDict):
@@ -19,6 +27,8 @@ class Example(TypedDict):
     input_ids: list[int]
     labels: list[int]
     """the token itself where it is supervised, ``IGNORE_INDEX`` elsewhere"""
+    closing: NotRequired[int]
+    """how many tokens at the end close the answer: they are supervised, but not of its text"""
     alternative: NotRequired["Example"]
     """the same conversation with another last answer"""
     reference: NotRequired[float]
@@ -30,17 +40,23 @@ class Example(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class TextFormat:
-    """How a conversation becomes text."""
+class _Encoded:
+    """A row without a limit of length."""
 
-    question_tag: str = "Question: "
-    answer_tag: str = "\nAnswer: "
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"date_string": "26 Jul 2024"})
-    """Passed to the chat template. The fixed date keeps templates that print today's date reproducible."""
+    ids: list[int]
+    labels: list[int]
+    start: int
+    """where the last answer begins"""
+    closing: int
+    """see :class:`Example`"""
 
 
 class Encoder:
     """Tokenizes records for one tokenizer and length limit.
+
+    A conversation is tokenized up to the end of its last answer's turn; what a chat template writes behind that is read
+    by nobody. Its labels are those of :func:`~gru_unlearn.data.answer_spans.find_answers`, and generation begins where
+    the last of them do. So training, scoring and generation see one prompt.
 
     Args:
         tokenizer: needs an end-of-sequence and a padding token.
@@ -70,26 +86,27 @@ class Encoder:
         self.max_length = max_length
         self.format = text_format or TextFormat()
         self.allow_truncation = allow_truncation
-        self._prompts: dict[tuple[Turn, ...], list[int]] = {}  # rendered once, however many answers a prompt has
+        self._texts, self._tokens = Transcripts(tokenizer, self.format), TextTokens(tokenizer)
 
     def encode_all(self, records: Sequence[Record], name: str) -> list[Example]:
         """Encode a set of records; ``name`` (forget, retain, ...) begins each message.
 
         Raises:
-            UserError: answers are cut away by ``max_length``, in part or wholly; says in how many rows.
+            UserError: answers are cut away by ``max_length``, in part or wholly; says in how many rows. Or a row that
+                the chat template does not take, or shows otherwise than it is; says which.
         """
         examples: list[Example] = []
         cut = lost = longest = 0
-        for record in records:
-            ids, labels = self._encode(record)
-            longest = max(longest, len(ids))
+        for record, row in zip(records, self._encode(records, name), strict=True):
+            longest = max(longest, len(row.ids))
             if not record.turns:
-                examples += self._windows(ids, labels)
+                examples += self._windows(row.ids)
                 continue
-            kept, left_out = labels[: self.max_length], labels[self.max_length :]
+            kept, left_out = row.labels[: self.max_length], row.labels[self.max_length :]
             cut += _supervises(left_out)
             lost += not _supervises(kept[1:])
-            examples.append({"input_ids": ids[: self.max_length], "labels": kept})
+            closing = max(0, row.closing - len(left_out))
+            examples.append({"input_ids": row.ids[: self.max_length], "labels": kept, "closing": closing})
 
         advice = f"max length {self.max_length} (the longest row has {longest} tokens): raise --max-length"
         if lost:
@@ -100,70 +117,106 @@ class Encoder:
             )
         return examples
 
-    def _windows(self, ids: Sequence[int], labels: Sequence[int]) -> Iterator[Example]:
-        """A plain text in pieces that fit."""
+    def _windows(self, ids: Sequence[int]) -> Iterator[Example]:
+        """A plain text in pieces that fit, supervised throughout."""
         for start in range(0, len(ids), self.max_length):
-            window = slice(start, start + self.max_length)
-            if len(ids[window]) > 1:  # a lone last token has nothing to be predicted from
-                yield {"input_ids": list(ids[window]), "labels": list(labels[window])}
+            window = list(ids[start : start + self.max_length])
+            if len(window) > 1:  # a lone last token has nothing to be predicted from
+                closing = int(start + len(window) == len(ids))
+                yield {"input_ids": window, "labels": list(window), "closing": closing}
 
     def prompt_ids(self, record: Record) -> list[int]:
-        """Everything before the last answer, ready for generation. A plain text has an empty prompt."""
-        return list(self._prompt_ids(record.turns[:-1])) if record.turns else []
+        """Everything before the last answer, ready for generation. A plain text has an empty prompt.
 
-    def _prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
-        key = tuple(turns)
-        if key not in self._prompts:
-            self._prompts[key] = self._tokenize(key, ends_open=True)
-        return self._prompts[key]
-
-    def _encode(self, record: Record) -> tuple[list[int], list[int]]:
-        """Untruncated ids and labels. Plain text is supervised throughout, a conversation in its assistant turns."""
+        Raises:
+            UserError: as :meth:`encode_all`.
+        """
         if not record.turns:
-            ids = self._with_eos(self.tokenizer(record.text).input_ids)
-            return ids, list(ids)
-        turns = record.turns
-        ids = self._conversation_ids(turns)
-        labels = [IGNORE_INDEX] * len(ids)
-        for number, turn in enumerate(turns):
-            if turn.role != "assistant":
-                continue
-            start = common_prefix_length(self._prompt_ids(turns[:number]), ids)
-            end = len(ids)
-            if number < len(turns) - 1:
-                end = common_prefix_length(self._conversation_ids(turns[: number + 1]), ids)
-            labels[start:end] = ids[start:end]
-        return ids, labels
+            return []
+        row = next(self._encode([record], "prompts"))
+        return row.ids[: row.start]
 
-    def _conversation_ids(self, turns: Sequence[Turn]) -> list[int]:
-        return self._with_eos(self._tokenize(turns, ends_open=False))
+    def running_text(self, prompt: str, continuation: str) -> tuple[list[int], int]:
+        """The tokens of a text that goes on as one, without an end, and where its continuation begins."""
+        known = self._tokens.ids([prompt, prompt + continuation])
+        before, whole = (self._tokens.opened(known[text]) for text in (prompt, prompt + continuation))
+        return whole, common_prefix_length(before, whole)
 
-    def _tokenize(self, turns: Sequence[Turn], ends_open: bool) -> list[int]:
-        """Token ids of a conversation, as the tokenizer gives them; or of one up to where the next answer begins."""
+    @property
+    def end_of_turn(self) -> str:
+        """What ends an answer: what the chat template writes, such as ``<|im_end|>``; else the end-of-sequence token."""
+        return self._texts.end_of_turn
+
+    @cached_property
+    def stop_tokens(self) -> frozenset[int]:
+        """What generation ends with: end-of-sequence, and the end of a turn where that is a token."""
+        ending = self._texts.end_token or self.tokenizer.eos_token
+        return frozenset({self.tokenizer.eos_token_id, self.tokenizer.convert_tokens_to_ids(ending)})
+
+    def _encode(self, records: Sequence[Record], name: str) -> Iterator[_Encoded]:
+        """Untruncated ids and labels. Plain text is supervised throughout, a conversation in its assistant turns."""
+        for start in range(0, len(records), AT_ONCE):
+            some = records[start : start + AT_ONCE]
+            wheres = [record.where or f"{name}, row {number}" for number, record in enumerate(some, start=start + 1)]
+            rows = []
+            for record, where in zip(some, wheres, strict=True):
+                with _refused_at(where):
+                    rows.append(self._texts.pieces(record))
+
+            known = self._tokens.of_beginnings([piece.text for piece in pieces] for pieces in rows)
+            for record, pieces, where in zip(some, rows, wheres, strict=True):
+                with _refused_at(where):
+                    parts = self._tokens.cut([piece.text for piece in pieces], known)
+                    yield self._conversation(pieces, parts) if record.turns else self._plain(parts[0])
+
+    def _plain(self, text: Sequence[int]) -> _Encoded:
+        """A plain text, with one end-of-sequence."""
+        ids = self._tokens.opened(text)
+        while ids and ids[-1] == self.tokenizer.eos_token_id:
+            ids.pop()
+        ids.append(self.tokenizer.eos_token_id)
+        return _Encoded(ids, list(ids), start=0, closing=1)
+
+    def _conversation(self, pieces: Sequence[Piece], parts: list[list[int]]) -> _Encoded:
+        """A conversation, whose last two pieces are the last answer and its end."""
+        self._prove(pieces, parts)
         if not self.tokenizer.chat_template:
-            return list(self.tokenizer(self._with_tags(turns, ends_open)).input_ids)
-        ids: Any = self.tokenizer.apply_chat_template(
-            [{"role": turn.role, "content": turn.content} for turn in turns],
-            add_generation_prompt=ends_open,
-            tokenize=True,
-            return_dict=False,
-            **self.format.chat_template_kwargs,
-        )
-        return list(ids)
+            parts[0] = self._tokens.opened(parts[0])
+        if not any(parts[:-2]):
+            raise RowRefusal("nothing stands before the answer, so there is nothing to ask")
+        if self._needs_end(pieces[-1].text, parts[-1]):
+            parts[-1] = [*parts[-1], self.tokenizer.eos_token_id]
 
-    def _with_tags(self, turns: Sequence[Turn], ends_open: bool) -> str:
-        """A conversation as text, for tokenizers without a chat template."""
-        tags = {"system": "", "user": self.format.question_tag, "assistant": self.format.answer_tag}
-        text = "".join(tags[turn.role] + turn.content for turn in turns)
-        if ends_open:
-            text += self.format.answer_tag.rstrip(" ")
-        return text
+        ids: list[int] = []
+        labels: list[int] = []
+        for piece, part in zip(pieces, parts, strict=True):
+            ids += part
+            labels += part if piece.is_answer else [IGNORE_INDEX] * len(part)
+        closing = 1 if self.format.published_ends else len(parts[-1])
+        return _Encoded(ids, labels, start=len(ids) - len(parts[-1]) - len(parts[-2]), closing=closing)
 
-    def _with_eos(self, ids: Sequence[int]) -> list[int]:
-        end = self.tokenizer.eos_token_id
-        if ids and ids[-1] == end:
-            return list(ids)
-        return [*ids, end]
+    def _needs_end(self, written: str, tokens: Sequence[int]) -> bool:
+        """Whether an end-of-sequence must be put behind what the template writes to end the last turn."""
+        if self.format.published_ends:
+            return self.tokenizer.eos_token_id not in tokens[-1:]
+        return not written
+
+    def _prove(self, pieces: Sequence[Piece], parts: Sequence[Sequence[int]]) -> None:
+        """That the labels say the answers and the ends of their turns."""
+        for number, (piece, part) in enumerate(zip(pieces, parts, strict=True)):
+            if piece.is_answer and not self._tokens.say(part, piece.text):
+                raise RowRefusal(
+                    f"the tokens of answer {1 + number // 3} do not say it: its label would be another text"
+                )
+
+
+@contextmanager
+def _refused_at(where: str) -> Iterator[None]:
+    """Inside, a refused row becomes the user's error, which says where the row stands."""
+    try:
+        yield
+    except RowRefusal as refusal:
+        raise UserError(f"{where}: {refusal}") from None
 
 
 def _supervises(labels: Sequence[int]) -> bool:

@@ -26,6 +26,8 @@ class Record:
     text: str = ""
     row: Row = field(default_factory=dict, compare=False, repr=False)
     """the row as read, with fields that only some metrics need (paraphrased_answer, perturbed_answer, ...)"""
+    where: str = field(default="", compare=False, repr=False)
+    """file and number of the row, for messages"""
 
     @property
     def prompt(self) -> str:
@@ -63,7 +65,7 @@ def to_record(row: Row, where: str) -> Record:
     elif "question" in row and "answer" in row:
         turns = _exchange(row, where, "question", "answer")
     elif "text" in row:
-        return Record(text=_text(row["text"], f"{where}: text"), row=row)
+        return Record(text=_text(row["text"], f"{where}: text"), row=row, where=where)
     else:
         named = ", ".join(map(str, row))[:200] or "(none)"  # in a file without a head line they are a row's contents
         raise UserError(
@@ -71,7 +73,7 @@ def to_record(row: Row, where: str) -> Record:
         )
     if not turns or turns[-1].role != "assistant":
         raise UserError(f"{where}: the last message must be the assistant's answer")
-    return Record(turns=turns, row=row)
+    return Record(turns=turns, row=row, where=where)
 
 
 def _exchange(row: Row, where: str, asked: str, answered: str) -> tuple[Turn, ...]:

@@ -66,7 +66,7 @@ def _wanted_continuations(tasks: Sequence[Task], entries: Mapping[int, Entry], s
     asking: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
         if task.max_new_tokens:
-            asking.setdefault(task.opening, []).append(number)
+            asking.setdefault(task.prompt, []).append(number)
 
     known = _known_starts(tasks, entries)
     wanted = []
@@ -126,9 +126,9 @@ def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[t
 
 def _decoded(tokens: list[int], encoder: Encoder, cut_at: str) -> str:
     text = str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-    if not cut_at:
-        return text
-    return text.partition(cut_at)[0].strip()
+    for end in filter(None, (encoder.end_of_turn, cut_at)):  # an end of turn may be many tokens, or no special one
+        text = text.partition(end)[0].strip()
+    return text
 
 
 def _until(stop: Collection[int], tokens: list[int]) -> list[int]:
@@ -140,7 +140,7 @@ def _until(stop: Collection[int], tokens: list[int]) -> list[int]:
 def _stop_tokens(model: nn.Module, encoder: Encoder) -> set[int]:
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     own = configured if isinstance(configured, list) else [configured]
-    return {encoder.tokenizer.eos_token_id, *(token for token in own if token is not None)}
+    return {*encoder.stop_tokens, *(token for token in own if token is not None)}
 
 
 @torch.no_grad()

@@ -51,13 +51,13 @@ def task_gradient_norms(
     wanted.sort(key=lambda number: len(tasks[number].ids), reverse=True)
     for i in range(0, len(wanted), at_once):
         batch = wanted[i : i + at_once]
-        spans = [_answer_span(tasks[number], entries[number].closed) for number in batch]
+        spans = [_answer_span(tasks[number]) for number in batch]
         yield from zip(batch, gradient_norms(model, spans, pad_token_id), strict=True)
 
 
-def _answer_span(task: Task, closed: bool) -> AnswerSpan:
-    """The answer's tokens, without end-of-sequence where it is ``closed`` by it."""
-    return task.ids, slice(task.start, len(task.ids) - closed)
+def _answer_span(task: Task) -> AnswerSpan:
+    """The answer's tokens, without those that close it."""
+    return task.ids, slice(task.start, len(task.ids) - task.closing)
 
 
 def gradient_norms(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[float]:

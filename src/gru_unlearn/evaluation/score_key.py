@@ -70,7 +70,7 @@ def _encoding(encoder: Encoder) -> object:
         vocabulary,
         tokenizer.chat_template,
         {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
-        [text.question_tag, text.answer_tag, dict(text.chat_template_kwargs)],
+        [text.question_tag, text.answer_tag, dict(text.chat_template_kwargs), text.published_ends],
         [encoder.max_length, encoder.allow_truncation],
     ]
 

@@ -114,9 +114,9 @@ def _score_tasks(
     entries: dict[int, Entry] = {}
     report("score", 0, len(tasks))
     for number, scores in score_answers(model, tasks, batch_size, share_prefixes, pad):
-        record, ids = tasks[number].record, tasks[number].ids
-        closed = ids[-1] == encoder.tokenizer.eos_token_id
-        entries[number] = Entry(record.prompt, record.answer, *scores, closed=closed, uses=tasks[number].uses)
+        task = tasks[number]
+        record = task.record
+        entries[number] = Entry(record.prompt, record.answer, *scores, closing=task.closing, uses=task.uses)
         report("score", len(entries), len(tasks))
 
     done = 0

@@ -38,7 +38,7 @@ class Use(NamedTuple):
 
 @dataclass(slots=True)
 class Entry:
-    """One distinct (prompt, answer) under one model. n is the number of answer tokens, with end-of-sequence.
+    """One distinct (prompt, answer) under one model. n is the number of answer tokens, with those that close it.
 
     Log-probabilities are natural logarithms, in float32.
     """
@@ -53,8 +53,9 @@ class Entry:
     """[n], mean of the log-probability over the vocabulary, under the model's own distribution at that position"""
     sigma: TokenFloats
     """[n], standard deviation of the same"""
-    closed: bool = True
-    """whether the last token is end-of-sequence; False where the length limit cut the answer"""
+    closing: int = 1
+    """how many tokens at the end close the answer: end-of-sequence, or what a chat template ends a turn with; 0 where the
+    length limit cut the answer"""
     gradnorm: float | None = None
     """mean over the parameter tensors of the 2-norm of the gradient of the answer's mean cross-entropy, without
     end-of-sequence"""
@@ -69,8 +70,8 @@ class Entry:
 
     @property
     def text(self) -> slice:
-        """The answer's tokens without end-of-sequence."""
-        return slice(0, len(self.logps) - 1) if self.closed else slice(None)
+        """The answer's tokens without those that close it."""
+        return slice(0, len(self.logps) - self.closing)
 
 
 @dataclass
@@ -144,6 +145,7 @@ class ScoreTable:
         """
         try:
             table = pq.read_table(path)
+            table = table.rename_columns(["closing" if name == "closed" else name for name in table.column_names])
             rows = table.select(_ENTRY_SCHEMA.names).cast(_ENTRY_SCHEMA).to_pylist()
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not a score table: {str(error).splitlines()[0]}") from None
@@ -159,7 +161,7 @@ _ENTRY_SCHEMA = pa.schema(
         "hits": pa.list_(pa.bool_()),
         "mu": pa.list_(pa.float32()),
         "sigma": pa.list_(pa.float32()),
-        "closed": pa.bool_(),
+        "closing": pa.int32(),
         "gradnorm": pa.float64(),
         "generation": pa.string(),
         "uses": pa.list_(pa.struct({"set": pa.string(), "row": pa.int32(), "role": pa.string(), "number": pa.int32()})),

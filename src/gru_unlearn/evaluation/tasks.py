@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data import Encoder, Example, Record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import RowSet, Suite
@@ -21,16 +20,16 @@ class Task:
     ids: list[int] = field(default_factory=list)
     start: int = 0
     """where the answer begins in ``ids``"""
+    closing: int = 0
+    """how many of the last ``ids`` close the answer"""
     max_new_tokens: int = 0
     """longest generation; 0: none wanted"""
-    opening: tuple[int, ...] = ()
-    """what generation goes on from: the prompt as it is without an answer behind it"""
     cut_at: str = ""
     gradnorm: bool = False
 
     @property
     def prompt(self) -> tuple[int, ...]:
-        """What comes before the answer."""
+        """What comes before the answer; generation goes on from it."""
         return tuple(self.ids[: self.start])
 
     @property
@@ -52,10 +51,6 @@ def plan_tasks(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[T
         if wanted:
             _add_answers(tasks, name, rows, wanted)
         _encode(list(tasks.values())[known:], name, encoder)
-
-    for task in tasks.values():
-        if task.max_new_tokens:
-            task.opening = task.prompt if task.raw else tuple(encoder.prompt_ids(task.record))
     return list(tasks.values())
 
 
@@ -85,7 +80,7 @@ def _ask(task: Task, rows: RowSet, wanted: Collection[str]) -> None:
 
 
 def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
-    """Fill in ``ids`` and ``start``. A plain text longer than the limit is scored in its first window."""
+    """Fill in ``ids``, ``start`` and ``closing``. A plain text longer than the limit is scored in its first window."""
     for task in tasks:
         if task.raw:
             task.ids, task.start = _running_text(task.record, encoder, name)
@@ -95,19 +90,18 @@ def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
     examples = encoder.encode_all([task.record for task in chats], name)
     examples += [encoder.encode_all([task.record], name)[0] for task in texts]
     for task, example in zip(chats + texts, examples, strict=True):
-        task.ids, task.start = example["input_ids"], _answer_start(example)
+        task.ids, task.start, task.closing = example["input_ids"], _answer_start(example), example["closing"]
 
 
 def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int], int]:
     """The token ids of prompt and answer as one text, up to the length limit, and where the answer begins."""
     spaced = record.prompt[-1:].isspace() or record.answer[:1].isspace()
     gap = "" if spaced else " "
-    whole = encoder.tokenizer(record.prompt + gap + record.answer).input_ids[: encoder.max_length]
-    prompt = encoder.tokenizer(record.prompt).input_ids
-    start = common_prefix_length(prompt, whole)
+    whole, start = encoder.running_text(record.prompt, gap + record.answer)
+    whole = whole[: encoder.max_length]
     if not 0 < start < len(whole):
         raise UserError(f"{name}: a prompt leaves no room for its continuation in --max-length {encoder.max_length}")
-    return list(whole), start
+    return whole, start
 
 
 def _answer_start(example: Example) -> int:

@@ -22,6 +22,7 @@ class ModelSettings:
     question_tag: str = _FORMAT.question_tag
     answer_tag: str = _FORMAT.answer_tag
     chat_template_kwargs: Mapping[str, JsonValue] = field(default_factory=lambda: _FORMAT.chat_template_kwargs)
+    published_ends: bool = False
     allow_truncation: bool = False
     pad_token: str | None = None
     eos_token: str | None = None
@@ -43,7 +44,7 @@ class ModelSettings:
         tokenizer = load_tokenizer(
             folder, pad_token=self.pad_token, eos_token=self.eos_token, trust_remote_code=self.trust_remote_code
         )
-        text_format = TextFormat(self.question_tag, self.answer_tag, self.chat_template_kwargs)
+        text_format = TextFormat(self.question_tag, self.answer_tag, self.chat_template_kwargs, self.published_ends)
         return Encoder(
             tokenizer, max_length=self.max_length, text_format=text_format, allow_truncation=self.allow_truncation
         )

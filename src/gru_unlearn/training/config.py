@@ -113,6 +113,7 @@ class UnlearningConfig(TrainingArguments):
     chat_template_kwargs: dict[str, Any] | str | None = option(
         "Arguments for the chat template; None: a fixed date_string.", None
     )
+    published_ends: bool = option("Label what a chat template writes behind an answer, as OpenUnlearning does.", False)
 
     output_dir: str | None = option("Where the run keeps everything.", "runs/unlearn")
     learning_rate: float = option("Peak learning rate.", 1e-5)

@@ -16,7 +16,7 @@ Rows = Sequence[Record | Row | Example]
 
 def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
     """The encoder that a configuration describes."""
-    text_format = TextFormat(args.question_tag, args.answer_tag)
+    text_format = TextFormat(args.question_tag, args.answer_tag, published_ends=args.published_ends)
     kwargs: Any = args.chat_template_kwargs
     if kwargs is not None:
         text_format = replace(text_format, chat_template_kwargs=kwargs)
