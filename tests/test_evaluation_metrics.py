@@ -160,7 +160,7 @@ def test_extraction_strength(hits, strength):
 
 
 def test_a_cut_answer_has_no_end_of_sequence_to_leave_out():
-    scores = table(entry(1, 1, uses=[("forget", 0)], hits=[True, False], closed=False))
+    scores = table(entry(1, 1, uses=[("forget", 0)], hits=[True, False], closing=0))
     assert value(metrics.exact_memorization("m", "forget"), scores) == pytest.approx(0.5)
 
 

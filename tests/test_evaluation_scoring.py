@@ -23,6 +23,7 @@ from transformers import (
 
 import tiny
 from gru_unlearn.data import Encoder, to_record
+from gru_unlearn.data.transcripts import EXCHANGE, Transcripts
 from gru_unlearn.evaluation import Item, Measured, Metric, RowSet, ScoreTable, Suite, evaluate, measure, score
 from gru_unlearn.evaluation.answers import token_scores
 from gru_unlearn.evaluation.generation import generate
@@ -166,20 +167,19 @@ def test_each_distinct_pair_is_scored_once(model, encoder, suite, evaluation):
 
 
 def test_each_distinct_prompt_is_rendered_once(suite, monkeypatch):
-    """For all its answers and for generation."""
+    """For all its answers; generation goes on from what was scored."""
     rendered = []
-    render = Encoder._tokenize
+    render = Transcripts._render_around
 
-    def counted(self, turns, ends_open):
-        rendered.extend([tuple(turns)] * ends_open)
-        return render(self, turns, ends_open)
+    def counted(self, before, behind):
+        rendered.append(tuple(before))
+        return render(self, before, behind)
 
-    monkeypatch.setattr(Encoder, "_tokenize", counted)
+    monkeypatch.setattr(Transcripts, "_render_around", counted)
     tasks = plan_tasks(suite, suite.needs(), Encoder(tiny.tokenizer()))
     prompts = {task.record.turns[:-1] for task in tasks}
     assert len(tasks) > 2 * len(prompts)
-    assert sorted(map(str, rendered)) == sorted(map(str, prompts))
-    assert all(task.opening == task.prompt for task in tasks if task.max_new_tokens)
+    assert sorted(map(str, rendered)) == sorted(map(str, [*prompts, EXCHANGE[:1]]))
 
 
 def test_only_what_the_metrics_need_is_scored(model, encoder, suite):

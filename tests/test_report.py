@@ -381,7 +381,7 @@ def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
 
 
 def entry(logp, row, said=None):
-    return Entry("q", "an answer", *np_scores(logp), closed=True, generation=said, uses=[Use("forget", row)])
+    return Entry("q", "an answer", *np_scores(logp), closing=1, generation=said, uses=[Use("forget", row)])
 
 
 def np_scores(logp):

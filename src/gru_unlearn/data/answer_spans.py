@@ -8,9 +8,9 @@ both may read otherwise than the conversation does (Qwen 3's empty think block, 
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from os.path import commonprefix
 from typing import NamedTuple
 
+from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data.records import Turn
 from gru_unlearn.data.rendering import RowRefusal
 
@@ -27,8 +27,8 @@ class AnswerSpan(NamedTuple):
     """Characters of one answer in the text of its conversation."""
 
     start: int
-    """where the prompt ends. Blanks that a template or tag writes before an answer are the answer's: tokenizers read them
-    as part of its first word, and a model is asked without them"""
+    """where the prompt ends. Blanks that a template or tag writes before an answer are the answer's: tokenizers read
+    them as part of its first word, and a model is asked without them"""
     end: int
     close: int
     """behind what ends the turn; equal to ``end`` where nothing does"""
@@ -85,8 +85,8 @@ def _find_with_surroundings(answer: str, text: str, framed: str, name: str) -> t
 
     So does an answer with its own thinking under Qwen 3's template, which puts an empty think block before others.
     """
-    begins = len(commonprefix([text, framed]))
-    ends = len(text) - len(commonprefix([text[::-1], framed[::-1]]))
+    begins = common_prefix_length(text, framed)
+    ends = len(text) - common_prefix_length(text[::-1], framed[::-1])
     for shown in (answer, answer.strip()):
         start = text.find(shown, max(0, ends - len(shown)), begins + len(shown))
         if shown and start >= 0:
@@ -95,7 +95,7 @@ def _find_with_surroundings(answer: str, text: str, framed: str, name: str) -> t
 
 
 def _end_of_turn(tail: str, ends: re.Pattern[str]) -> str:
-    """What ends a turn, of all that stands behind the last answer: up to the first token that may, else all its words."""
+    """What ends a turn, of all that stands behind the last answer: up to the first token that may, else all words."""
     found = ends.search(tail)
     return tail[: found.end()] if found else tail.rstrip()
 

@@ -1,4 +1,4 @@
-"""Records → token ids and labels: labels on the answers and the end of their turns, on nothing else, proven row by row."""
+"""Records → token ids and labels: on answers and the ends of their turns, on nothing else, proven row by row."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +144,7 @@ class Encoder:
 
     @property
     def end_of_turn(self) -> str:
-        """What ends an answer: what the chat template writes, such as ``<|im_end|>``; else the end-of-sequence token."""
+        """What ends an answer: what the chat template writes, such as ``<|im_end|>``, or end-of-sequence."""
         return self._texts.end_of_turn
 
     @cached_property

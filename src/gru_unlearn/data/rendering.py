@@ -32,12 +32,12 @@ class TextFormat:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"date_string": "26 Jul 2024"})
     """Passed to the chat template. The fixed date keeps templates that print today's date reproducible."""
     published_ends: bool = False
-    """Label all that a chat template writes behind the last answer, and an end-of-sequence behind that unless it is one:
-    what OpenUnlearning's data code (``preprocess_chat_instance``) does, for numbers that must equal published ones."""
+    """Label all that a chat template writes behind the last answer, and an end-of-sequence behind that unless it is
+    one: what OpenUnlearning's data code (``preprocess_chat_instance``) does, for numbers that must equal its own."""
 
 
 def renderer(tokenizer: PreTrainedTokenizerBase, text_format: TextFormat) -> Render:
-    """How this tokenizer's conversations become text; raises :class:`RowRefusal` where its template takes no such one."""
+    """How this tokenizer's conversations become text. Raises :class:`RowRefusal` for one that its template refuses."""
     if not tokenizer.chat_template:
         return lambda turns: _with_tags(turns, text_format)
 

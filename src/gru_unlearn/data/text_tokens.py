@@ -68,7 +68,7 @@ class TextTokens:
 
     def text(self, ids: Sequence[int]) -> str:
         """What the tokens say, special ones too."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def say(self, ids: Sequence[int], text: str) -> bool:
         """Whether these tokens, of a piece of text, say that text: as the tokenizer itself would, blanks aside."""

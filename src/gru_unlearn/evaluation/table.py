@@ -54,8 +54,8 @@ class Entry:
     sigma: TokenFloats
     """[n], standard deviation of the same"""
     closing: int = 1
-    """how many tokens at the end close the answer: end-of-sequence, or what a chat template ends a turn with; 0 where the
-    length limit cut the answer"""
+    """how many tokens at the end close the answer: end-of-sequence, or what a chat template ends a turn with; 0 where
+    the length limit cut the answer"""
     gradnorm: float | None = None
     """mean over the parameter tensors of the 2-norm of the gradient of the answer's mean cross-entropy, without
     end-of-sequence"""
@@ -145,8 +145,8 @@ class ScoreTable:
         """
         try:
             table = pq.read_table(path)
-            table = table.rename_columns(["closing" if name == "closed" else name for name in table.column_names])
-            rows = table.select(_ENTRY_SCHEMA.names).cast(_ENTRY_SCHEMA).to_pylist()
+            names = [OLD_COLUMNS.get(name, name) for name in table.column_names]
+            rows = table.rename_columns(names).select(_ENTRY_SCHEMA.names).cast(_ENTRY_SCHEMA).to_pylist()
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not a score table: {str(error).splitlines()[0]}") from None
         settings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -167,6 +167,9 @@ _ENTRY_SCHEMA = pa.schema(
         "uses": pa.list_(pa.struct({"set": pa.string(), "row": pa.int32(), "role": pa.string(), "number": pa.int32()})),
     }
 )
+
+OLD_COLUMNS = {"closed": "closing"}
+"""What version 0.1.0 called them: whether one token closes the answer."""
 
 
 def _of_role(answers: Mapping[tuple[str, int], Entry], role: str) -> list[Entry]:
