@@ -14,8 +14,8 @@ from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.data.records import Turn
 from gru_unlearn.data.rendering import RowRefusal
 
-PLACEHOLDER = "\ufdd0answer\ufdd1"
-"""Between two characters that Unicode keeps out of all texts."""
+PLACEHOLDER = "\ufdd0\ufdd1"
+"""Two characters that Unicode keeps out of all texts."""
 
 ANSWER_PLACE = Turn("assistant", PLACEHOLDER)
 
@@ -46,7 +46,7 @@ def find_answers(turns: Sequence[Turn], text: str, frame: Frame, ends: re.Patter
     Raises:
         RowRefusal: an answer that the template leaves out, moves or changes.
     """
-    if any(mark in text for mark in (PLACEHOLDER[0], PLACEHOLDER[-1])):
+    if not set(PLACEHOLDER).isdisjoint(text):
         raise RowRefusal("it holds a character (U+FDD0 or U+FDD1) that Unicode keeps out of texts")
     places = [number for number, turn in enumerate(turns) if turn.role == "assistant"]
     found = []
