@@ -3,8 +3,8 @@
     python benchmarks/precision.py --model MODEL --forget ROWS --retain ROWS --out runs/precision
 
 NPO with GRU, 8 forget and 8 retain rows a step, for each learning rate and seed: by default from each type of
-checkpoint (``stored``), and with the weights kept in bfloat16 from the bfloat16 one (``kept``). Forgetting is the fall of
-the forget rows' mean probability along a run. Each run has its own folder and is not repeated where it is finished;
+checkpoint (``stored``), and with the weights kept in bfloat16 from the bfloat16 one (``kept``). Forgetting is the fall
+of the forget rows' mean probability along a run. Each run has its own folder and is not repeated where it is finished;
 OUT/summary.json and OUT/table.md are written anew after each.
 """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, get_args, get_type_hints
 
+import torch
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gru_unlearn.common.options import check_range, option
@@ -146,7 +147,7 @@ def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = Fal
     if own.get("dtype", "auto") == "auto" and not own.get("use_peft"):
         own["dtype"] = "float32"  # in any smaller type most of a step is lost in rounding
     inherited = {name: value for name, value in checked.items() if name in _CONFIG}
-    if on_any_machine:
+    if on_any_machine and not torch.cuda.is_available():
         inherited["use_cpu"] = True
     try:
         config = UnlearningConfig(**inherited)

@@ -31,7 +31,7 @@ def settle_compute_type(config: Any) -> None:
         config.bf16 = launched == "bf16" or _gpu_computes_in_bfloat16(config)
     if not config.bf16 and launched != "no":
         os.environ[LAUNCHED_WITH] = "no"  # transformers would take its word over a plain no
-    if config.bf16 and not torch.cuda.is_available():
+    if config.bf16 and not torch.accelerator.is_available():
         config.use_cpu = True  # transformers lets a processor compute in bfloat16 only where it is named
 
 
