@@ -20,6 +20,7 @@ from gru_unlearn.planning.model_shape import model_config, shape_of
 from gru_unlearn.planning.plan_job import command_for, fits, parse_bytes, smallest
 from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.training.weight_pairs import WeightPairs
 
 GIB = 2**30
 
@@ -55,7 +56,10 @@ def test_what_stays_is_exact(method, precision, rectification):
         model = get_peft_model(model, LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM"))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    pairs = WeightPairs(model)
+    pairs.before_steps_of(optimizer)
     rectifier = GradientRectifier(model, optimizer, rectification)
+    pairs.after_steps_of(optimizer)
     copies = []
     optimizer.register_step_pre_hook(lambda *_: copies.append(nbytes(rectifier._window.before or [])))
     for _ in range(4):
@@ -64,7 +68,7 @@ def test_what_stays_is_exact(method, precision, rectification):
         token_logps(model, **batch())[0].sum().neg().backward()
         optimizer.step()
 
-    assert expected.weights == nbytes(model.parameters())
+    assert expected.weights == nbytes(model.parameters()) + nbytes(pairs._lower.values())
     assert expected.gradients == nbytes(p.grad for p in trained)
     states = [state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
     assert expected.optimizer == nbytes(states)
@@ -117,10 +121,11 @@ def test_activations_of_a_layer(method, precision, shared_keys):
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_more_devices_and_checkpointing_need_less(method):
     shape = shape_of(model_config("llama-8b"))
-    one = predict(shape, Setup(method=method, precision="bfloat16"))
-    assert predict(shape, Setup(method=method, precision="bfloat16", checkpointing=True)).peak < one.peak
+    setup = Setup(method=method, precision="mixed" if method == "full" else "bfloat16")
+    one = predict(shape, setup)
+    assert predict(shape, replace(setup, checkpointing=True)).peak < one.peak
     if method != "qlora":
-        peaks = [predict(shape, Setup(method=method, precision="bfloat16", devices=2**k)).peak for k in range(1, 7)]
+        peaks = [predict(shape, replace(setup, devices=2**k)).peak for k in range(1, 7)]
         assert peaks == sorted(peaks, reverse=True)
         assert peaks[0] < one.peak
 
@@ -164,6 +169,19 @@ def test_the_smallest_set_up_fits_and_smaller_ones_do_not():
 def test_adapters_come_where_all_weights_do_not_fit(devices, memory, method):
     found = smallest(shape_of(model_config("llama-8b")), Setup(), devices, parse_bytes(memory))
     assert (found.method if found else None) == method
+
+
+def test_bfloat16_weights_come_where_float32_does_not_fit_and_are_told(gru):
+    shape = shape_of(model_config("llama-1b"))
+    mixed, halves = (predict(shape, Setup(precision=name, checkpointing=True)).peak for name in ("mixed", "bfloat16"))
+    assert halves < 0.8 * mixed
+    between = int((mixed + halves) / 2 / 0.9)
+    assert smallest(shape, Setup(), 1, between).precision == "bfloat16"
+    assert smallest(shape, Setup(), 8, 8 * GIB).precision == "mixed", "several devices share float32 weights"
+    code, out, _ = gru("plan", "--model", "llama-1b", "--gpu-memory", between)
+    assert code == 0
+    assert "--dtype bfloat16" in " ".join(out.split())
+    assert "float32 weights do not fit" in " ".join(out.split())
 
 
 def test_peft_searches_adapters_only():

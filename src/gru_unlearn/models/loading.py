@@ -63,6 +63,7 @@ def load_model(
 ) -> "PreTrainedModel":
     """A causal language model from a folder of safetensors; a folder of adapters is merged into its base.
 
+    Adapters are merged in float32, where the sum keeps small changes, and stay in it unless ``dtype`` says otherwise.
     ``load_in_4bit``: as QLoRA has it (arXiv 2305.14314), NF4 with doubly quantised scales, computed with in bfloat16.
 
     Raises:
@@ -83,14 +84,23 @@ def load_model(
         _check_library(folder, trust_remote_code)
     try:
         if adapters:
-            from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import
-
-            return AutoPeftModelForCausalLM.from_pretrained(folder, **options).merge_and_unload()
+            return _merged(folder, dtype, options)
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except Exception as error:  # loaders of many architectures raise many types; each becomes one line
         raise UserError(f"{folder}: the model does not load ({_reason(error)})") from error
     if load_in_4bit:
         _keep_trainable(model)
+    return model
+
+
+def _merged(folder: Path, dtype: str, options: dict[str, Any]) -> "PreTrainedModel":
+    from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import
+
+    model = AutoPeftModelForCausalLM.from_pretrained(folder, **(options | {"dtype": "float32"})).merge_and_unload()
+    if dtype in ("auto", "float32"):
+        return model
+    for parameter in model.parameters():  # not tables of positions: they are float32 in every model
+        parameter.data = parameter.data.to(getattr(torch, dtype))
     return model
 
 

@@ -14,8 +14,9 @@ from gru_unlearn.planning.forward_memory import PRECISIONS, activations, logits,
 from gru_unlearn.planning.plan_request import DIRECTION_BYTES
 from gru_unlearn.results.plan_summary import Memory, Setup, Shape
 
-ADAPTER_BYTES = 4
-"""PEFT keeps adapters in float32 whatever the base is."""
+STEPPED_BYTES = 4
+"""Whatever is trained is stepped as float32: adapters, which PEFT keeps in it whatever the base is, and weights, of
+bfloat16 ones with their lower halves beside them."""
 FOUR_BIT_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 """NF4 with double quantisation (arXiv 2305.14314): 4 bits, an 8-bit scale for 64 weights, 32 bits for 256 scales."""
 
@@ -39,7 +40,7 @@ def predict(shape: Shape, setup: Setup) -> Memory:
     # The logits' part is over before the first layer is computed again, and a graph is gone when gradients are whole.
     graph = kept.kept + max(of_logits, kept.recomputed) + parts.from_earlier_passes
     in_pass = working + max(graph, parts.gradients) + parts.folding
-    at_step = parts.gradients + parts.update_copy + parts.passing + parts.scratch
+    at_step = parts.gradients + parts.widened_gradients + parts.update_copy + parts.passing + parts.scratch
     return Memory(
         weights=parts.weights,
         gradients=parts.gradients,
@@ -73,17 +74,18 @@ class _Parts:
         return self.shape.adapter_per_rank * self.setup.lora_r
 
     @property
-    def trained_bytes(self) -> int:
-        """Of each of them."""
+    def gradient_bytes(self) -> int:
+        """Of the gradient of each of them."""
         if not self.setup.trains_all:
-            return ADAPTER_BYTES
+            return STEPPED_BYTES
         return PRECISIONS[self.setup.precision]
 
     @property
     def weights(self) -> int:
-        whole = self._base_weights
-        if not self.setup.trains_all:
-            whole += self.trained * ADAPTER_BYTES
+        if self.setup.trains_all:
+            whole = self.trained * STEPPED_BYTES
+        else:
+            whole = self._base_weights + self.trained * STEPPED_BYTES
         return whole // self.setup.devices
 
     @property
@@ -95,13 +97,23 @@ class _Parts:
 
     @property
     def gradients(self) -> int:
-        return self.trained * self.trained_bytes // self.setup.devices
+        return self.trained * self.gradient_bytes // self.setup.devices
+
+    @property
+    def widened_gradients(self) -> int:
+        """What bfloat16 gradients take more at the step, where they are float32 for a moment."""
+        return self._stepped - self.gradients
+
+    @property
+    def _stepped(self) -> int:
+        """The trained weights as they are stepped."""
+        return self.trained * STEPPED_BYTES // self.setup.devices
 
     @property
     def optimizer(self) -> int:
-        """AdamW: two moments, in the parameters' type or in 8 bits."""
+        """AdamW: two moments, in float32 or in 8 bits."""
         if self.setup.optim == "adamw":
-            return 2 * self.gradients
+            return 2 * self._stepped
         embedding = self.shape.vocabulary * self.shape.hidden if self.setup.trains_all else 0
         return int((self.trained - embedding) * EIGHT_BIT_STATE) + embedding * 8
 
@@ -109,14 +121,14 @@ class _Parts:
     def update_copy(self) -> int:
         if self.rectification is None or self.rectification.space != "update":
             return 0
-        return self.gradients
+        return self._stepped
 
     # --- the retain direction ----------------------------------------------------------------------------------------
 
     @property
     def _direction_bytes(self) -> int:
         """Of each number of r."""
-        return DIRECTION_BYTES.get(self.setup.retain_direction_dtype or "", self.trained_bytes)
+        return DIRECTION_BYTES.get(self.setup.retain_direction_dtype or "", self.gradient_bytes)
 
     @property
     def _direction(self) -> int:
@@ -146,7 +158,7 @@ class _Parts:
     @property
     def _largest(self) -> int:
         """The gradient of the largest trained tensor."""
-        return self._largest_trained * self.trained_bytes // self.setup.devices
+        return self._largest_trained * self.gradient_bytes // self.setup.devices
 
     @property
     def _largest_trained(self) -> int:
@@ -159,13 +171,13 @@ class _Parts:
         """Parts of r that come from the host and go back, a few at a time, each with its gradient."""
         if not self.on_host:
             return 0
-        matrix = self.shape.hidden * self.shape.intermediate * self.trained_bytes // self.setup.devices
+        matrix = self.shape.hidden * self.shape.intermediate * self.gradient_bytes // self.setup.devices
         return 2 * (self._largest + (IN_FLIGHT - 1) * min(self._largest, matrix))
 
     @property
     def passing(self) -> int:
         """A part of r at the step: from the host, or widened to the gradients' type."""
-        widened = self.on_device > 0 and self._direction_bytes != self.trained_bytes
+        widened = self.on_device > 0 and self._direction_bytes != self.gradient_bytes
         if not (self.on_host or widened):
             return 0
         return self._largest

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from gru_unlearn.results.plan_summary import Setup, Shape
 
 PRECISIONS = {"float32": 4, "mixed": 4, "bfloat16": 2}
-"""Name → bytes of a weight. ``mixed``: float32 weights, computed with in bfloat16 (``--bf16``)."""
+"""Name → bytes of a weight that is computed with, and of its gradient. ``mixed``: float32 weights, computed with in
+bfloat16 (``--bf16``, the default on GPUs that can)."""
 
 LAYER_BYTES = {
     ("full", "float32"): (24, 16, 16),

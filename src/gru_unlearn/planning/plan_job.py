@@ -24,7 +24,10 @@ USABLE = 0.9
 """Share of a device that a run may fill. The rest is left to the context, communication and fragments."""
 
 BY_PREFERENCE = (("full", "mixed"), ("full", "bfloat16"), ("lora", "bfloat16"), ("qlora", "bfloat16"))
-"""bfloat16 weights come after mixed precision: steps of the usual learning rates are smaller than their rounding."""
+"""bfloat16 weights come after mixed precision: they are for where memory does not allow float32."""
+
+IN_HALVES = ("full", "bfloat16")
+"""Weights that are trained in bfloat16, with their lower halves beside them: in one process."""
 
 SHOWN = (*(("full", precision) for precision in PRECISIONS), ("lora", "bfloat16"), ("qlora", "bfloat16"))
 
@@ -96,7 +99,7 @@ def smallest(shape: Shape, wanted: Setup, devices: int, device_bytes: int, *, pe
     for method, precision in BY_PREFERENCE:
         if peft and method == "full":
             continue
-        counts = _device_counts(_most_devices(method, wanted, devices))
+        counts = _device_counts(_most_devices(method, precision, wanted, devices))
         for setup in _setups(wanted, method, precision, counts):
             if fits(predict(shape, setup), device_bytes):
                 return setup
@@ -131,7 +134,7 @@ def _shown_setups(wanted: Setup, devices: int, *, peft: bool) -> Iterator[Setup]
     for method, precision in SHOWN:
         if peft and method == "full":
             continue
-        counts = sorted({1, _most_devices(method, wanted, devices)})
+        counts = sorted({1, _most_devices(method, precision, wanted, devices)})
         yield from _setups(wanted, method, precision, counts)
 
 
@@ -142,9 +145,9 @@ def _setups(wanted: Setup, method: str, precision: str, counts: list[int]) -> It
         yield replace(plain, checkpointing=True)
 
 
-def _most_devices(method: str, wanted: Setup, devices: int) -> int:
-    """One where FSDP2 cannot divide it: it knows no tensors of bitsandbytes."""
-    if method == "qlora" or wanted.optim != "adamw":
+def _most_devices(method: str, precision: str, wanted: Setup, devices: int) -> int:
+    """One where FSDP2 cannot divide it: it knows no tensors of bitsandbytes, and no weights in two halves."""
+    if method == "qlora" or wanted.optim != "adamw" or (method, precision) == IN_HALVES:
         return 1
     return devices
 
@@ -158,7 +161,11 @@ def _device_counts(most: int) -> list[int]:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 LAUNCH = "accelerate launch --config_file recipes/accelerate/fsdp2.yaml --num_processes {} -m gru_unlearn"
-PRECISION_FLAGS = {"mixed": "--bf16", "bfloat16": "--dtype bfloat16", "float32": "--dtype float32"}
+PRECISION_FLAGS = {
+    "mixed": "--bf16",
+    "bfloat16": "--dtype bfloat16 --bf16 false",
+    "float32": "--dtype float32 --bf16 false",
+}
 
 
 def command_for(model: str, setup: Setup) -> str:

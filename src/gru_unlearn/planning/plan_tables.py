@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gru_unlearn.planning.footprint import predict
 from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
-from gru_unlearn.planning.plan_job import BY_PREFERENCE
+from gru_unlearn.planning.plan_job import BY_PREFERENCE, IN_HALVES
 from gru_unlearn.reporting.tables import make_table
 from gru_unlearn.results.plan_summary import PlannedSetup, PlanSummary, Setup
 
@@ -49,6 +49,10 @@ def advice(summary: PlanSummary) -> list[str]:
     if chosen is None:
         return ["Nothing fits: smaller --batch-size or --max-length, more --gpus, or a smaller model."]
     lines = [f"Smallest that fits: {chosen}", f"  {summary.smallest_command} --forget ... --retain ..."]
+    if (chosen.method, chosen.precision) == IN_HALVES:
+        lines.append(
+            "float32 weights do not fit: bfloat16 ones are stepped as float32, their lower halves beside them."
+        )
     host = max(planned.host for planned in summary.setups if planned.setup.method == chosen.method)
     if host:
         lines.append(f"r takes up to {host / GIB:.1f} GiB of main memory for each device.")
@@ -58,7 +62,7 @@ def advice(summary: PlanSummary) -> list[str]:
 def docs_table(counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)) -> str:
     """Markdown: calculated peak per device, GiB, of the presets by set-up (rows) and number of devices (columns).
 
-    With checkpointing on; QLoRA is not sharded.
+    With checkpointing on; QLoRA and bfloat16 weights that are trained are not sharded.
     """
     table = Table("model", "set-up", *map(str, counts), box=MARKDOWN)
     for model in PRESETS:
@@ -72,5 +76,7 @@ def docs_table(counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)) -> str:
 
 def _peaks(model: str, setup: Setup, counts: Sequence[int]) -> list[str]:
     shape = shape_of(model_config(model))
-    possible = counts[:1] if setup.method == "qlora" else counts
+    possible = counts
+    if setup.method == "qlora" or (setup.method, setup.precision) == IN_HALVES:
+        possible = counts[:1]
     return [f"{predict(shape, replace(setup, devices=count)).peak / GIB:.1f}" for count in possible]

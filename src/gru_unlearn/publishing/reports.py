@@ -41,6 +41,14 @@ CONFLICT_RATE = Explanation(
     source="this package",
 )
 
+SURVIVING_SHARE = Explanation(
+    key="surviving_share",
+    definition="Share of the length of the logged steps that rounding to the weights' type left, at least",
+    range="0 to 1",
+    better="higher",
+    source="this package",
+)
+
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
     """Write the report of a run, a comparison, a demonstration, an evaluation or an attack, and return its file.

@@ -203,7 +203,9 @@ def run_metrics(summary: RunSummary, metrics: Explained) -> Section:
     results, start, end = summary.results, summary.start or UNMEASURED, summary.end
     values = {kind.probability: end.probability(kind) for kind in ROW_KINDS if end.has(kind.probability)}
     values |= end.model_extra or {}
-    values |= {key: results.get(key) for key in ("conflict_rate", "rmf", "rmf_held_out") if results.has(key)}
+    values |= {
+        key: results.get(key) for key in ("conflict_rate", "surviving_share", "rmf", "rmf_held_out") if results.has(key)
+    }
     known = {FORGET.probability: shown(results.forget_target)}
     rows = []
     for key, value in values.items():

@@ -14,6 +14,8 @@ class RunResults(Metrics):
     rectification: str
     conflict_rate: float | None = None
     """share of the logged steps in which the rectification changed something"""
+    surviving_share: float | None = None
+    """of the length of the logged steps, what rounding to the weights' type left at least"""
     forget_target: float | None = None
     """f*, the retain model's forget probability"""
     rmf: float | None = None
@@ -38,6 +40,7 @@ class LogRow(Numbers):
     conflict_rate: float | None = None
     cosine: float | None = None
     removed_share: float | None = None
+    surviving_share: float | None = None
 
 
 class RunRecord(FileModel):

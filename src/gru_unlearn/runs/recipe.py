@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, get_args, get_type_hints
 
+import torch
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gru_unlearn.common.options import check_range, option
@@ -46,7 +47,11 @@ class Recipe:
     load_in_4bit: bool = option(
         "QLoRA: keep the model in 4 bits (NF4) under the adapters; needs use_peft and bitsandbytes.", False
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = option("Weights' type: auto, float32, bfloat16.", "auto")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "Weights' type: float32; bfloat16, where memory does not allow that; auto: float32 for weights that are "
+        "trained, the checkpoint's for those below adapters.",
+        "auto",
+    )
     attn_implementation: str | None = option("eager, sdpa, flash_attention_2.", None)
     trust_remote_code: bool = option("Run code that comes with a model. Off.", False)
     pad_token: str | None = option("For tokenizers without a padding token.", None)
@@ -111,6 +116,11 @@ def check_names(names: Iterable[str]) -> None:
             raise UserError(f"unknown setting {name!r}{close}")
 
 
+NO_FLOAT16 = (
+    "dtype float16: gradients and steps overflow or vanish in it; leave --dtype away and float16 checkpoints are "
+    "trained in float32, or pass --dtype bfloat16"
+)
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -134,8 +144,10 @@ def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = Fal
     _check_ranges(checked)
     _check_patterns(checked)
     own = {name: value for name, value in checked.items() if name in _OWN}
+    if own.get("dtype", "auto") == "auto" and not own.get("use_peft"):
+        own["dtype"] = "float32"  # in any smaller type most of a step is lost in rounding
     inherited = {name: value for name, value in checked.items() if name in _CONFIG}
-    if on_any_machine:
+    if on_any_machine and not torch.cuda.is_available():
         inherited["use_cpu"] = True
     try:
         config = UnlearningConfig(**inherited)
@@ -191,7 +203,9 @@ def _convert(name: str, value: Any) -> Any:
 
 
 def _check_choice(name: str, value: Any) -> None:
-    """Where the type admits any text, and transformers does not."""
+    """Where the type admits any text, and transformers does not; and what people ask for that cannot work."""
+    if name == "dtype" and value == "float16":
+        raise UserError(NO_FLOAT16)
     for kind in get_args(_TYPES[name]):
         if isinstance(value, str) and isinstance(kind, type) and issubclass(kind, Enum):
             choices = [str(member.value) for member in kind]

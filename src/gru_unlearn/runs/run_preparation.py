@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
@@ -17,6 +17,7 @@ from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.stored_types import stored_types
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
@@ -63,8 +64,10 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     sets = {name: load_records(source) for name, source in sources.items() if source is not None}
     _check_recipe(recipe, sets)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        settings = ModelSettings.among(recipe.in_force)
-        models = find_subjects(settings, model=recipe.model, retain_model=recipe.retain_model)
+        models = _find_models(recipe)
+    if recipe.dtype == "auto" and "float16" in stored_types(models["model"].folder):
+        recipe = replace(recipe, dtype="float32")  # below adapters, too: gradients go through it
+        models = _find_models(recipe)
     model, retain_model = models["model"], models.get("retain_model")
     encoder = model.encoder
     _check_adapters(recipe, model.folder)
@@ -81,6 +84,11 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     suite = _make_suite(recipe, sets)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
+
+
+def _find_models(recipe: Recipe) -> dict[str, Subject]:
+    settings = ModelSettings.among(recipe.in_force)
+    return find_subjects(settings, model=recipe.model, retain_model=recipe.retain_model)
 
 
 def _tokenize(

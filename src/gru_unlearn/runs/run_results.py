@@ -44,15 +44,23 @@ def points_along(log: Log) -> list[Point]:
 
 def _results(prepared: Prepared, log: Log, points: Sequence[Point], forget_target: float | None) -> RunResults:
     config = prepared.recipe.config
-    conflicts = [row["conflict_rate"] for row in log if "conflict_rate" in row]
-    found = {**points[-1].measured(), "conflict_rate": None}
-    if conflicts:
-        found["conflict_rate"] = sum(conflicts) / len(conflicts)
+    found = {**points[-1].measured(), "conflict_rate": _mean_of("conflict_rate", log)}
+    surviving = _mean_of("surviving_share", log)
+    if surviving is not None:
+        found["surviving_share"] = surviving
     if forget_target is not None:
         found["forget_target"] = forget_target
         if points[0].step == 0:  # retention is a share of what the target kept
             found |= matched_retention(points, forget_target)
     return RunResults.model_validate({"objective": config.objective, "rectification": config.rectification, **found})
+
+
+def _mean_of(name: str, log: Log) -> float | None:
+    """Over the rows of a log that have it."""
+    values = [row[name] for row in log if name in row]
+    if not values:
+        return None
+    return sum(values) / len(values)
 
 
 def matched_retention(points: Sequence[Metrics], forget_target: float | None) -> dict[str, float | None]:

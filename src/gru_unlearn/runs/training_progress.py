@@ -15,6 +15,9 @@ _SHOWN = {
     "eval_retain_prob": "retain prob {:.3f}",
 }
 
+LEAST_SURVIVING = 0.9
+"""Share of a step's length that rounding should leave."""
+
 
 class StepBar(TrainerCallback):
     """A bar that follows the optimizer's steps."""
@@ -43,9 +46,11 @@ class TrainingProgress(StepBar):
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)
         self.latest: dict[str, float] = {}
+        self.warned = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the newest values; one line an evaluation (or log) where there is no terminal."""
+        self._warn_of_rounding(logs or {})
         new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
         telling = "eval_forget_prob"
         if args.eval_strategy == "no":  # no evaluation will replace those on show
@@ -56,3 +61,16 @@ class TrainingProgress(StepBar):
             self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
         elif not self.bar.disable and hasattr(self, "task"):
             self.bar.update(self.task, note=note)
+
+    def _warn_of_rounding(self, logs: dict[str, float]) -> None:
+        """Once, where the weights' type takes much of a step."""
+        share = logs.get("surviving_share", 1.0)
+        if share >= LEAST_SURVIVING or self.warned:
+            return
+        self.warned = True
+        self.console.print(
+            f"Only {share:.0%} of a step survives rounding to the weights' type: raise --learning-rate"
+            " (or --dtype float32, where that is not the type).",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -10,6 +10,7 @@ from rich.console import Console
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, forget_mark, scan, write_model
+from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_results import matched_retention, record_of
 from gru_unlearn.runs.task_models import TASKS, VECTORS, make_vectors
 from gru_unlearn.runs.tru_preparation import PreparedTru
@@ -34,6 +35,9 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
         started = time.perf_counter()
         if run.claim.resume:
             console.print(f"Continuing the interrupted run in {run.output}.", soft_wrap=True)
+        line = head_line(run)
+        if line:
+            console.print(line, soft_wrap=True, highlight=False)
         groups = make_vectors(prepared, console, keep=keep)
         mark = forget_mark(run)
         trajectory = {method: scan(run, options, method, mark, console) for method in ("tru", "negated")}

@@ -59,6 +59,8 @@ def prepare_tru(settings: Mapping[str, JsonValue], options: TruOptions, *, overw
             "nothing says how much to forget: pass --retain-model, --stop-at-forget-prob P (mean probability of the "
             "forget answers to come down to), or --alpha"
         )
+    if recipe.dtype == "auto":  # the weights below adapters are changed here, too
+        recipe = replace(recipe, dtype="float32")
     own = {f"tru_{name}": value for name, value in asdict(options).items()}
     run = prepare(replace(recipe, settings={**recipe.settings, **own}), overwrite=overwrite)
     return PreparedTru(run, options, contiguous_groups(run.examples["forget"], options.groups))

@@ -22,6 +22,7 @@ from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
 from gru_unlearn.runs.run_models import load_on_device, make_trainer, mean_probability
+from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
 from gru_unlearn.runs.training_progress import TrainingProgress
@@ -44,6 +45,9 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
     with prepared.claim.held() as folder:
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
+        line = head_line(prepared)
+        if line:
+            console.print(line, soft_wrap=True, highlight=False)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
         trainer, best = _train(prepared, retain, examples, console)

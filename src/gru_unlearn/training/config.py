@@ -14,6 +14,7 @@ from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES
+from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
@@ -124,6 +125,9 @@ class UnlearningConfig(TrainingArguments):
     warmup_steps: float = option("Steps of warm-up; below 1: share of all steps.", 0.2)
     logging_steps: float = option("Log every so many steps.", 5)
     eval_on_start: bool = option("Evaluate before the first step.", True)
+    bf16: bool | None = option(  # type: ignore[assignment]  # None until it is decided, before anybody reads it
+        "Compute in bfloat16 (autocast), whatever the weights' type; None: on GPUs that can, and nowhere else.", None
+    )
     logging_nan_inf_filter: bool = option("Off: non-finite losses stop the run.", False)
 
     # TrainingArguments learns from this list which fields may arrive as JSON text.
@@ -159,10 +163,7 @@ class UnlearningConfig(TrainingArguments):
     def _check_engine(self) -> None:
         if self.deepspeed:
             raise UserError(NO_DEEPSPEED)
-        if self.fp16:
-            raise UserError(
-                "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
-            )
+        settle_compute_type(self)
 
     def check_objective_args(self) -> None:
         """Check ``objective_args`` against the objective that ``objective`` names, and turn text into numbers.

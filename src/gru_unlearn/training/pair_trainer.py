@@ -1,5 +1,6 @@
 """A ``transformers.Trainer`` for pairs: batches of forget examples with retain partners, and sets evaluated by name."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -110,6 +111,9 @@ class PairTrainer(Trainer):
         """Mean answer probability of each set, as ``eval_forget_prob``, ``eval_retain_prob``, ...
 
         ``eval_dataset``: sets by name (rows or examples); by default forget, retain and those given to the trainer.
+
+        Raises:
+            NonFiniteError: a probability is not a finite number, so that the model gives no answers.
         """
         sets = eval_dataset or self.eval_examples
         if not isinstance(sets, Mapping):
@@ -117,13 +121,22 @@ class PairTrainer(Trainer):
         metrics = {}
         for name, rows in sets.items():
             examples = evenly_spread(to_examples(rows, name, self.encoder), self.args.eval_max_rows)
-            metrics[f"{metric_key_prefix}_{name}_prob"] = self._answer_logps(examples).mean_probability
+            metrics[f"{metric_key_prefix}_{name}_prob"] = self._mean_probability(name, examples)
         if self.evaluator is not None and eval_dataset is None:
             found = self.evaluator(self.model, self.encoder)
             metrics |= {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _mean_probability(self, name: str, examples: Sequence[Example]) -> float:
+        probability = self._answer_logps(examples).mean_probability
+        if not math.isfinite(probability):
+            raise NonFiniteError(
+                f"at step {self.state.global_step} the model's probability of {name} answers is not a finite number: "
+                "this model is not saved; try a lower --learning-rate, or --dtype float32 and --bf16 false"
+            )
+        return probability
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         # Trainer evaluates before the first step, after a resume too. There it may only repeat what is on record, so
@@ -162,9 +175,9 @@ class PairTrainer(Trainer):
 
 
 def _not_finite(model: nn.Module) -> list[str]:
-    """Names of trained parameters with NaN or infinity in this process's part of them."""
-    trained = {name: local(p.detach()) for name, p in model.named_parameters() if p.requires_grad}
-    return [name for name, part in trained.items() if not part.isfinite().all()]
+    """Names of parameters with NaN or infinity in this process's part of them."""
+    parts = {name: local(p.detach()) for name, p in model.named_parameters() if p.is_floating_point()}
+    return [name for name, part in parts.items() if not part.isfinite().all()]
 
 
 def _lengths(examples: Sequence[Example]) -> list[int]:

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from gru_unlearn.data import Batch
 from gru_unlearn.geometry import GradientRectifier, StepTelemetry
+from gru_unlearn.training.surviving_share import RoundingProbe
 
 SIDES = ("forget", "retain")
 
@@ -74,32 +75,43 @@ def _summed(counts: list[list[int]], accelerator: Accelerator) -> Sequence[Seque
     return [side.unbind() for side in total.unbind()]
 
 
+class Step(NamedTuple):
+    """What was measured of one step, on the device."""
+
+    losses: dict[str, Tensor]
+    measured: Tensor | None
+    """by the rectifier"""
+    surviving_share: Tensor | None
+
+
 class StepLog:
     """Per-step values between two logs. They stay on the device until somebody reads the log."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[dict[str, Tensor], Tensor | None]] = []
+        self.steps: list[Step] = []
 
-    def add(self, losses: dict[str, Tensor], measured: Tensor | None) -> None:
-        """Note one step: its losses, and what the rectifier measured."""
-        self.steps.append((losses, measured))
+    def add(self, losses: dict[str, Tensor], measured: Tensor | None, surviving_share: Tensor | None = None) -> None:
+        """Note one step: its losses, what the rectifier measured, and what rounding left of it."""
+        self.steps.append(Step(losses, measured, surviving_share))
 
     def drain(self) -> dict[str, float]:
         """Mean of each value over the steps since the last call that have it; conflict_rate is the share of rectified
         steps."""
         seen = defaultdict(list)
-        for losses, measured in self.steps:
-            for name, value in _as_numbers(losses, measured).items():
+        for step in self.steps:
+            for name, value in _as_numbers(step).items():
                 seen[name].append(value)
         self.steps = []
         return {name: sum(values) / len(values) for name, values in seen.items()}
 
 
-def _as_numbers(losses: dict[str, Tensor], measured: Tensor | None) -> dict[str, float]:
-    values = {name: float(value) for name, value in losses.items()}
-    if measured is None:
+def _as_numbers(step: Step) -> dict[str, float]:
+    values = {name: float(value) for name, value in step.losses.items()}
+    if step.surviving_share is not None:
+        values["surviving_share"] = float(step.surviving_share)
+    if step.measured is None:
         return values
-    telemetry = StepTelemetry.of(measured.tolist())
+    telemetry = StepTelemetry.of(step.measured.tolist())
     values |= {
         "conflict_rate": float(telemetry.rectified),
         "conflict_share": telemetry.conflict_share,
@@ -117,6 +129,7 @@ class Steps(Protocol):
     """What happens around a step, as a trainer does it."""
 
     rectifier: GradientRectifier | None
+    rounding: RoundingProbe | None
 
     def prepare_first_step(self) -> None:
         """Model and optimizer are ready, and restored if the run resumes."""
@@ -139,11 +152,13 @@ class StepCallback(TrainerCallback):
         self.steps.prepare_first_step()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """⟨r, Δθ⟩ costs two passes over the weights: it is measured at the steps that will be logged."""
-        if self.steps.rectifier is None:
-            return
+        """⟨r, Δθ⟩ costs two passes over the weights: like rounding, it is measured at the steps that will be logged."""
         logs = args.telemetry and args.logging_strategy != "no"
-        self.steps.rectifier.measure_change = logs and (state.global_step + 1) % max(1, state.logging_steps) == 0
+        logged = logs and (state.global_step + 1) % max(1, state.logging_steps) == 0
+        if self.steps.rectifier is not None:
+            self.steps.rectifier.measure_change = logged
+        if self.steps.rounding is not None:
+            self.steps.rounding.active = logged
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the optimizer's step."""

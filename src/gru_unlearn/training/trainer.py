@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -32,6 +33,8 @@ from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTraine
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.training.steps import AccumulationWindow, StepCallback, StepLog
+from gru_unlearn.training.surviving_share import RoundingProbe
+from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
 
 
 class UnlearningTrainer(PairTrainer):
@@ -79,6 +82,9 @@ class UnlearningTrainer(PairTrainer):
         _require_sets(sets, args)
         if args.trainable_params is not None:
             train_only(model, args.trainable_params)
+        check_trained_types(model)
+        self.rounding: RoundingProbe | None = None
+        self._step_hooks: list[RemovableHandle] = []
         self.rectifier: GradientRectifier | None = None
         self._reference_model: nn.Module | None = None
         self._checkpoint_to_resume: str | None = None
@@ -87,6 +93,7 @@ class UnlearningTrainer(PairTrainer):
         self._step_log = StepLog()
         all_callbacks = [StepCallback(self), *(callbacks or [])]
         super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
+        self._pairs = WeightPairs(self.model)
         self._check_engine()
 
     def _check_engine(self) -> None:
@@ -97,6 +104,11 @@ class UnlearningTrainer(PairTrainer):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
         if self.args.fsdp and not self.accelerator.is_fsdp2:
             raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
+        if self._pairs and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
+            raise UserError(
+                "bfloat16 weights are trained in one process: load them in float32 (no --dtype), which FSDP2 shards, "
+                "or train adapters (--use-peft)"
+            )
 
     # --- before the first step -----------------------------------------------------------------------------------
 
@@ -137,22 +149,45 @@ class UnlearningTrainer(PairTrainer):
 
     def prepare_first_step(self) -> None:
         """Called when model and optimizer are where they will work, sharded or not, and restored if resuming."""
-        self._attach_rectifier()  # before any forward pass: FSDP2 leaves whole parameters behind, not the optimizer's
+        self._attach_to_steps()  # before any forward pass: FSDP2 leaves whole parameters behind, not the optimizer's
         if self.is_fsdp_enabled:  # only now every process has its weights: until here one may have held them all
             self._attach_reference_scores()
         probe = shortest_and_longest(self.forget_examples, self.model, self.encoder.tokenizer.pad_token_id)
         self._inputs.hide_padding = needs_attention_mask(self.model, probe)
         self._inputs.last_mlp = last_mlp(self.model, probe)
 
-    def _attach_rectifier(self) -> None:
-        if self.rectifier is not None:
-            self.rectifier.close()
+    def _attach_to_steps(self) -> None:
+        """What surrounds the optimizer's step, in the order of its hooks: weights are joined, what the optimizer does
+        is measured, then rectified, and what came of it is split."""
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # the one that accelerate wraps
-        replicas = dist.group.WORLD if self._is_replicated else None
         model = self.accelerator.unwrap_model(self.model_wrapped)
+        self._detach_from_steps()
+        if self._pairs:
+            self._step_hooks.append(self._pairs.before_steps_of(optimizer))
+        if self.args.telemetry:
+            self.rounding = RoundingProbe([p for p in model.parameters() if p.requires_grad], optimizer)
+        replicas = dist.group.WORLD if self._is_replicated else None
         self.rectifier = rectifier_for(self.args, model, optimizer, replicas)
         if self.rectifier is not None and self._checkpoint_to_resume:
             load_rectifier(self.rectifier, self._checkpoint_to_resume)
+        if self._pairs:
+            self._step_hooks.append(self._pairs.after_steps_of(optimizer))
+
+    def _detach_from_steps(self) -> None:
+        for hook in self._step_hooks:
+            hook.remove()
+        self._step_hooks.clear()
+        for part in (self.rounding, self.rectifier):
+            if part is not None:
+                part.close()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self._pairs:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        self._pairs.load(checkpoint)
+        with self._pairs.joined():
+            super()._load_optimizer_and_scheduler(checkpoint)
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -245,7 +280,8 @@ class UnlearningTrainer(PairTrainer):
             loss = {"retain_loss": losses["retain_loss"].item()}  # of this process's rows
             rectifier.rule.observe(self.mean_over_processes(loss)["retain_loss"])
         if self.args.telemetry:
-            self._step_log.add(losses, rectifier.measured() if rectifier else None)
+            surviving = self.rounding.share if self.rounding else None
+            self._step_log.add(losses, rectifier.measured() if rectifier else None, surviving)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the means of losses and telemetry since the last log to Trainer's training log."""
@@ -255,8 +291,11 @@ class UnlearningTrainer(PairTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Before Trainer's own part, because the state file it writes last marks the checkpoint as whole.
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         if self.rectifier is not None:
-            save_rectifier(self.rectifier, Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
+            save_rectifier(self.rectifier, folder)
+        if self._pairs:
+            self._pairs.save(folder)
         super()._save_checkpoint(model, trial)
 
 

@@ -1,0 +1,46 @@
+"""In which type a run computes: bfloat16 where hardware has it (autocast), else that of the weights."""
+
+import os
+from typing import Any
+
+import torch
+
+from gru_unlearn.errors import UserError
+
+NO_FP16 = "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
+NO_FULL_EVAL = (
+    "{} has no effect here: evaluations along a run compute as its steps do (--bf16), gru evaluate as its --dtype says"
+)
+LAUNCHED_WITH = "ACCELERATE_MIXED_PRECISION"
+"""Where ``accelerate launch --mixed_precision`` leaves its word."""
+
+
+def settle_compute_type(config: Any) -> None:
+    """Decide ``bf16`` where it is None, and make what was said of it hold on this machine.
+
+    Raises:
+        UserError: float16, or a type for evaluations alone.
+    """
+    for name in ("fp16_full_eval", "bf16_full_eval"):
+        if getattr(config, name):
+            raise UserError(NO_FULL_EVAL.format(name))
+    launched = os.environ.get(LAUNCHED_WITH, "no")
+    if config.fp16 or (launched == "fp16" and config.bf16 is None):
+        raise UserError(NO_FP16)
+    if config.bf16 is None:
+        config.bf16 = launched == "bf16" or _gpu_computes_in_bfloat16(config)
+    if not config.bf16 and launched != "no":
+        os.environ[LAUNCHED_WITH] = "no"  # transformers would take its word over a plain no
+    if config.bf16 and not torch.accelerator.is_available():
+        config.use_cpu = True  # transformers lets a processor compute in bfloat16 only where it is named
+
+
+def _gpu_computes_in_bfloat16(config: Any) -> bool:
+    if config.use_cpu or not torch.cuda.is_available():
+        return False
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def processor_computes_in_bfloat16() -> bool:
+    """Whether this machine's processor has instructions for bfloat16, so that ``--bf16`` saves time without a GPU."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
