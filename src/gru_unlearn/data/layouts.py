@@ -27,6 +27,8 @@ class Layout:
     """a whole conversation"""
     text: str = ""
     """plain text"""
+    repeated: str = ""
+    """what may say once more what is read already"""
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -46,13 +48,13 @@ SYSTEM = ("system", "system_prompt")
 LAYOUTS = (
     Layout("TOFU, MUSE's knowmem, the built-in benchmark", asked="question", answered="answer"),
     Layout("OpenAI, TRL", asked="prompt", answered="completion"),
-    Layout("OpenAI, TRL, Hugging Face", messages="messages"),
+    Layout("OpenAI, TRL, Hugging Face", messages="messages", repeated="prompt"),
     Layout("MUSE's texts, the WMDP corpora, RWKU's passages", text="text"),
     Layout("MUSE's verbmem", asked="prompt", answered="gt"),
     Layout("KnowUnDo", asked="text", answered="labels"),
     Layout("RWKU's probes", asked="query", answered="answer"),
     Layout("LUME (SemEval 2025)", asked="input", answered="output"),
-    Layout("Alpaca", asked="instruction", details="input", answered="output"),
+    Layout("Alpaca", asked="instruction", details="input", answered="output", repeated="text"),
     Layout("Dolly", asked="instruction", details="context", answered="response"),
     Layout("LLaMA-Factory", asked="prompt", details="query", answered="response"),
     Layout("OpenOrca", asked="question", answered="response"),
@@ -98,14 +100,33 @@ def recognise(row: Mapping[str, Any], where: str) -> Layout:
     if not possible:
         raise UserError(_unknown(row, where))
     possible.sort(key=lambda layout: -sum(name in row for name in layout.fields))
-    for layout in possible:
-        if not left_over(row, layout.fields, CONTENT):
-            return layout
-    read = min((layout for layout in possible), key=lambda layout: len(left_over(row, layout.fields, CONTENT)))
-    lost = left_over(row, read.fields, CONTENT)
-    raise UserError(
-        f"{where} has {_listed(read.required)}, and also {_listed(lost)}, which would be lost: {_mend(lost)}"
-    )
+    lost = [_lost(row, layout) for layout in possible]
+    least = min(range(len(possible)), key=lambda number: len(lost[number]))
+    if not lost[least]:
+        return possible[least]
+    read, more = _listed(possible[least].required), _listed(lost[least])
+    raise UserError(f"{where} has {read}, and also {more}, which would be lost: {_mend(lost[least])}")
+
+
+def _lost(row: Mapping[str, Any], layout: Layout) -> list[str]:
+    """Fields with content that this layout does not read, but for one that only repeats what is read."""
+    lost = left_over(row, layout.fields, CONTENT)
+    if layout.repeated in lost and _repeats(row[layout.repeated], row, layout):
+        lost.remove(layout.repeated)
+    return lost
+
+
+def _repeats(value: object, row: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether a text is one of those that are read, or holds them all."""
+    read = [text for name in layout.fields for text in _texts(row.get(name))]
+    return isinstance(value, str) and (value in read or all(text in value for text in read))
+
+
+def _texts(value: object) -> list[str]:
+    """The text itself, or what each message says."""
+    if not isinstance(value, list):
+        return [value] if isinstance(value, str) else []
+    return [str(message.get("content")) for message in value if isinstance(message, Mapping)]
 
 
 def left_over(row: Mapping[str, Any], read: Sequence[str], content: frozenset[str]) -> list[str]:
@@ -144,7 +165,9 @@ def _unknown(row: Mapping[str, Any], where: str) -> str:
     """The message for a row of no layout."""
     named = _listed(list(row))[:200] or "(none)"  # in a file without a head line they are a row's contents
     if rows := [name for name, value in row.items() if _is_rows(value)]:
-        return f"{where} is one object with rows in {_listed(rows)[:200]}: save the rows you mean as a list of their own"
+        return (
+            f"{where} is one object with rows in {_listed(rows)[:200]}: save the rows you mean as a list of their own"
+        )
     if mends := [mend for name in row if (mend := _MENDS.get(_plain(name)))]:
         return f"{where} has the fields {named}: {mends[0]}"
     return f"{where} has the fields {named}; it needs question and answer, prompt and completion, messages, or text"

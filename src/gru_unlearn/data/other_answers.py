@@ -1,6 +1,7 @@
 """Alternative answers to the questions of the forget set: given in its rows, or "I don't know" in many words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gru_unlearn.data.encoding import Encoder, Example
 from gru_unlearn.data.records import Record, Turn
@@ -33,7 +34,7 @@ def attach_alternatives(
     changed = []
     for number, (record, answer) in enumerate(zip(records, answers, strict=True)):
         other = answer or otherwise[number % len(otherwise)]
-        changed.append(Record((*record.turns[:-1], Turn("assistant", other))))
+        changed.append(replace(record, turns=(*record.turns[:-1], Turn("assistant", other))))
     for example, alternative in zip(examples, encoder.encode_all(changed, "forget (alternatives)"), strict=True):
         example["alternative"] = alternative
 

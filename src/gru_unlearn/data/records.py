@@ -66,27 +66,31 @@ def to_record(row: Row, where: str) -> Record:
         turns = _turns(row[layout.messages], f"{where}: {layout.messages}")
     else:
         turns = _question(row, where, layout) + _turns(row[layout.answered], f"{where}: {layout.answered}", "assistant")
-    turns = _system(row, where) + turns
+    if system := _system(row, where):
+        turns = _begun_by(system, turns, where)
     if turns[-1].role != "assistant":
         raise UserError(f"{where}: the last message must be the assistant's answer")
-    if any(turn.role == "system" for turn in turns[1:]):
-        raise UserError(f"{where}: a system text must be the first message, and the only one of its role")
     return Record(turns=turns, row=row, where=where)
 
 
-def _system(row: Row, where: str) -> tuple[Turn, ...]:
+def _system(row: Row, where: str) -> list[Turn]:
     """What stands in a field of its own and comes first."""
-    return tuple(Turn("system", _text(row[name], f"{where}: {name}")) for name in SYSTEM if holds_content(row.get(name)))
+    return [Turn("system", _text(row[name], f"{where}: {name}")) for name in SYSTEM if holds_content(row.get(name))]
+
+
+def _begun_by(system: list[Turn], turns: tuple[Turn, ...], where: str) -> tuple[Turn, ...]:
+    if len(system) > 1 or any(turn.role == "system" for turn in turns):
+        raise UserError(f"{where} has two system texts: leave one")
+    return (*system, *turns)
 
 
 def _question(row: Row, where: str, layout: Layout) -> tuple[Turn, ...]:
     """Text, with its details below, or messages."""
-    asked = _turns(row[layout.asked], f"{where}: {layout.asked}", "user")
+    asked = row[layout.asked]
     if not holds_content(row.get(layout.details)):
-        return asked
+        return _turns(asked, f"{where}: {layout.asked}", "user")
     details = _text(row[layout.details], f"{where}: {layout.details}")
-    last = Turn("user", f"{asked[-1].content}\n{details}")
-    return (*asked[:-1], last)
+    return (Turn("user", f"{_text(asked, f'{where}: {layout.asked}')}\n{details}"),)
 
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
@@ -127,14 +131,8 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def count_overlap(forget: Iterable[Record], retain: Iterable[Record]) -> int:
-    """How many forget records (same turns, or same text) are also in the retain records."""
-    kept = {(record.turns, record.text) for record in retain}
-    return sum((record.turns, record.text) in kept for record in forget)
-
-
 def fingerprint(records: Iterable[Record]) -> str:
-    """SHA-256 over the records' contents, in order: two sets with equal fingerprints train and score alike."""
+    """SHA-256 over the records' contents to the letter, in order: two sets with equal ones train and score alike."""
     digest = hashlib.sha256()
     for record in records:
         turns = [(turn.role, turn.content) for turn in record.turns]
