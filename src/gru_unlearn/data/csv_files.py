@@ -4,7 +4,7 @@ a quotation mark in it is doubled. What is written otherwise is refused, because
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gru_unlearn.errors import UserError
 
@@ -14,7 +14,7 @@ _OTHERWISE = (
     (r"\s+\".*", "a blank before a quotation mark: take it out"),
     (r"'[^']*''.*'", "single quotation marks around it: use double ones"),
 )
-"""How a cell looks that another dialect wrote, and what to do."""
+"""How a cell without double quotation marks around it looks that another dialect wrote, and what to do."""
 
 HOW = 'put a cell with commas, quotation marks or line breaks in "…", and double the marks in it'
 
@@ -34,8 +34,12 @@ def parse_csv(text: str, name: str) -> list[dict[str, str]]:
     _check_head(fields, name)
     rows = []
     for number, cells in enumerate(table, start=1):
-        _check_cells(cells, fields, f"{name}, row {number}")
-        rows.append(dict(zip(fields, cells, strict=True)))
+        where = f"{name}, row {number}"
+        if len(cells) != len(fields):
+            raise UserError(f"{where} has {len(cells)} cells, the head line has {len(fields)} fields: {HOW}")
+        row = dict(zip(fields, cells, strict=True))
+        _check_marks(row, text, where)
+        rows.append(row)
     return rows
 
 
@@ -56,10 +60,13 @@ def _check_head(fields: Sequence[str], name: str) -> None:
         raise UserError(f"{name}: the head line has {mark.group()!r} between its fields: separate cells by commas")
 
 
-def _check_cells(cells: Sequence[str], fields: Sequence[str], where: str) -> None:
-    if len(cells) != len(fields):
-        raise UserError(f"{where} has {len(cells)} cells, the head line has {len(fields)} fields: {HOW}")
-    for field, cell in zip(fields, cells, strict=True):
+def _check_marks(row: Mapping[str, str], text: str, where: str) -> None:
+    """No cell may be what another dialect would read otherwise."""
+    for field, cell in row.items():
         for pattern, told in _OTHERWISE:
-            if re.fullmatch(pattern, cell, re.DOTALL):
+            if re.fullmatch(pattern, cell, re.DOTALL) and _in_marks(cell) not in text:
                 raise UserError(f"{where}: {field} has {told}")
+
+
+def _in_marks(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'

@@ -6,6 +6,7 @@ A row is read by the one layout that takes up all its content. What no layout kn
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from gru_unlearn.errors import UserError
@@ -117,9 +118,12 @@ def _lost(row: Mapping[str, Any], layout: Layout) -> list[str]:
 
 
 def _repeats(value: object, row: Mapping[str, Any], layout: Layout) -> bool:
-    """Whether a text is one of those that are read, or holds them all."""
-    read = [text for name in layout.fields for text in _texts(row.get(name))]
-    return isinstance(value, str) and (value in read or all(text in value for text in read))
+    """Whether a text is one of those that are read, or holds them all and ends with the answer, as a rendering does."""
+    read = list(chain.from_iterable(_texts(row.get(name)) for name in layout.fields))
+    if not isinstance(value, str) or value in read:
+        return value in read
+    answer = str(row.get(layout.answered)).rstrip()
+    return all(text in value for text in read) and value.rstrip().endswith(answer)
 
 
 def _texts(value: object) -> list[str]:

@@ -149,10 +149,10 @@ def _read_text(path: Path) -> str:
 def _read_parquet(path: Path) -> list[Row]:
     import pyarrow.parquet  # noqa: PLC0415 - slow to import
 
-    table = pyarrow.parquet.read_table(path)
-    if len(set(table.column_names)) < table.num_columns:
+    names = pyarrow.parquet.read_schema(path).names
+    if len(set(names)) < len(names):
         raise UserError(f"{path} has two columns of one name: rename one")
-    return list(table.to_pylist())
+    return list(pyarrow.parquet.read_table(path).to_pylist())
 
 
 def _read_hub(source: str) -> list[Row]:
