@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import unicodedata
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -102,7 +103,7 @@ LOST = {
     "choices": ({"question": "q", "choices": ["a", "b"], "answer": "a"}, "also choices"),
     "earlier turns": ({"instruction": "i", "output": "o", "history": [["q", "a"]]}, "conversation as messages"),
     "preference": ({"prompt": "p", "chosen": "c", "rejected": "r"}, "rename the answer that is meant to completion"),
-    "preference without prompt": ({"chosen": "c", "rejected": "r"}, "the other one to alternative"),
+    "preference without prompt": ({"chosen": "c", "rejected": "r"}, "the other one to alternate"),
     "preference beside an answer": ({"prompt": "p", "completion": "c", "rejected": "r"}, "rename the answer"),
     "tools": ({"messages": REAL_ROWS["messages"]["messages"], "tools": [{"name": "t"}]}, "without tools"),
     "another prompt": ({"prompt": "other", "messages": REAL_ROWS["messages"]["messages"]}, "also prompt"),
@@ -362,3 +363,13 @@ def test_repeated_rows_are_counted_for_people(tmp_path):
     assert count_repeated(records) == 1
     assert describe_rows(records) == "3 rows, 1 of them repeated"
     assert describe_rows(records[1:]) == "2 rows"
+    more = [to_record({**ROW, "author": "Ada", "year": 1, "note": " "}, ""), to_record({**ROW, "id": "x"}, "")]
+    assert describe_rows(more) == "2 rows, 1 of them repeated, not learnt: author, id"
+
+
+def test_the_documentation_lists_every_layout():
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    for layout in LAYOUTS:
+        named = [f"`{name}`" for name in (*layout.required, layout.details) if name]
+        assert any(layout.known_from in row and all(name in row for name in named) for row in rows), layout

@@ -83,7 +83,7 @@ OF_MESSAGES = frozenset(
 """What a message may hold beside its content, and no conversation here can."""
 
 _MENDS = {
-    "chosen": "rename the answer that is meant to completion, and the other one to alternative if an objective pushes "
+    "chosen": "rename the answer that is meant to completion, and the other one to alternate if an objective pushes "
     "towards it",
     "history": "write the whole conversation as messages",
     "tools": "write what is said as messages without tools",

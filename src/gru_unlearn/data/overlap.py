@@ -3,7 +3,9 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
+from gru_unlearn.data.layouts import unread
 from gru_unlearn.data.records import Record, Turn
 from gru_unlearn.errors import UserError
 
@@ -51,7 +53,11 @@ def check_apart(sets: Mapping[str, Sequence[Record]], pairs: Iterable[tuple[str,
 
 
 def describe_rows(records: Sequence[Record]) -> str:
-    """``40 rows``, and how many of them are there twice, for people."""
-    repeated = count_repeated(records)
-    told = f", {repeated} of them repeated" if repeated else ""
-    return f"{len(records)} rows{told}"
+    """``40 rows``, how many of them are there twice, and which of their fields are not learnt, for people."""
+    told = f"{len(records)} rows"
+    if repeated := count_repeated(records):
+        told += f", {repeated} of them repeated"
+    fields = dict.fromkeys(chain.from_iterable(unread(record.row) for record in records))
+    if fields:
+        told += f", not learnt: {', '.join(map(str, fields))}"
+    return told
