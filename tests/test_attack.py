@@ -306,8 +306,9 @@ def test_the_target_itself_as_unlearned_model_is_wholly_back(gru, world, tmp_pat
 
 
 def test_the_retain_model_as_unlearned_model_has_nothing_back(gru, world, tmp_path):
-    code, _, err = gru(*arguments(world, "retain_model", tmp_path / "out", "--attacks", "quantization,sampling"))
+    code, out, err = gru(*arguments(world, "retain_model", tmp_path / "out", "--attacks", "quantization,sampling"))
     assert code == 0, err
+    assert "The unlearned model has the weights of the retain model." in out
     found = summary(tmp_path / "out")
     measured = [line for line in (*found["attacks"], *found["before"]) if line["recovered"] is not None]
     assert len(measured) > 5

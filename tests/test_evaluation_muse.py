@@ -83,6 +83,28 @@ def test_answered_examples_come_before_each_question(tmp_path):
     assert len(muse(str(folder)).sets["forget_qa"].items[0].record.turns) == 2
 
 
+def test_files_with_plain_texts_are_the_same_suite(folder, tmp_path):
+    """As the authors' script writes privleak and raw: lists of texts, indented."""
+    write_muse_example(tmp_path)
+    for file in (*(tmp_path / "privleak").glob("*.json"), *(tmp_path / "raw").glob("*.json")):
+        texts = [record.text for record in load_records(str(file))]
+        file.write_text(json.dumps(texts, indent=4))
+    assert muse(str(tmp_path)).sets == muse(str(folder)).sets
+
+
+def test_examples_are_taken_from_the_hub_as_from_a_folder(folder, monkeypatch):
+    def rows(source):
+        _, part, split = source.split(":")
+        return [record.row for record in load_records(f"{folder}/{part}:{split}")]
+
+    monkeypatch.setattr("gru_unlearn.data.sources._read_hub", rows)
+    names = [file.stem for file in (folder / "knowmem").iterdir()]
+    monkeypatch.setattr("datasets.get_dataset_split_names", lambda name, config: names)
+    assert muse("muse-bench/MUSE-Invented").sets == muse(str(folder)).sets
+    names.clear()
+    assert len(muse("muse-bench/MUSE-Invented").sets["forget_qa"].items[0].record.turns) == 2
+
+
 def test_missing_files_and_fields_are_named(folder, tmp_path):
     with pytest.raises(UserError, match="privleak"):
         muse(str(tmp_path))

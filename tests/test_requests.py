@@ -374,6 +374,21 @@ def test_a_run_that_diverges_failed_and_later_requests_wait(world, tmp_path, gru
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
+def test_rows_leave_the_sets_to_keep_however_they_are_written(world, tmp_path, monkeypatch):
+    rows = tiny.rows(20, start=3)
+    rows[0]["answer"] += " "
+    write_rows(tmp_path / "retain.jsonl", rows)
+    other = tiny.rows(3, start=3)
+    other[1]["answer"] += "\r\n"
+    write_rows(tmp_path / "forget.jsonl", other)
+    ledger = make_ledger(tmp_path / "ledger", world, ask=(), retain=str(tmp_path / "retain.jsonl"))
+    _, remarks = requests.add(ledger, str(tmp_path / "forget.jsonl"))
+    assert remarks == ["3 rows are in the retain set too: runs leave them out of it from now on."]
+    write_rows(tmp_path / "again.jsonl", tiny.rows(3, start=3))
+    with pytest.raises(UserError, match="all 3 rows were requested before"):
+        requests.add(ledger, str(tmp_path / "again.jsonl"))
+
+
 def test_rows_of_all_requests_so_far_leave_the_sets_to_keep(world, tmp_path, monkeypatch):
     write_rows(tmp_path / "retain.jsonl", tiny.rows(20, start=3))  # holds forget2, forget3, and a part of retain
     write_rows(tmp_path / "forget1.jsonl", tiny.rows(3))

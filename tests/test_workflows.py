@@ -126,7 +126,16 @@ def test_recipes_hold_for_a_tiny_model_of_the_architecture(gru, tmp_path, recipe
     model = llama_32(tmp_path / "model")
     forget = write_rows(tmp_path / "forget.jsonl", tiny.rows(8))
     retain = write_rows(tmp_path / "retain.jsonl", tiny.rows(8, start=8))
-    local = ["--model", model, "--retain-model", model, "--forget", forget, "--retain", retain]
+    local = [
+        "--model",
+        model,
+        "--retain-model",
+        llama_32(tmp_path / "retain_model"),
+        "--forget",
+        forget,
+        "--retain",
+        retain,
+    ]
     local += ["--output-dir", tmp_path / "run"]
     code, out, err = gru("unlearn", recipe, *local, "--dry-run")
     assert code == 0, err

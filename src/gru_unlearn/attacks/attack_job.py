@@ -74,6 +74,8 @@ def run_attacks(prepared: PreparedAttack, console: Console) -> AttackSummary:
     battery = prepared.battery
     with prepared.claim.held() as folder:
         started = time.perf_counter()
+        for remark in battery.remarks():
+            console.print(remark, soft_wrap=True)
         kept = folder.path / "parts"
         parts = {name: _make_part(name, battery, kept, console) for name in (NONE, *battery.request.attacks)}
         summary = _summarise(battery, parts, time.perf_counter() - started)

@@ -1,6 +1,6 @@
 """What an attack works with: the models, the rows and the settings, all found and checked before anything is run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain
@@ -10,8 +10,9 @@ from typing import Any
 
 from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.common.options import flag_of
-from gru_unlearn.data import Record, fingerprint, load_records
+from gru_unlearn.data import Record, canonical, fingerprint, load_records
 from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.suites import check_unseen
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.file_model import JsonObject, as_json
@@ -55,9 +56,15 @@ class Battery:
 
     def kept(self, *names: str) -> list[Record]:
         """What the model should still know: the rows of these sets, as far as given, that are no forget rows."""
-        forget = set(self.sets["forget"])
+        forget = set(map(canonical, self.sets["forget"]))
         rows = chain.from_iterable(self.sets.get(name, ()) for name in names)
-        return [record for record in rows if record not in forget]
+        return [record for record in rows if canonical(record) not in forget]
+
+    def remarks(self) -> Iterator[str]:
+        """What a reader should know of the models before any number."""
+        for name in (TARGET, RETAIN_MODEL):
+            if name in self.subjects and self.subjects[UNLEARNED].is_same_as(self.subjects[name]):
+                yield f"The unlearned model has the weights of the {self.subjects[name].label}."
 
     def sample(self, rows: Sequence[Record], count: int) -> list[Record]:
         """So many rows, or all where there are fewer; the same ones at every call."""
@@ -95,6 +102,7 @@ def make_battery(request: AttackRequest) -> Battery:
     numbers = sample_numbers(len(sets["forget"]), request.max_rows, request.seed)
     rate: Any = request.relearning_learning_rate or settings.get("learning_rate") or DEFAULT_LEARNING_RATE
     prefixes = _read_prefixes(request.prefixes)
+    check_unseen(sets)
     battery = Battery(request, _find_subjects(settings), sets, numbers, prefixes, rate, data)
     if run is not None:
         _check_unchanged(battery, run)
@@ -134,6 +142,8 @@ def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     for name, field in ((UNLEARNED, "model"), (TARGET, TARGET), (RETAIN_MODEL, RETAIN_MODEL)):
         if settings.get(field):
             subjects[name] = Subject.find(name, str(settings[field]), alike, flag_of(field))
+    if RETAIN_MODEL in subjects:
+        subjects[TARGET].refuse_as_yardstick(subjects[RETAIN_MODEL])
     return subjects
 
 

@@ -1,8 +1,10 @@
 """Evaluate a model on a suite: check, score once, measure, and write the results."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import check_request, make_suite
 from gru_unlearn.common.files import default_cache, write_json
 from gru_unlearn.common.versions import versions
-from gru_unlearn.data import fingerprint
+from gru_unlearn.data import count_overlap, fingerprint
 from gru_unlearn.evaluation import ScoreTable, harness, measure, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
@@ -23,6 +25,7 @@ from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.provenance import RowsSource
+from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN
 from gru_unlearn.results.run_folder import Claim, RunFolder
 
 MODEL, RETAIN_MODEL = "model", "retain_model"
@@ -91,6 +94,8 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
     """
     with prepared.claim.held(resume=False) as folder:
         started = time.perf_counter()
+        for remark in _remarks(prepared):
+            console.print(remark, soft_wrap=True)
         summary = EvaluationSummary(
             suite=prepared.request.suite,
             metrics={},
@@ -112,6 +117,20 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
         summary.seconds = round(time.perf_counter() - started, 2)
         folder.finish(summary)
     return summary
+
+
+def _remarks(prepared: PreparedEvaluation) -> Iterator[str]:
+    """What a reader should know of models and rows before any number."""
+    subjects = prepared.subjects
+    if RETAIN_MODEL in subjects and subjects[MODEL].is_same_as(subjects[RETAIN_MODEL]):
+        yield "The retain model has the weights of the model: what is compared with it says nothing."
+    if prepared.suite is None:
+        return
+    sets = prepared.suite.sets
+    kept = chain.from_iterable(sets[name].items for name in (RETAIN.key, HELD_OUT.key) if name in sets)
+    forget = [item.record for item in sets[FORGET.key].items]
+    if both := count_overlap(forget, (item.record for item in kept)):
+        yield f"{both} of {len(forget)} forget rows are also among those to keep, and count for both."
 
 
 # --- scores: made once, kept in the cache, and taken again where nothing changed --------------------------------------

@@ -58,8 +58,14 @@ def make_suite(request: EvaluationRequest) -> Suite:
     """The suite that a request names, one of those that score rows.
 
     Raises:
-        UserError: data that it needs and does not find.
+        UserError: data that it needs and does not find, or unseen rows that are among the others.
     """
+    suite = _read_suite(request)
+    suites.check_unseen({name: [item.record for item in rows.items] for name, rows in suite.sets.items()})
+    return suite
+
+
+def _read_suite(request: EvaluationRequest) -> Suite:
     match request.suite:
         case "tofu":
             return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.unseen_split)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gru_unlearn.data.layouts import CONTENT, OF_MESSAGES, SYSTEM, Layout, holds_content, left_over, recognise
 from gru_unlearn.data.sources import Row, read_rows
 from gru_unlearn.errors import UserError
 
@@ -27,7 +28,7 @@ class Record:
     row: Row = field(default_factory=dict, compare=False, repr=False)
     """the row as read, with fields that only some metrics need (paraphrased_answer, perturbed_answer, ...)"""
     where: str = field(default="", compare=False, repr=False)
-    """file and number of the row, for messages"""
+    """its source and number, for messages"""
 
     @property
     def prompt(self) -> str:
@@ -44,7 +45,7 @@ def load_records(source: str) -> list[Record]:
     """Read a source (see :mod:`sources`) into records.
 
     Raises:
-        UserError: nothing there, not readable, no row, or a row without the needed fields.
+        UserError: nothing there, not readable, no row, or a row that :func:`to_record` refuses.
     """
     records = [to_record(row, f"{source}, row {number}") for number, row in enumerate(read_rows(source), start=1)]
     if not records:
@@ -53,32 +54,47 @@ def load_records(source: str) -> list[Record]:
 
 
 def to_record(row: Row, where: str) -> Record:
-    """Recognise a row by its fields: question/answer, prompt/completion, messages, or text.
+    """Read a row by its layout (see :mod:`layouts`): a question with its answer, a conversation, or a plain text.
 
     Raises:
-        UserError: none of these fields, or one of them is not (non-empty) text; ``where`` begins the message.
+        UserError: no layout reads all its content, or a field is not (non-empty) text; ``where`` begins the message.
     """
-    if "messages" in row:
-        turns = _turns(row["messages"], f"{where}: messages")
-    elif "prompt" in row and "completion" in row:
-        turns = _exchange(row, where, "prompt", "completion")
-    elif "question" in row and "answer" in row:
-        turns = _exchange(row, where, "question", "answer")
-    elif "text" in row:
-        return Record(text=_text(row["text"], f"{where}: text"), row=row, where=where)
+    layout = recognise(row, where)
+    if layout.text:
+        return Record(text=_text(row[layout.text], f"{where}: {layout.text}"), row=row, where=where)
+    if layout.messages:
+        turns = _turns(row[layout.messages], f"{where}: {layout.messages}")
     else:
-        named = ", ".join(map(str, row))[:200] or "(none)"  # in a file without a head line they are a row's contents
-        raise UserError(
-            f"{where} has the fields {named}; it needs question and answer, prompt and completion, messages, or text"
-        )
-    if not turns or turns[-1].role != "assistant":
+        turns = _question(row, where, layout) + _turns(row[layout.answered], f"{where}: {layout.answered}", "assistant")
+    if system := _system(row, where):
+        turns = _begun_by(system, turns, where)
+    if turns[-1].role != "assistant":
         raise UserError(f"{where}: the last message must be the assistant's answer")
     return Record(turns=turns, row=row, where=where)
 
 
-def _exchange(row: Row, where: str, asked: str, answered: str) -> tuple[Turn, ...]:
-    """What stands in two fields: text, or messages."""
-    return _turns(row[asked], f"{where}: {asked}", "user") + _turns(row[answered], f"{where}: {answered}", "assistant")
+def _system(row: Row, where: str) -> list[Turn]:
+    """What stands in a field of its own and comes first."""
+    return [Turn("system", _text(row[name], f"{where}: {name}")) for name in SYSTEM if holds_content(row.get(name))]
+
+
+def _begun_by(system: list[Turn], turns: tuple[Turn, ...], where: str) -> tuple[Turn, ...]:
+    if len(system) > 1 or any(turn.role == "system" for turn in turns):
+        raise UserError(f"{where} has two system texts: leave one")
+    return (*system, *turns)
+
+
+def _question(row: Row, where: str, layout: Layout) -> tuple[Turn, ...]:
+    """Text, with its details below, or messages."""
+    asked = row[layout.asked]
+    if not holds_content(row.get(layout.details)):
+        return _turns(asked, f"{where}: {layout.asked}", "user")
+    details = _text(row[layout.details], f"{where}: {layout.details}")
+    return (Turn("user", f"{_text(asked, f'{where}: {layout.asked}')}\n{details}"),)
+
+
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+"""What a message calls its speaker → the role; ShareGPT has names of its own."""
 
 
 def _turns(value: Any, where: str, role: str | None = None) -> tuple[Turn, ...]:
@@ -87,12 +103,22 @@ def _turns(value: Any, where: str, role: str | None = None) -> tuple[Turn, ...]:
         return (Turn(role, _text(value, where)),)
     if not isinstance(value, list) or not value:
         raise UserError(f"{where} must be a list of messages with role and content")
-    turns = []
-    for message in value:
-        if not isinstance(message, Mapping) or message.get("role") not in ("system", "user", "assistant"):
-            raise UserError(f"{where}: each message needs a role (system, user or assistant) and a content")
-        turns.append(Turn(message["role"], _text(message.get("content"), f"{where}, {message['role']}")))
-    return tuple(turns)
+    if all(isinstance(message, str) for message in value):
+        raise UserError(f"{where} is a list of {len(value)} texts: make a row of each that is meant")
+    return tuple(_turn(message, where) for message in value)
+
+
+def _turn(message: Any, where: str) -> Turn:
+    """``role`` and ``content``, or ShareGPT's ``from`` and ``value``."""
+    speaker, said = "role", "content"
+    if isinstance(message, Mapping) and "from" in message:
+        speaker, said = "from", "value"
+    role = _ROLES.get(str(message.get(speaker))) if isinstance(message, Mapping) else None
+    if role is None:
+        raise UserError(f"{where}: each message needs a role (system, user or assistant) and a content")
+    if lost := left_over(message, (speaker, said), CONTENT | OF_MESSAGES):
+        raise UserError(f"{where}, {role}: a message holds {', '.join(lost)} beside its {said}: take it out")
+    return Turn(role, _text(message.get(said), f"{where}, {role}"))
 
 
 def _text(value: Any, where: str) -> str:
@@ -105,14 +131,8 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def count_overlap(forget: Iterable[Record], retain: Iterable[Record]) -> int:
-    """How many forget records (same turns, or same text) are also in the retain records."""
-    kept = {(record.turns, record.text) for record in retain}
-    return sum((record.turns, record.text) in kept for record in forget)
-
-
 def fingerprint(records: Iterable[Record]) -> str:
-    """SHA-256 over the records' contents, in order: two sets with equal fingerprints train and score alike."""
+    """SHA-256 over the records' contents to the letter, in order: two sets with equal ones train and score alike."""
     digest = hashlib.sha256()
     for record in records:
         turns = [(turn.role, turn.content) for turn in record.turns]

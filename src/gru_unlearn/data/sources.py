@@ -2,7 +2,7 @@
 
 A source is written as one string:
 
-- a file: ``people.jsonl``, ``.json`` (a list, or one object a line), ``.csv``, ``.parquet``;
+- a file: ``people.jsonl``, ``.json`` (see :mod:`json_files`), ``.csv`` (see :mod:`csv_files`), ``.parquet``;
 - a folder saved by ``datasets.save_to_disk``, or one that holds a single data file;
 - ``FOLDER:NAME``, the file NAME (any of the endings above) in a folder: ``tofu:forget10``;
 - a hub data set, ``owner/name``, ``owner/name:CONFIG`` or ``owner/name:CONFIG:SPLIT`` (split ``train`` unless given);
@@ -10,12 +10,12 @@ A source is written as one string:
 - any of these with a slice of its rows: ``tofu:retain90[:800]``.
 """
 
-import csv
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from gru_unlearn.data.csv_files import parse_csv
+from gru_unlearn.data.json_files import parse_json
 from gru_unlearn.data.people import make_people
 from gru_unlearn.errors import UserError, first_line, nearest
 
@@ -23,6 +23,15 @@ Row = dict[str, Any]
 """Field → what stands in it, which may be anything that JSON knows."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+_NOT_READ = {
+    ".txt": 'is plain text without rows: write each passage as a line {"text": "…"} of a .jsonl file',
+    ".tsv": "has tabs between its cells: save it as .csv, with commas",
+    ".xlsx": "is a spreadsheet: save it as .csv (UTF-8)",
+    ".gz": "is compressed: unpack it",
+    ".zip": "is compressed: unpack it",
+}
+"""Endings of files that people have, and what to do."""
 
 
 def read_rows(source: str) -> list[Row]:
@@ -73,10 +82,13 @@ def find_in_folder(folder: Path, name: str) -> Path:
     Raises:
         UserError: no such file; the message suggests the nearest name.
     """
-    for ending in ("", *SUFFIXES):
-        candidate = folder / f"{name}{ending}"
-        if candidate.is_file():
-            return candidate
+    if (folder / name).is_file():
+        return folder / name
+    found = [file for ending in SUFFIXES if (file := folder / f"{name}{ending}").is_file()]
+    if len(found) > 1:
+        raise UserError(f"{folder}: {name} may be {' or '.join(file.name for file in found)}: name it with its ending")
+    if found:
+        return found[0]
     names = [file.stem for file in _data_files(folder)]
     raise UserError(f"{folder}: no data file {name!r}{nearest(name, names)}")
 
@@ -111,48 +123,36 @@ def _read_saved(folder: Path) -> list[Row]:
 
 
 def _read_file(path: Path) -> list[Row]:
+    if path.suffix in _NOT_READ:
+        raise UserError(f"{path} {_NOT_READ[path.suffix]}")
     try:
         match path.suffix:
             case ".csv":
-                with path.open(encoding="utf-8-sig", newline="") as file:
-                    return list(csv.DictReader(file))
+                return parse_csv(_read_text(path), str(path))
             case ".parquet":
-                import pyarrow.parquet  # noqa: PLC0415 - slow to import
-
-                return pyarrow.parquet.read_table(path).to_pylist()
+                return _read_parquet(path)
             case _:
-                return _read_json(path)
+                return parse_json(_read_text(path), str(path), by_line=path.suffix == ".jsonl")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: byte {error.start}") from None
+        raise UserError(f"{path} is not UTF-8 text: byte {error.start}: save it as UTF-8") from None
     except RecursionError:
         raise UserError(f"{path} cannot be read: nested too deeply") from None
-    except (OSError, csv.Error, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
 
 
-def _read_json(path: Path) -> list[Row]:
-    content = path.read_text(encoding="utf-8-sig")
-    if content.lstrip().startswith("["):
-        return [_object(row, f"{path}, row {number}") for number, row in enumerate(_parse(content, path), start=1)]
-    rows = []
-    for number, line in enumerate(content.split("\n"), start=1):
-        if line.strip():
-            rows.append(_object(_parse(line, path, number), f"{path}, line {number}"))
-    return rows
+def _read_text(path: Path) -> str:
+    """With line ends as they are: those in a cell are its content."""
+    return path.read_bytes().decode("utf-8-sig")
 
 
-def _parse(text: str, path: Path, line: int = 1) -> Any:
-    """JSON that begins in a line of a file."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {line + error.lineno - 1}: not valid JSON ({error.msg})") from None
+def _read_parquet(path: Path) -> list[Row]:
+    import pyarrow.parquet  # noqa: PLC0415 - slow to import
 
-
-def _object(row: object, where: str) -> Row:
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected an object with fields, got a {type(row).__name__}")
-    return row
+    names = pyarrow.parquet.read_schema(path).names
+    if len(set(names)) < len(names):
+        raise UserError(f"{path} has two columns of one name: rename one")
+    return list(pyarrow.parquet.read_table(path).to_pylist())
 
 
 def _read_hub(source: str) -> list[Row]:
@@ -166,3 +166,17 @@ def _read_hub(source: str) -> list[Row]:
         return list(load_dataset(name, config or None, split=split or "train"))
     except Exception as error:  # the hub client raises many types; each becomes one line
         raise UserError(f"{name}: cannot be loaded from the hub ({first_line(error)})") from None
+
+
+def hub_splits(name: str, config: str) -> list[str]:
+    """The splits of a configuration of a hub data set.
+
+    Raises:
+        UserError: the hub does not say.
+    """
+    from datasets import get_dataset_split_names  # noqa: PLC0415 - slow to import
+
+    try:
+        return list(get_dataset_split_names(name, config))
+    except Exception as error:  # as above
+        raise UserError(f"{name}: its splits cannot be read from the hub ({first_line(error)})") from None

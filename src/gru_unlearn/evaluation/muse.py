@@ -1,9 +1,11 @@
 """The MUSE suite: memorized text, memorized knowledge and privacy (Shi et al., arXiv 2407.06460)."""
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from gru_unlearn.data import Record, Turn, load_records, read_rows, to_record
+from gru_unlearn.data import Turn, load_records, read_rows, to_record
+from gru_unlearn.data.sources import hub_splits
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import Metric
@@ -29,9 +31,9 @@ def muse(data: str) -> Suite:
 
     Args:
         data: a folder, or a data set on the hub (``muse-bench/MUSE-News``), with ``privleak/forget`` and
-            ``privleak/holdout`` (field ``text``), ``verbmem/forget`` (``prompt`` and ``gt``), ``knowmem/forget_qa`` and
-            ``knowmem/retain_qa`` (``question`` and ``answer``), and, optionally in a folder, ``knowmem/forget_qa_icl``
-            and ``knowmem/retain_qa_icl``, answered examples to put before each question.
+            ``privleak/holdout`` (plain texts, or field ``text``), ``verbmem/forget`` (``prompt`` and ``gt``),
+            ``knowmem/forget_qa`` and ``knowmem/retain_qa`` (``question`` and ``answer``), and, optionally,
+            ``knowmem/forget_qa_icl`` and ``knowmem/retain_qa_icl``, answered examples to put before each question.
 
     Raises:
         UserError: files are missing or cannot be read, or lack a field.
@@ -77,26 +79,35 @@ def _snippets(where: str) -> list[Item]:
         place = f"{where}, row {number}"
         if not {"prompt", "gt"} <= row.keys():
             raise UserError(f"{place} needs the fields prompt and gt, it has: {', '.join(row)}")
-        items.append(Item(to_record({"prompt": row["prompt"], "completion": row["gt"]}, place)))
+        items.append(Item(to_record(row, place)))
     return items
 
 
 def _questions(data: str, name: str) -> list[Item]:
     """Questions, after the answered examples where there are any."""
     records = load_records(source(data, name))
-    examples: tuple[Turn, ...] = ()
-    if Path(data).expanduser().is_dir():
-        examples = _examples(source(data, name) + "_icl")
-    return [Item(Record(turns=(*examples, *record.turns), row=record.row)) for record in records]
+    for record in records:
+        if not record.turns:
+            raise UserError(f"{record.where} needs the fields question and answer, it has: {', '.join(record.row)}")
+    examples = _examples(data, name)
+    return [Item(replace(record, turns=(*examples, *record.turns))) for record in records]
 
 
-def _examples(where: str) -> tuple[Turn, ...]:
-    """The turns of answered examples; none where there is no such file."""
-    folder, _, file = where.rpartition(":")
-    if not list(Path(folder).glob(f"{file}.*")):
+def _examples(data: str, name: str) -> tuple[Turn, ...]:
+    """The turns of answered examples; none where there is no such file, or no such split on the hub."""
+    part, split = MUSE_FILES[name]
+    if f"{split}_icl" not in _names_of(data, part):
         return ()
-    turns = chain.from_iterable(record.turns for record in load_records(where))
+    turns = chain.from_iterable(record.turns for record in load_records(source(data, name) + "_icl"))
     return tuple(map(_set_apart, turns))
+
+
+def _names_of(data: str, part: str) -> set[str]:
+    """The sets in a part of MUSE, by files or splits."""
+    folder = Path(data).expanduser() / part
+    if folder.is_dir():
+        return {file.stem for file in folder.iterdir()}
+    return set(hub_splits(data, part))
 
 
 def _set_apart(turn: Turn) -> Turn:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gru_unlearn.data import Record, read_rows, to_record
+from gru_unlearn.data import Record, check_apart, load_records
 from gru_unlearn.data.sources import SUFFIXES
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
@@ -204,12 +204,19 @@ def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:
     sets = {}
     for name, file in files.items():
         source = f"{data}:{file}"
-        rows = enumerate(read_rows(source), start=1)
-        records = [to_record(row, f"{source}, row {number}") for number, row in rows]
-        if not records:
-            raise UserError(f"{source}: no rows")
-        sets[name] = RowSet(_items(records, source))
+        sets[name] = RowSet(_items(load_records(source), source))
     return sets
+
+
+def check_unseen(sets: Mapping[str, Sequence[Record]]) -> None:
+    """No row that no model saw may be one of the others.
+
+    Raises:
+        UserError: some are.
+    """
+    named = {**sets, "unseen": sets.get(UNSEEN, ())}
+    pairs = (("forget", "unseen"), ("retain", "unseen"))
+    check_apart(named, pairs, "take them out, no model may have seen an unseen row")
 
 
 def _items(records: Iterable[Record], where: str) -> list[Item]:

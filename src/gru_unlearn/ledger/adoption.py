@@ -13,7 +13,7 @@ from statistics import fmean
 from rich.console import Console
 
 from gru_unlearn.common.sequences import evenly_spread
-from gru_unlearn.data import Record, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Record, canonical, count_overlap, fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Baseline, Ledger
 from gru_unlearn.models.loading import free_memory
@@ -28,6 +28,12 @@ from gru_unlearn.runs.seen_rows import see_rows
 def hash_row(key: bytes, record: Record) -> str:
     """How a ledger knows a row: HMAC-SHA256 of its fingerprint, to be matched only with the ledger at hand."""
     return hmac.new(key, fingerprint([record]).encode(), hashlib.sha256).hexdigest()
+
+
+def hashes_of(key: bytes, record: Record) -> set[str]:
+    """By which a ledger knows a row that is to be forgotten: its own hash, and that of what it says, so that the row is
+    found among those to keep even if blanks, line ends or accents are written in another way there."""
+    return {hash_row(key, record), hash_row(key, canonical(record))}
 
 
 def score_baseline(recipe: Recipe, key: bytes, first: Path, console: Console) -> Baseline:
@@ -103,7 +109,8 @@ def _rows_to_keep(ledger: Ledger, kind: RowKind, recipe: Recipe, named: Collecti
         return {}
     key, first = ledger.key, ledger.baseline(kind.key)
     rows = {hash_row(key, record): record for record in load_records(source)}
-    return {row_hash: record for row_hash, record in rows.items() if row_hash in first and row_hash not in named}
+    left = {row_hash: record for row_hash, record in rows.items() if hashes_of(key, record).isdisjoint(named)}
+    return {row_hash: record for row_hash, record in left.items() if row_hash in first}
 
 
 def _broken(ledger: Ledger, judgement: Judgement, limits: LedgerSettings) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.ledger.adoption import hash_row
+from gru_unlearn.ledger.adoption import hashes_of
 from gru_unlearn.ledger.database import Ledger, sole_use
 from gru_unlearn.ledger.ledger_setup import absolute, recipe_for
 from gru_unlearn.results.ledger_summary import DeletionRequest, Outcome
@@ -36,11 +36,11 @@ def add_request(
         id, day = _checked_id(id), _day(received)
         records = load_records(source)
         key, named = ledger.key, ledger.named_rows()
-        hashes = [hash_row(key, record) for record in records]
+        hashes = [hashes_of(key, record) for record in records]
         asked = DeletionRequest(
             id=id, date=day, reason=reason, source=absolute(source), rows=len(records), data_sha256=fingerprint(records)
         )
-        earlier = sum(row_hash in named for row_hash in hashes)
+        earlier = sum(not of_row.isdisjoint(named) for of_row in hashes)
         if earlier == len(records):
             same = [f" (request {one.id})" for one in ledger.requests() if one.data_sha256 == asked.data_sha256]
             raise UserError(
@@ -49,10 +49,10 @@ def add_request(
 
         unused = folder / "versions" / "not yet"
         prepared = prepare(recipe_for(ledger.settings().unlearning, str(ledger.newest_model().source), source, unused))
-        remarks = _overlaps(prepared, set(hashes), key)
+        remarks = _overlaps(prepared, set().union(*hashes), key)
         if earlier:
             remarks.insert(0, f"{earlier} of {len(records)} rows were requested before.")
-        return ledger.add(asked, hashes), remarks
+        return ledger.add(asked, set().union(*hashes)), remarks
 
 
 def _checked_id(id: str | None) -> str:
@@ -75,7 +75,7 @@ def _overlaps(prepared: Prepared, hashes: Collection[str], key: bytes) -> list[s
     """Which of the rows stand among those to keep."""
     remarks = []
     for kind in (RETAIN, HELD_OUT):
-        both = sum(hash_row(key, record) in hashes for record in prepared.sets.get(kind.key, ()))
+        both = sum(not hashes_of(key, record).isdisjoint(hashes) for record in prepared.sets.get(kind.key, ()))
         if both:
             remarks.append(f"{both} rows are in the {kind.label} set too: runs leave them out of it from now on.")
     return remarks

@@ -17,7 +17,7 @@ from gru_unlearn.common.files import whole_folder
 from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.evaluation.suites import own
-from gru_unlearn.ledger.adoption import hash_row, judge, probabilities
+from gru_unlearn.ledger.adoption import hashes_of, judge, probabilities
 from gru_unlearn.ledger.database import Ledger, sole_use
 from gru_unlearn.ledger.hash_chain import CREATED, BrokenLedger, ChainEntry
 from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
@@ -123,7 +123,7 @@ def _without(prepared: Prepared, named: Collection[str], key: bytes) -> Prepared
     sets, examples = dict(prepared.sets), dict(prepared.examples)
     for kind in KEPT:
         rows = sets.get(kind.key, [])
-        left = [record for record in rows if hash_row(key, record) not in named]
+        left = [record for record in rows if hashes_of(key, record).isdisjoint(named)]
         if rows and not left:
             raise UserError(f"no {kind.label} row is left: every one is in a request")
         if left != rows:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from gru_unlearn.data import Encoder
+from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import locate
 from gru_unlearn.models.model_settings import ModelSettings
-from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.models.weights import hash_weights, same_weights
 from gru_unlearn.results.provenance import ModelSource
 
 
@@ -47,6 +48,22 @@ class Subject:
     def provenance(self) -> ModelSource:
         """As a summary tells of it."""
         return ModelSource(source=self.source, sha256=self.sha256)
+
+    def is_same_as(self, other: "Subject") -> bool:
+        """Whether they are one model, by their folders or their weights."""
+        return same_weights(self.folder, other.folder)
+
+    def refuse_as_yardstick(self, retain_model: "Subject") -> None:
+        """A model cannot be its own retain model.
+
+        Raises:
+            UserError: it is.
+        """
+        if self.is_same_as(retain_model):
+            raise UserError(
+                f"--retain-model {retain_model.source} has the weights of the {self.label} {self.source}: name a model "
+                "that was trained without the forget rows, or none"
+            )
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -1,5 +1,6 @@
 """What a model's folder holds, in one hash."""
 
+import filecmp
 from pathlib import Path
 
 from gru_unlearn.common.files import hash_file, hash_json, read_json
@@ -28,3 +29,23 @@ def hash_weights(folder: Path) -> str:
         if base != folder and base.is_dir():
             parts.append(hash_weights(base))
     return hash_json(parts)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same model: they are one folder, or their weights are equal byte for byte.
+
+    Files of different models differ early, so that this is fast where it says no.
+    """
+    if one.resolve() == other.resolve():
+        return True
+    files, others = (sorted(folder.glob("*.safetensors")) for folder in (one, other))
+    if len(files) != len(others) or holds_adapters(one) != holds_adapters(other):
+        return False
+    if not all(filecmp.cmp(*pair, shallow=False) for pair in zip(files, others, strict=True)):
+        return False
+    return not holds_adapters(one) or _base(one) == _base(other)
+
+
+def _base(adapters: Path) -> Path:
+    """What adapters belong to, as their configuration names it; symbolic links are followed."""
+    return Path(read_json(adapters / ADAPTER_CONFIG)["base_model_name_or_path"] or ".").resolve()

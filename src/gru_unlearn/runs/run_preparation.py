@@ -10,7 +10,7 @@ from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import make_suite
-from gru_unlearn.data import Encoder, Example, Record, count_overlap, fingerprint, load_records
+from gru_unlearn.data import Encoder, Example, Record, check_apart, describe_rows, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
@@ -69,6 +69,8 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
         recipe = replace(recipe, dtype="float32")  # below adapters, too: gradients go through it
         models = _find_models(recipe)
     model, retain_model = models["model"], models.get("retain_model")
+    if retain_model is not None:
+        model.refuse_as_yardstick(retain_model)
     encoder = model.encoder
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
@@ -134,13 +136,8 @@ def _check_recipe(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> None:
 
 
 def _check_overlap(sets: Mapping[str, Sequence[Record]]) -> None:
-    for one, other in (("forget", "retain"), ("forget", "held_out"), ("held_out", "retain")):
-        overlap = count_overlap(sets.get(one, []), sets.get(other, []))
-        if overlap:
-            raise UserError(
-                f"{overlap} of {len(sets[one])} {one} rows are also in the {other} set: "
-                "take them out, or pass --allow-overlap"
-            )
+    pairs = (("forget", "retain"), ("forget", "held_out"), ("held_out", "retain"))
+    check_apart(sets, pairs, "take them out, or pass --allow-overlap")
 
 
 def _check_rule(recipe: Recipe) -> None:
@@ -188,7 +185,7 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
     """What a run would do, line by line, for ``--dry-run``."""
     recipe, config = prepared.recipe, prepared.recipe.config
     parameters = parameter_count(prepared.model.folder, recipe.trust_remote_code)
-    rows = [(name, f"{getattr(recipe, name)} ({len(records)} rows)") for name, records in prepared.sets.items()]
+    rows = [(name, f"{getattr(recipe, name)} ({describe_rows(records)})") for name, records in prepared.sets.items()]
     forget = config.per_device_train_batch_size * config.gradient_accumulation_steps
     retain = config.resolved_retain_batch_size * config.gradient_accumulation_steps
     steps = config.max_steps
