@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import logits_alone
+
 IGNORE_INDEX = -100
 """Label of a token that is not supervised (the convention of PyTorch and transformers)."""
 
@@ -59,7 +61,9 @@ def supervised_logits(
     """
     where = supervised or supervised_positions(labels)
     with head_only_at(model, where["predicting"]):
-        output: Any = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        output: Any = model(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **logits_alone(model)
+        )
     return output.logits[0]
 
 

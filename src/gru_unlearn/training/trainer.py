@@ -206,7 +206,7 @@ class UnlearningTrainer(PairTrainer):
     def _mean_loss(self, side: str, model: nn.Module, batch: Batch) -> Tensor:
         with self.compute_loss_context_manager():
             inputs = self._inputs(self._method.asks[side], model, batch)
-        return self._window.mean(self._method.losses(side, inputs), side)
+        return self._window.mean(self._method.losses(side, inputs), side, inputs.get("hidden"))
 
     @contextlib.contextmanager
     def _reference(self) -> Iterator[nn.Module]:
