@@ -3,19 +3,27 @@
 ``python tests/architectures.py`` walks them all and writes what it found to ``docs/reference/architectures.md``.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+import transformers
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import tiny
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.data import Record
-from gru_unlearn.evaluation.answers import score_answers
+from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.answers import _by_prompt, _takes_trees, score_answers
 from gru_unlearn.evaluation.generation import generate
-from gru_unlearn.evaluation.gradnorm import gradient_norms
+from gru_unlearn.evaluation.gradnorm import _batched_if_possible, gradient_norms
+from gru_unlearn.evaluation.next_token import CachedReader, reader_for
 from gru_unlearn.evaluation.tasks import Task
+from gru_unlearn.objectives.causality import require_causal, require_causal_config
 
 WINDOW = 6
 """Of attention, where an architecture has one: shorter than the longer rows of the checks."""
@@ -180,7 +188,7 @@ def examples(lengths):
 
 
 def trained(name, folder, rectification, *, shortcuts=True):
-    """The weights after three steps, and the losses on the way."""
+    """The trainer after three steps, and the losses on the way: [3, 2]."""
     run = UnlearningTrainer(
         model(name),
         UnlearningConfig(
@@ -208,20 +216,24 @@ def trained(name, folder, rectification, *, shortcuts=True):
             plainly.enter_context(patch("gru_unlearn.training.trainer.last_mlp", lambda *_: None))
         run.train()
     losses = [(log["forget_loss"], log["retain_loss"]) for log in run.state.log_history if "forget_loss" in log]
-    return torch.tensor(losses), torch.cat([p.detach().flatten() for p in run.model.parameters()])
+    return run, torch.tensor(losses)
 
 
 def check_training(name, folder):
-    """Three steps move the weights, alike on the short path and on the plain one."""
+    """Three steps move the weights, and losses are alike on the short path and on the plain one."""
     before = torch.cat([p.detach().flatten() for p in model(name).parameters()])
     for rule in ("gru", "gru/element"):
-        losses, weights = trained(name, folder / "short", rule)
-        assert len(losses) == 3
+        run, losses = trained(name, folder / "short", rule)
+        weights = torch.cat([p.detach().flatten() for p in run.model.parameters()])
+        assert losses.shape == (3, 2)
         assert losses.isfinite().all()
         assert weights.isfinite().all()
         assert (weights - before).norm() > 1e-3
-    plain_losses, _ = trained(name, folder / "plain", rule, shortcuts=False)
+    _, plain_losses = trained(name, folder / "plain", rule, shortcuts=False)
     torch.testing.assert_close(losses, plain_losses, rtol=1e-3, atol=1e-4)
+
+    short = {"no mask": not run._inputs.hide_padding, "last MLP where it counts": run._inputs.last_mlp is not None}
+    return ", ".join(way for way, taken in short.items() if taken) or "plain"
 
 
 def tasks():
@@ -230,8 +242,8 @@ def tasks():
     for prompt, answers in ((2, (1, 2, 3)), (7, (5, 8, 6)), (15, (9, 4))):
         opening = TOKENS[10 * prompt : 11 * prompt]
         for number, length in enumerate(answers):
-            ids = [*opening, *TOKENS[300 : 300 + length // 2], *TOKENS[310 + number : 310 + number + length - length // 2]]
-            made.append(Task(Record("", ""), ids=ids, start=prompt))
+            common, own = TOKENS[300:][: length // 2], TOKENS[310 + number :][: length - length // 2]
+            made.append(Task(Record(), ids=[*opening, *common, *own], start=prompt))
     return made
 
 
@@ -246,6 +258,8 @@ def check_scoring(name):
             logits = subject(input_ids=torch.tensor([task.ids]), use_cache=False).logits[0]
             expected = logits.log_softmax(dim=-1)[range(task.start - 1, len(task.ids) - 1), task.answer]
             torch.testing.assert_close(torch.from_numpy(found[number].logps), expected, rtol=1e-3, atol=1e-3)
+    trees = _takes_trees(subject, _by_prompt(asked, 8), pad_token_id=0)
+    return "trees of answers" if trees else "one by one"
 
 
 @torch.no_grad()
@@ -264,6 +278,7 @@ def check_generation(name):
     limits = [8, 12, 5, 10]
     found = generate(subject, prompts, limits, [], 0)
     assert found == [continued(subject, *asked) for asked in zip(prompts, limits, strict=True)]
+    return "with a cache" if reader_for(subject, prompts, 0) is CachedReader else "reading anew"
 
 
 def check_gradient_norms(name):
@@ -281,11 +296,90 @@ def check_gradient_norms(name):
         expected.append(torch.stack(norms).mean().item())
     subject.zero_grad()
     torch.testing.assert_close(gradient_norms(subject, rows, 0), expected, rtol=1e-3, atol=1e-4)
+    together = _batched_if_possible(subject, rows, 0) is not None
+    return "several rows at once" if together else "row by row"
 
 
 CHECKS = {
-    "scoring": check_scoring,
-    "generation": check_generation,
-    "gradient norms": check_gradient_norms,
+    "scoring": lambda name, _: check_scoring(name),
+    "generation": lambda name, _: check_generation(name),
+    "gradient norms": lambda name, _: check_gradient_norms(name),
     "training": check_training,
 }
+"""Name → a check of an architecture, which may write to a folder and says which way was taken."""
+
+REFUSED = {
+    "t5": {"num_layers": 1, "d_kv": 8, "d_ff": 24, "decoder_start_token_id": 0},
+    "bart": {"encoder_layers": 1, "decoder_layers": 1, "decoder_start_token_id": 0},
+    "bert": {},
+    "roberta": {},
+    "electra": {"embedding_size": 16},
+    "xlnet": {"n_layer": 2, "n_head": 2, "d_inner": 24, "d_model": 16, "max_position_embeddings": None},
+    "gemma3_text looking ahead": IN_TURN | {"use_bidirectional_attention": True},
+}
+"""As :data:`CONFIGS`, of what is no causal language model."""
+
+
+def refused_model(name):
+    torch.manual_seed(0)
+    given = {setting: value for setting, value in (SHAPE | REFUSED[name]).items() if value is not None}
+    made = CONFIG_MAPPING[name.split()[0]](**given)
+    if made.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM.from_config(made)
+    return AutoModelForCausalLM.from_config(made)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "architectures.md"
+HEAD = """# Architectures
+
+Tiny random models of what transformers offers for causal language modelling, made from configurations and measured with
+transformers {transformers}, torch {torch} on {date}; `make architectures` measures anew and writes this page. In each:
+
+- **scoring**: log-probabilities of answers side by side are those of each row alone, for rows longer than a window of
+  attention, too;
+- **generation**: prompts side by side go on as each does alone, in a loop without a cache;
+- **gradient norms**: those of several rows are those of a backward pass for each;
+- **training**: three steps with the rules `gru` and `gru/element`; losses are those of the plain path.
+
+A cell names the way that was taken: each short one is tried first, and left for the plain one where the model is unfit
+for it. What stands behind a model type is a variant of it.
+
+"""
+
+
+def outcome(check, name):
+    """Which way a check found, or how it ended."""
+    try:
+        with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+            return check(name, Path(folder))
+    except Exception as error:
+        return f"**fails**: {type(error).__name__}"
+
+
+def refusal(name):
+    """What the trainer says to a model of another kind."""
+    try:
+        require_causal_config(refused_model(name).config, "it")
+        require_causal(refused_model(name), TOKENS[:20])
+    except UserError as error:
+        return str(error).removeprefix("it: ").partition(";")[0]
+    return "**not refused**"
+
+
+def write_page():
+    lines = [HEAD.format(transformers=transformers.__version__, torch=torch.__version__, date=date.today())]
+    lines += [f"| model type | {' | '.join(CHECKS)} |", "|---" * (len(CHECKS) + 1) + "|"]
+    for name in sorted(CONFIGS):
+        cells = [f"`{name}`", *(outcome(check, name) for check in CHECKS.values())]
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    lines += ["", "Refused, before any work:", "", "| model type | in words |", "|---|---|"]
+    lines += [f"| `{name}` | {refusal(name)} |" for name in REFUSED]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    write_page()

@@ -66,6 +66,14 @@ def text_part(config: Any) -> Any:
     return config.get_text_config()
 
 
+def most_positions(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for, where its configuration sets an end."""
+    most = getattr(text_config(model), "max_position_embeddings", None)
+    if most is None or most <= 0:
+        return None
+    return int(most)
+
+
 _BESIDE_LOGITS = ("output_router_logits", "output_hidden_states", "output_attentions")
 
 
@@ -75,7 +83,7 @@ def logits_alone(model: nn.Module) -> dict[str, bool]:
     Nobody here reads it, and routers' statistics fail where masks are those of trees or reach back into a cache.
     """
     config = text_config(model)
-    asked = {name: False for name in _BESIDE_LOGITS if getattr(config, name, False)}
+    unread = {name: False for name in _BESIDE_LOGITS if getattr(config, name, False)}
     if getattr(config, "return_dict", True) is False:
-        asked["return_dict"] = True
-    return asked
+        unread["return_dict"] = True
+    return unread

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import input_embeddings, logits_alone, text_config, trying
+from gru_unlearn.common.modules import input_embeddings, text_config, trying
 from gru_unlearn.evaluation.table import TokenFloats
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.evaluation.tree import TokenTree, token_tree, tree_inputs
-from gru_unlearn.objectives.token_logps import head_only_at
+from gru_unlearn.objectives.token_logps import forward_at
 
 LOGITS_AT_ONCE = 512
 """Rows of logits whose statistics are taken together: small enough for a processor's cache."""
@@ -143,8 +143,7 @@ def _score_groups(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id:
     predicts.view(-1)[places] = True  # a place from which several answers go on counts once
 
     arguments = {name: value.to(weight.device) for name, value in inputs.items()}
-    with head_only_at(model, predicts):
-        logits = model(**arguments, use_cache=False, **logits_alone(model)).logits[0]
+    logits = forward_at(model, predicts, **arguments, use_cache=False).logits[0]
     rows = (predicts.flatten().cumsum(dim=0) - 1)[places]
     columns = token_scores(logits, rows.to(logits.device), targets.to(logits.device)).cpu()
 

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import logits_alone, output_head, trying
+from gru_unlearn.common.modules import output_head, trying
 from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives import IGNORE_INDEX, token_logps
-from gru_unlearn.objectives.token_logps import head_only_at
+from gru_unlearn.objectives.token_logps import forward_at
 
 AnswerSpan = tuple[Sequence[int], slice]
 """Token ids of prompt and answer, and the answer tokens to take the cross-entropy over."""
@@ -139,8 +139,8 @@ def _passed_back(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int
     targets = F.pad(batch.pop("labels")[:, 1:], (0, 1), value=IGNORE_INDEX)  # [B, L]
     predicts = targets != IGNORE_INDEX
     lengths = predicts.sum(dim=1).tolist()
-    with torch.enable_grad(), _recorded(model) as calls, head_only_at(model, predicts):
-        logits: Tensor = model(**batch, use_cache=False, **logits_alone(model)).logits[0]  # [N, V]
+    with torch.enable_grad(), _recorded(model) as calls:
+        logits: Tensor = forward_at(model, predicts, **batch, use_cache=False).logits[0]  # [N, V]
         losses = F.cross_entropy(logits.float(), targets[predicts], reduction="none")
         loss = torch.stack([row.mean() for row in losses.split(lengths)]).sum()
     if not all(isinstance(call.output, Tensor) for call in calls):  # such as a router's

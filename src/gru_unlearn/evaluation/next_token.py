@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import input_embeddings, logits_alone, text_config, trying
-from gru_unlearn.objectives.token_logps import head_only_at
+from gru_unlearn.common.modules import input_embeddings, most_positions, trying
+from gru_unlearn.objectives.token_logps import forward_at
 
 
 class Reader(Protocol):
@@ -51,15 +51,8 @@ class CachedReader:
         positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self.ids.shape[1] :]
         last = torch.zeros(self.ids.shape, dtype=torch.bool, device=self.device)
         last[:, -1] = True
-        with head_only_at(self.model, last):
-            output = self.model(
-                input_ids=self.ids,
-                attention_mask=self.mask,
-                position_ids=positions,
-                past_key_values=self.cache,
-                use_cache=True,
-                **logits_alone(self.model),
-            )
+        inputs = {"input_ids": self.ids, "attention_mask": self.mask, "position_ids": positions}
+        output = forward_at(self.model, last, **inputs, past_key_values=self.cache, use_cache=True)
         self.cache = output.past_key_values
         return output.logits[0]
 
@@ -90,9 +83,7 @@ class RereadingReader:
         ids, mask, last = (
             part.to(device) for part in (torch.tensor(padded), (places < lengths).long(), places == lengths - 1)
         )
-        with head_only_at(self.model, last):
-            output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **logits_alone(self.model))
-        return output.logits[0]
+        return forward_at(self.model, last, input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
 
     def go_on(self, kept: Sequence[int], tokens: Tensor) -> None:
         """Keep some of the texts and add a token to each."""
@@ -114,7 +105,7 @@ def reader_for(model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: i
     longest, shortest = max(texts, key=len), min(texts, key=len)
     if len(shortest) == len(longest):
         shortest = longest[len(longest) // 2 :]
-    positions = getattr(text_config(model), "max_position_embeddings", None) or len(longest) + _STEPS
+    positions = most_positions(model) or len(longest) + _STEPS
     both = [text[: positions - _STEPS] for text in (longest, shortest)]
     with trying("a cache in generation"):
         cached, plain = CachedReader(model, both, pad_token_id), RereadingReader(model, both, pad_token_id)
