@@ -69,8 +69,8 @@ def score_answers(
 
 
 def _takes_trees(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id: int) -> bool:
-    """Whether a tree of tokens scores like its answers one by one: tried on the longest group that branches, and on
-    that whose tokens stand farthest from where they would stand alone.
+    """Whether a tree of tokens scores like its answers one by one: tried on the group with the longest answer, and on
+    that whose tokens stand farthest behind where they would stand alone.
 
     Models without attention, with positions of their own making, or with a window of attention shorter than the
     answers do not pass, and are scored answer by answer.
@@ -78,22 +78,27 @@ def _takes_trees(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id: 
     branching = [group for group in groups if not group.tree.is_chain]
     if not branching:
         return False
-    longest = max(branching, key=lambda group: max(group.lengths))
-    displaced = max(branching, key=lambda group: group.tree.displacement)
+    longest = max(branching, key=lambda group: (max(group.lengths), group.tree.displacement))
+    displaced = max(branching, key=lambda group: (group.tree.displacement, max(group.lengths)))
+    tried = {id(group): group for group in (longest, displaced)}.values()
     if max(longest.lengths) > shortest_window(model):
         return False
 
     with trying("trees of answers"):
-        return all(_scores_as_alone(model, group, pad_token_id) for group in (longest, displaced))
+        return all(_scores_as_alone(model, group, pad_token_id) for group in tried)
     return False
 
 
 def _scores_as_alone(model: nn.Module, group: AnswerGroup, pad_token_id: int) -> bool:
-    """Whether a group's answers have together the log-probabilities that each has by itself, but for rounding."""
+    """Whether answers of a group have together the log-probabilities that they have alone, but for rounding: looked at
+    are the longest, and the one that stands farthest behind in the tree."""
     merged = list(_score_groups(model, [group], pad_token_id))
-    single = [AnswerGroup([0], [task]) for task in group.tasks]
-    alone = [next(_score_groups(model, [answer], pad_token_id)) for answer in single]
-    errors = [np.abs(one.logps - other.logps) for one, other in zip(merged, alone, strict=True)]
+    places = range(len(group.tasks))
+    looked_at = {max(places, key=group.lengths.__getitem__), max(places, key=lambda place: group.tree.paths[place][-1])}
+    errors = []
+    for place in looked_at:
+        alone = next(_score_groups(model, [AnswerGroup([0], [group.tasks[place]])], pad_token_id))
+        errors.append(np.abs(merged[place].logps - alone.logps))
     if input_embeddings(model).dtype == torch.float32:
         return bool(np.concatenate(errors).max() < 1e-3)
     return bool(np.concatenate(errors).mean() < 0.1)

@@ -32,8 +32,8 @@ class TokenTree:
 
     @property
     def displacement(self) -> int:
-        """How far at most a node stands behind its place in its own sequence: 0 for a chain."""
-        return max(node - depth for node, depth in enumerate(self.depths))
+        """How far all nodes together stand behind their places in their own sequences: 0 for a chain."""
+        return sum(node - depth for node, depth in enumerate(self.depths))
 
     def attention(self) -> npt.NDArray[np.bool_]:
         """[N, N]: node i sees node j where j is i or an ancestor of i."""
