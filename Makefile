@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test faults check docs clean
+.PHONY: demo test faults architectures check docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/gru demo --out runs/demo
@@ -19,6 +19,10 @@ test: $(INSTALLED_DEV)
 # Kills real runs at random moments, and fills a disk; minutes.
 faults: $(INSTALLED_DEV)
 	$(BIN)/pytest -m campaign tests/test_faults.py
+
+# Tiny models of every architecture, and docs/reference/architectures.md with what came of it; minutes.
+architectures: $(INSTALLED_DEV)
+	$(BIN)/python tests/architectures.py
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .

@@ -1,10 +1,14 @@
 """A model's modes and parts, whatever it is wrapped in."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -16,6 +20,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def trying(shortcut: str) -> Iterator[None]:
+    """Inside, something is tried that a model may be unfit for: an error ends the block and is noted, no more.
+
+    Memory that runs out is an error as ever: among several processes the others would not hear of it.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as reason:  # what stumbles may be code of any architecture
+        LOGGER.info("without %s: %s: %s", shortcut, type(reason).__name__, reason)
 
 
 def unwrapped(model: nn.Module, method: str) -> Any:
@@ -34,3 +52,38 @@ def input_embeddings(model: nn.Module) -> Tensor:
 def output_head(model: nn.Module) -> nn.Module:
     """The module that turns hidden states into logits."""
     return unwrapped(model, "get_output_embeddings").get_output_embeddings()
+
+
+def text_config(model: nn.Module) -> Any:
+    """The configuration of what reads text: a part of a composite model's; None for a model without any."""
+    return text_part(getattr(unwrapped(model, "get_input_embeddings"), "config", None))
+
+
+def text_part(config: Any) -> Any:
+    """What a configuration says about text, which in a composite one stands in a part of its own."""
+    if not hasattr(config, "get_text_config"):
+        return config
+    return config.get_text_config()
+
+
+def most_positions(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for, where its configuration sets an end."""
+    most = getattr(text_config(model), "max_position_embeddings", None)
+    if most is None or most <= 0:
+        return None
+    return int(most)
+
+
+_BESIDE_LOGITS = ("output_router_logits", "output_hidden_states", "output_attentions")
+
+
+def logits_alone(model: nn.Module) -> dict[str, bool]:
+    """Arguments of a forward pass that switch off what a configuration asks for beside logits.
+
+    Nobody here reads it, and routers' statistics fail where masks are those of trees or reach back into a cache.
+    """
+    config = text_config(model)
+    unread = {name: False for name in _BESIDE_LOGITS if getattr(config, name, False)}
+    if getattr(config, "return_dict", True) is False:
+        unread["return_dict"] = True
+    return unread

@@ -1,6 +1,7 @@
 """The log-probabilities of answers under a model: token trees, with logits only where an answer is predicted."""
 
-import logging
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,16 +13,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import input_embeddings
+from gru_unlearn.common.modules import input_embeddings, text_config, trying
 from gru_unlearn.evaluation.table import TokenFloats
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.evaluation.tree import TokenTree, token_tree, tree_inputs
-from gru_unlearn.objectives.token_logps import head_only_at
-
-LOGGER = logging.getLogger(__name__)
+from gru_unlearn.objectives.token_logps import forward_at
 
 LOGITS_AT_ONCE = 512
 """Rows of logits whose statistics are taken together: small enough for a processor's cache."""
+
+_WINDOW = re.compile(r"(window|window_size|chunk_size|local_attention)$")
+"""Names of settings under which architectures have their windows of attention."""
 
 
 class Scores(NamedTuple):
@@ -67,29 +69,46 @@ def score_answers(
 
 
 def _takes_trees(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id: int) -> bool:
-    """Whether a tree of tokens scores like its answers one by one: tried on the smallest group of several answers.
+    """Whether a tree of tokens scores like its answers one by one: tried on the group with the longest answer, and on
+    that whose tokens stand farthest behind where they would stand alone.
 
     Models without attention, with positions of their own making, or with a window of attention shorter than the
     answers do not pass, and are scored answer by answer.
     """
-    several = [group for group in groups if len(group.tasks) > 1]
-    longest = max((max(group.lengths) for group in several), default=0)
-    window = getattr(getattr(model, "config", None), "sliding_window", None)
-    if not several or (window and longest > window):
+    branching = [group for group in groups if not group.tree.is_chain]
+    if not branching:
+        return False
+    longest = max(branching, key=lambda group: (max(group.lengths), group.tree.displacement))
+    displaced = max(branching, key=lambda group: (group.tree.displacement, max(group.lengths)))
+    tried = {id(group): group for group in (longest, displaced)}.values()
+    if max(longest.lengths) > shortest_window(model):
         return False
 
-    group = min(several, key=lambda group: sum(group.lengths))
-    try:
-        merged = list(_score_groups(model, [group], pad_token_id))
-    except (TypeError, ValueError, RuntimeError, IndexError) as reason:
-        LOGGER.info("answers to one prompt are scored one by one: %s", reason)
-        return False
-    single = [AnswerGroup([0], [task]) for task in group.tasks]
-    alone = [next(_score_groups(model, [answer], pad_token_id)) for answer in single]
+    with trying("trees of answers"):
+        return all(_scores_as_alone(model, group, pad_token_id) for group in tried)
+    return False
 
-    errors = [np.abs(one.logps - other.logps).mean() for one, other in zip(merged, alone, strict=True)]
-    tolerance = 1e-3 if input_embeddings(model).dtype == torch.float32 else 0.1
-    return bool(np.mean(errors) < tolerance)
+
+def _scores_as_alone(model: nn.Module, group: AnswerGroup, pad_token_id: int) -> bool:
+    """Whether answers of a group have together the log-probabilities that they have alone, but for rounding: looked at
+    are the longest, and the one that stands farthest behind in the tree."""
+    merged = list(_score_groups(model, [group], pad_token_id))
+    places = range(len(group.tasks))
+    looked_at = {max(places, key=group.lengths.__getitem__), max(places, key=lambda place: group.tree.paths[place][-1])}
+    errors = []
+    for place in looked_at:
+        alone = next(_score_groups(model, [AnswerGroup([0], [group.tasks[place]])], pad_token_id))
+        errors.append(np.abs(merged[place].logps - alone.logps))
+    if input_embeddings(model).dtype == torch.float32:
+        return bool(np.concatenate(errors).max() < 1e-3)
+    return bool(np.concatenate(errors).mean() < 0.1)
+
+
+def shortest_window(model: nn.Module) -> float:
+    """The fewest tokens that a layer looks back on, by the configuration: the mask of a tree would reach beyond."""
+    settings = getattr(text_config(model), "__dict__", {})
+    sizes = [value for name, value in settings.items() if _WINDOW.search(name) and isinstance(value, int)]
+    return min((size for size in sizes if size > 1), default=math.inf)  # no window is None, -1, or False
 
 
 def _by_prompt(tasks: Sequence[Task], at_most: int) -> list[AnswerGroup]:
@@ -129,8 +148,7 @@ def _score_groups(model: nn.Module, groups: Sequence[AnswerGroup], pad_token_id:
     predicts.view(-1)[places] = True  # a place from which several answers go on counts once
 
     arguments = {name: value.to(weight.device) for name, value in inputs.items()}
-    with head_only_at(model, predicts):
-        logits = model(**arguments, use_cache=False).logits[0]
+    logits = forward_at(model, predicts, **arguments, use_cache=False).logits[0]
     rows = (predicts.flatten().cumsum(dim=0) - 1)[places]
     columns = token_scores(logits, rows.to(logits.device), targets.to(logits.device)).cpu()
 

@@ -1,17 +1,15 @@
-"""Continuation of prompts, greedy or sampled, with a key-value cache and without rows that are already done."""
+"""Continuation of prompts, greedy or sampled, without rows that are already done."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import input_embeddings
 from gru_unlearn.data import Encoder
+from gru_unlearn.evaluation.next_token import ReaderType, reader_for
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
-from gru_unlearn.objectives.token_logps import head_only_at
 
 
 @dataclass(slots=True)
@@ -43,6 +41,7 @@ def continue_prompts(
     pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
     pending = _wanted_continuations(tasks, entries, stop)
     pending.sort(key=lambda one: -len(one.prompt) - len(one.tokens))
+    reader: ReaderType | None = None
     while pending:
         going = []
         for one in pending:
@@ -52,10 +51,13 @@ def continue_prompts(
                 going.append(one)
 
         batch, pending = going[:batch_size], going[batch_size:]
+        if not batch:
+            return
+        reader = reader or reader_for(model, [[*one.prompt, *one.tokens] for one in going], pad)
         leave = len(batch) // 8 if pending else 0  # a batch's last few go on together with those of the next ones
         texts = [[*one.prompt, *one.tokens] for one in batch]
         room = [one.limit - len(one.tokens) for one in batch]
-        new = generate(model, texts, room, stop, pad, leave=leave)
+        new = generate(model, texts, room, stop, pad, leave=leave, reader=reader)
         for one, tokens in zip(batch, new, strict=True):
             one.tokens += tokens
         pending += batch
@@ -98,13 +100,14 @@ def continuations(
     """
     pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
     texts = [""] * len(prompts)
+    reader = reader_for(model, prompts, pad) if prompts else None
     longest_first = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
     for start in range(0, len(prompts), batch_size):
         batch = longest_first[start : start + batch_size]
         begun = [prompts[number] for number in batch]
         room = [limits[number] for number in batch]
         own = None if draws is None else [draws[number] for number in batch]
-        new = generate(model, begun, room, stop, pad, temperature=temperature, draws=own)
+        new = generate(model, begun, room, stop, pad, temperature=temperature, draws=own, reader=reader)
         for number, tokens in zip(batch, new, strict=True):
             texts[number] = _decoded(tokens, encoder, "")
     return texts
@@ -154,12 +157,13 @@ def generate(
     leave: int = 0,
     temperature: float = 1.0,
     draws: Sequence[Sequence[float]] | None = None,
+    reader: ReaderType | None = None,
 ) -> list[list[int]]:
     """The most probable next token, or one drawn at random, again and again.
 
     Args:
         model: causal language model of transformers, in evaluation mode.
-        prompts: one batch of token ids, none empty; padded on the left to the longest.
+        prompts: one batch of token ids, none empty.
         limits: for each prompt, the most tokens to add.
         stop: end-of-sequence tokens; a continuation ends with the first of them.
         pad_token_id: any token.
@@ -167,19 +171,18 @@ def generate(
         temperature: what logits are divided by before a token is drawn.
         draws: for each prompt as many numbers from [0, 1) as its limit; each decides one token, uniform ones sample
             from the model. None: the most probable token.
+        reader: the way to the next token's logits; tried out on these prompts unless given.
 
     Returns:
         For each prompt the new tokens.
     """
     if not prompts:
         return []
-    device = input_embeddings(model).device
-    ids, mask = _pad_left(prompts, pad_token_id, device)
+    texts = (reader or reader_for(model, prompts, pad_token_id))(model, prompts, pad_token_id)
     new: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
-    cache: Any = None
     while len(alive) > leave:
-        logits, cache = _logits_of_next(model, ids, mask, cache)
+        logits = texts.logits()
         if draws is None:
             tokens = logits.argmax(dim=-1)
         else:
@@ -191,32 +194,10 @@ def generate(
             if token not in stop and len(new[row]) < limits[row]:
                 going.append(place)
 
-        if len(going) < len(alive):
-            kept = torch.tensor(going, dtype=torch.long, device=device)
-            alive, tokens, mask = [alive[place] for place in going], tokens[kept], mask[kept]
-            if len(alive) > leave:
-                cache.batch_select_indices(kept)
-        ids = tokens[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        alive = [alive[place] for place in going]
+        if len(alive) > leave:
+            texts.go_on(going, tokens)
     return new
-
-
-def _logits_of_next(model: nn.Module, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
-    """Logits of each row's next token, [B, V], and the key-value cache with ``ids`` in it.
-
-    Args:
-        ids: [B, L], what follows on what the cache holds.
-        mask: [B, N], which tokens are no padding; those of the cache too.
-        cache: of the tokens before; None at the beginning.
-    """
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    last = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-    last[:, -1] = True
-    with head_only_at(model, last):
-        output = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-    return output.logits[0], output.past_key_values
 
 
 def _token_at(logits: Tensor, draws: Sequence[float]) -> Tensor:
@@ -227,11 +208,3 @@ def _token_at(logits: Tensor, draws: Sequence[float]) -> Tensor:
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
     points = torch.tensor(draws, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, points, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-
-
-def _pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """``input_ids`` and ``attention_mask``, [B, L]."""
-    length = max(map(len, prompts))
-    ids = torch.tensor([[pad_token_id] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    return ids, (torch.arange(length, device=device) >= length - lengths[:, None]).long()

@@ -5,6 +5,7 @@ each layer's inputs x and output gradients d: a row's gradient of a weight is G 
 elementwise product of the Gram matrices d dᵀ and x xᵀ (Goodfellow, arXiv 1510.01799). G itself is never formed.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
@@ -14,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import output_head
+from gru_unlearn.common.modules import output_head, trying
 from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives import IGNORE_INDEX, token_logps
-from gru_unlearn.objectives.token_logps import head_only_at
+from gru_unlearn.objectives.token_logps import forward_at
 
 AnswerSpan = tuple[Sequence[int], slice]
 """Token ids of prompt and answer, and the answer tokens to take the cross-entropy over."""
@@ -46,13 +47,30 @@ def task_gradient_norms(
     model: nn.Module, tasks: Sequence[Task], entries: Mapping[int, Entry], batch_size: int, pad_token_id: int
 ) -> Iterator[tuple[int, float]]:
     """(index of a task that wants it, its gradient norm). Batches are a quarter of those without a backward pass."""
-    at_once = max(1, batch_size // 4)
+    at_once, together = max(1, batch_size // 4), True
     wanted = [number for number, task in enumerate(tasks) if task.gradnorm]
     wanted.sort(key=lambda number: len(tasks[number].ids), reverse=True)
     for i in range(0, len(wanted), at_once):
         batch = wanted[i : i + at_once]
         spans = [_answer_span(tasks[number]) for number in batch]
-        yield from zip(batch, gradient_norms(model, spans, pad_token_id), strict=True)
+        if i == 0:
+            together = _is_right_together(model, spans, pad_token_id)
+        if together:
+            norms = gradient_norms(model, spans, pad_token_id)
+        else:
+            norms = [gradient_norm(model, span) for span in spans]
+        yield from zip(batch, norms, strict=True)
+
+
+def _is_right_together(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> bool:
+    """Whether the rows' gradient norms of one backward pass are those by themselves: tried on the shortest, which has
+    the most padding."""
+    norms = _batched_if_possible(model, rows, pad_token_id)
+    if norms is None:
+        return False
+    shortest = min(range(len(rows)), key=lambda number: len(rows[number][0]))
+    rounding = 0.01 if next(model.parameters()).dtype == torch.float32 else 0.1
+    return math.isclose(norms[shortest], gradient_norm(model, rows[shortest]), rel_tol=rounding)
 
 
 def _answer_span(task: Task) -> AnswerSpan:
@@ -62,10 +80,16 @@ def _answer_span(task: Task) -> AnswerSpan:
 
 def gradient_norms(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[float]:
     """:func:`gradient_norm` of each row of a batch: in one backward pass where the model's modules allow it."""
-    norms = _batched(model, rows, pad_token_id)
+    norms = _batched_if_possible(model, rows, pad_token_id)
     if norms is None:
         return [gradient_norm(model, row) for row in rows]
     return norms
+
+
+def _batched_if_possible(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int) -> list[float] | None:
+    with trying("one backward pass for the gradient norms of several rows"):
+        return _batched(model, rows, pad_token_id)
+    return None
 
 
 def gradient_norm(model: nn.Module, row: AnswerSpan) -> float:
@@ -115,10 +139,12 @@ def _passed_back(model: nn.Module, rows: Sequence[AnswerSpan], pad_token_id: int
     targets = F.pad(batch.pop("labels")[:, 1:], (0, 1), value=IGNORE_INDEX)  # [B, L]
     predicts = targets != IGNORE_INDEX
     lengths = predicts.sum(dim=1).tolist()
-    with torch.enable_grad(), _recorded(model) as calls, head_only_at(model, predicts):
-        logits: Tensor = model(**batch, use_cache=False).logits[0]  # [N, V]
+    with torch.enable_grad(), _recorded(model) as calls:
+        logits: Tensor = forward_at(model, predicts, **batch, use_cache=False).logits[0]  # [N, V]
         losses = F.cross_entropy(logits.float(), targets[predicts], reduction="none")
         loss = torch.stack([row.mean() for row in losses.split(lengths)]).sum()
+    if not all(isinstance(call.output, Tensor) for call in calls):  # such as a router's
+        return None
     gradients = torch.autograd.grad(loss, [call.output for call in calls])
 
     found = []

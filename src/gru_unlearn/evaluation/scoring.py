@@ -15,6 +15,7 @@ from gru_unlearn.evaluation.measure import Evaluation, measure
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.table import Entry, ScoreTable
 from gru_unlearn.evaluation.tasks import Task, plan_tasks
+from gru_unlearn.objectives.causality import require_causal, require_causal_config
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (score, generate, gradnorm), how much of it is done, and how much there is."""
@@ -84,7 +85,9 @@ def score(
     Raises:
         UserError: an answer does not fit the encoder's length limit.
     """
+    require_causal_config(getattr(model, "config", None), "the model")
     tasks = plan_tasks(suite, suite.needs(retain_model), encoder)
+    require_causal(model, max((task.ids for task in tasks), key=len, default=[]))
     mine: Sequence[int] = range(len(tasks))
     if across_processes:
         mine = _share_of_process(model, tasks)

@@ -30,6 +30,11 @@ class TokenTree:
         """Whether nothing branches: then plain causal attention is enough."""
         return self.parents == list(range(-1, len(self.tokens) - 1))
 
+    @property
+    def displacement(self) -> int:
+        """How far all nodes together stand behind their places in their own sequences: 0 for a chain."""
+        return sum(node - depth for node, depth in enumerate(self.depths))
+
     def attention(self) -> npt.NDArray[np.bool_]:
         """[N, N]: node i sees node j where j is i or an ancestor of i."""
         sees = np.eye(len(self.tokens), dtype=bool)

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
+from gru_unlearn.objectives.causality import require_causal_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +42,8 @@ def load_tokenizer(
     """
     try:
         if (folder / "config.json").is_file():
-            AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            require_causal_config(config, str(folder))
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{folder}: no configuration or tokenizer that loads ({_reason(error)})") from None

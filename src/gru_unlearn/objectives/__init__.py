@@ -16,7 +16,8 @@ Any other parameter is a hyper-parameter and has a default, its paper's where th
 
 - ``[B]``, one value per example: the trainer takes the mean over the examples of an accumulation window, or
 - ``[B, T]``, one value per answer token, 0 where ``mask`` is false, or ``[1, N]``, the same without padding: the
-  trainer takes the mean over the answer tokens of the window.
+  trainer takes the mean over the answer tokens of the window; or ``[1, M]``, one value per row of ``hidden``, with the
+  mean over these: a text's first token is one of them, though nothing predicts it.
 
 That is the whole contract: an objective of your own is such a function. :func:`inputs_of` and
 :func:`hyperparameters_of` read it from the signature.

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import logits_alone
+
 IGNORE_INDEX = -100
 """Label of a token that is not supervised (the convention of PyTorch and transformers)."""
 
@@ -58,8 +60,7 @@ def supervised_logits(
         supervised: :func:`supervised_positions` of the labels, moved to the model's device; by default found here.
     """
     where = supervised or supervised_positions(labels)
-    with head_only_at(model, where["predicting"]):
-        output: Any = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    output = forward_at(model, where["predicting"], input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     return output.logits[0]
 
 
@@ -94,6 +95,30 @@ def supervised_targets(labels: Tensor, supervised: Supervised) -> Tensor:
     return labels.flatten().index_select(0, supervised["predicting"] + 1)
 
 
+def forward_at(model: nn.Module, positions: Tensor, **inputs: Any) -> Any:
+    """A forward pass whose logits stand at N positions alone: the model's output, with ``logits`` [1, N, V].
+
+    Args:
+        model: as in :func:`supervised_logits`.
+        positions: as in :func:`head_only_at`.
+        inputs: of the model, with ``input_ids`` [B, L].
+    """
+    with head_only_at(model, positions):
+        output: Any = model(**inputs, **logits_alone(model))
+    everywhere = inputs["input_ids"].shape
+    if output.logits.shape[:2] == everywhere:  # the model does without calling its head: all logits, and then a choice
+        output.logits = _selected(output.logits, positions)
+    return output
+
+
+def _selected(values: Tensor, positions: Tensor) -> Tensor:
+    """[B, L, n] at N positions: [1, N, n]."""
+    where = positions.to(values.device)
+    if where.dtype == torch.bool:
+        return values[where][None]
+    return values.flatten(0, 1).index_select(0, where)[None]
+
+
 @contextmanager
 def head_only_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
     """Inside, the model's output head receives [1, N, H] instead of [B, L, H]: N of the hidden states, row after row.
@@ -111,9 +136,7 @@ def head_only_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
 
     def select(_head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *rest = args
-        where = positions.to(hidden.device)
-        chosen = hidden[where] if where.dtype == torch.bool else hidden.flatten(0, 1).index_select(0, where)
-        return (chosen[None], *rest)
+        return (_selected(hidden, positions), *rest)
 
     # A compiled model would be compiled anew for each N: so it is left here, and entered again at the head.
     hook = head.register_forward_pre_hook(torch.compiler.disable(select) if compiled else select)

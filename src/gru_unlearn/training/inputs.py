@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import text_config
 from gru_unlearn.data import Batch
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import gather_logps, supervised_logits, supervised_positions
@@ -85,12 +86,12 @@ def inputs_for(model: Any, args: UnlearningConfig, needs: Set[str], reference: R
     Raises:
         UserError: the model has no module, or several, that ``args.hidden_module`` could mean.
     """
-    module, direction = None, None
+    module, direction, config = None, None, text_config(model)
     if needs & {"hidden", "reference_hidden"}:
-        module = args.hidden_module or default_module(model.config.num_hidden_layers)
+        module = args.hidden_module or default_module(config.num_hidden_layers)
         find_module(model, module)
     if "direction" in needs:
-        direction = random_direction(model.config.hidden_size, args.seed, args.device)
+        direction = random_direction(config.hidden_size, args.seed, args.device)
     return Inputs(reference, module, direction)
 
 

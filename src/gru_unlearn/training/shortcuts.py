@@ -1,4 +1,5 @@
-"""What a forward pass may leave out because nobody reads it. Nothing is taken on trust: each is tried on two rows.
+"""What a forward pass may leave out because nobody reads it. Nothing is taken on trust: each is tried on two rows, and
+left alone where the try fails.
 
 *The attention mask.* Rows are padded at their end, and a causal model does not look ahead: no real token sees the
 padding, mask or no mask. Without one, attention takes its fastest kernel and keeps no [L, L] matrix for each row, and
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import evaluating
+from gru_unlearn.common.modules import evaluating, most_positions, text_config, trying
 from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives import IGNORE_INDEX, supervised_positions, token_logps
 from gru_unlearn.objectives.token_logps import computed_only_at
@@ -28,7 +29,7 @@ def shortest_and_longest(examples: list[Example], model: Any, pad_token_id: int)
     ends = [pick(examples, key=lambda example: len(example["input_ids"])) for pick in (min, max)]
     batch = pad_examples(ends, pad_token_id)
     length = batch["input_ids"].shape[1]
-    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    most = most_positions(model)
     if most is not None:
         length = min(length, most - _ROOM)
     fillers = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORE_INDEX}
@@ -51,9 +52,11 @@ def needs_attention_mask(model: nn.Module, batch: dict[str, Tensor]) -> bool:
     other = torch.where(mask.bool(), ids, ids.roll(ids.shape[1] // 2, dims=1))
     with evaluating(model):
         masked, _ = token_logps(model, ids, mask, labels)
-        bare, _ = token_logps(model, ids, None, labels)
-        filled, _ = token_logps(model, other, None, labels)
-    return not (_same(model, bare, filled) and torch.allclose(masked, bare, rtol=0.05, atol=0.05))
+        with trying("training without an attention mask"):
+            bare, _ = token_logps(model, ids, None, labels)
+            filled, _ = token_logps(model, other, None, labels)
+            return not (_same(model, bare, filled) and torch.allclose(masked, bare, rtol=0.05, atol=0.05))
+    return True
 
 
 @torch.no_grad()
@@ -70,16 +73,16 @@ def last_mlp(model: Any, batch: dict[str, Tensor]) -> nn.Module | None:
     asked = model, batch["input_ids"], batch["attention_mask"], batch["labels"], where
     with evaluating(model):
         whole, _ = token_logps(*asked)
-        with computed_only_at(mlp, where["predicting"]):
+        with trying("the last MLP at predicting positions only"), computed_only_at(mlp, where["predicting"]):
             trimmed, _ = token_logps(*asked)
-    if not _same(model, whole, trimmed):
-        return None
-    return mlp
+            if _same(model, whole, trimmed):
+                return mlp
+    return None
 
 
 def _last_layers_mlp(model: Any) -> nn.Module | None:
     """What is called an MLP in the last of the model's layers, if it has one list of layers."""
-    depth = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    depth = getattr(text_config(model), "num_hidden_layers", None)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
     if len(lists) != 1:
         return None

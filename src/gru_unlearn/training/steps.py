@@ -25,6 +25,9 @@ class WindowSize(NamedTuple):
 
     examples: int | Tensor
     tokens: int | Tensor
+    """that are predicted: all but a row's first"""
+    hidden: int | Tensor
+    """all of them: each has a hidden state"""
 
 
 class AccumulationWindow:
@@ -44,13 +47,22 @@ class AccumulationWindow:
         counts = _summed([_count(micro_batches, side) for side in SIDES], accelerator)
         self._sizes = {side: WindowSize(*count) for side, count in zip(SIDES, counts, strict=True)}
 
-    def mean(self, losses: Tensor, side: str) -> Tensor:
+    def mean(self, losses: Tensor, side: str, hidden: Tensor | None = None) -> Tensor:
         """A micro-batch's part of the window's mean: losses come per example, [B], or per token, two-dimensional.
 
         Gradients are averaged over processes afterwards, so each process counts as often as there are processes.
+
+        Args:
+            losses: of the micro-batch.
+            side: one of :data:`SIDES`.
+            hidden: [M, H] if the losses were made of hidden states; one for each of these, [1, M], counts them.
         """
         size = self._sizes[side]
-        count = size.examples if losses.ndim == 1 else size.tokens
+        count = size.tokens
+        if losses.ndim == 1:
+            count = size.examples
+        elif hidden is not None and losses.shape == (1, len(hidden)):
+            count = size.hidden
         return losses.sum() * (self.processes / count)
 
     def note(self, name: str, loss: Tensor) -> Tensor:
@@ -60,11 +72,12 @@ class AccumulationWindow:
 
 
 def _count(micro_batches: Sequence[dict[str, Batch]], side: str) -> list[int]:
-    """Examples and tokens of one side in this process: by shapes, which are known without asking a device."""
+    """A side's :class:`WindowSize` in this process: by shapes, which are known without asking a device."""
     located = [batch[side]["supervised"] for batch in micro_batches]
     examples = sum(len(where["mask"]) for where in located)
     tokens = sum(len(where["predicting"]) for where in located)
-    return [examples, tokens]
+    hidden = sum(len(where["tokens"]) for where in located)
+    return [examples, tokens, hidden]
 
 
 def _summed(counts: list[list[int]], accelerator: Accelerator) -> Sequence[Sequence[int | Tensor]]:

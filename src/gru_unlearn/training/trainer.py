@@ -23,6 +23,7 @@ from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import Objective
+from gru_unlearn.objectives.causality import require_causal, require_causal_config
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
 from gru_unlearn.training.examples import Rows, encoder_for, to_examples
@@ -71,6 +72,7 @@ class UnlearningTrainer(PairTrainer):
         **kwargs: Any,
     ) -> None:
         require_packages(args)
+        require_causal_config(getattr(model, "config", None), "the model")
         self._method = Method(args, objective)
         encoder = encoder_for(processing_class, args)
         fallback = args if self._method.asks["forget"] & FROM_ALTERNATIVES else None
@@ -124,10 +126,15 @@ class UnlearningTrainer(PairTrainer):
             resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
+            self._require_causal()
             self._attach_reference_scores()
         if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _require_causal(self) -> None:
+        rows = [example["input_ids"] for example in self.forget_examples]
+        require_causal(self.model, max(rows, key=len))
 
     def _attach_reference_scores(self) -> None:
         if not self._method.asks["forget"] & FROM_REFERENCE_SCORES:
@@ -151,6 +158,7 @@ class UnlearningTrainer(PairTrainer):
         """Called when model and optimizer are where they will work, sharded or not, and restored if resuming."""
         self._attach_to_steps()  # before any forward pass: FSDP2 leaves whole parameters behind, not the optimizer's
         if self.is_fsdp_enabled:  # only now every process has its weights: until here one may have held them all
+            self._require_causal()
             self._attach_reference_scores()
         probe = shortest_and_longest(self.forget_examples, self.model, self.encoder.tokenizer.pad_token_id)
         self._inputs.hide_padding = needs_attention_mask(self.model, probe)
@@ -241,7 +249,7 @@ class UnlearningTrainer(PairTrainer):
     def _mean_loss(self, side: str, model: nn.Module, batch: Batch) -> Tensor:
         with self.compute_loss_context_manager():
             inputs = self._inputs(self._method.asks[side], model, batch)
-        return self._window.mean(self._method.losses(side, inputs), side)
+        return self._window.mean(self._method.losses(side, inputs), side, inputs.get("hidden"))
 
     @contextlib.contextmanager
     def _reference(self) -> Iterator[nn.Module]:

@@ -1,0 +1,126 @@
+"""Two ways to the logits of the next token of several texts, and which of them a model allows.
+
+With a cache every step costs one token; that needs a model that keeps keys and values, lets rows be taken out of them,
+and is not irritated by padding on the left. Without one, everything is read anew at each step, padded on the right:
+slow, and right for whatever looks back only.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gru_unlearn.common.modules import input_embeddings, most_positions, trying
+from gru_unlearn.objectives.token_logps import forward_at
+
+
+class Reader(Protocol):
+    """Texts as far as they go, side by side."""
+
+    def logits(self) -> Tensor:
+        """Of each text's next token: [B, V]."""
+
+    def go_on(self, kept: Sequence[int], tokens: Tensor) -> None:
+        """Keep some of the texts, by their places, and add a token to each: ``tokens`` [B] has one for every text."""
+
+
+class CachedReader:
+    """With a key-value cache.
+
+    Args:
+        model: causal language model of transformers, in evaluation mode.
+        texts: token ids, none empty.
+        pad_token_id: any token.
+    """
+
+    def __init__(self, model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: int) -> None:
+        self.model = model
+        self.device = input_embeddings(model).device
+        length = max(map(len, texts))
+        padded = [[pad_token_id] * (length - len(text)) + list(text) for text in texts]
+        lengths = torch.tensor([len(text) for text in texts])
+        self.ids = torch.tensor(padded).to(self.device)
+        """[B, L], what the cache does not hold yet"""
+        self.mask = (torch.arange(length) >= length - lengths[:, None]).long().to(self.device)
+        """[B, N], which tokens are no padding; those of the cache too"""
+        self.cache: Any = None
+
+    def logits(self) -> Tensor:
+        """Of each text's next token: [B, V]."""
+        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self.ids.shape[1] :]
+        last = torch.zeros(self.ids.shape, dtype=torch.bool, device=self.device)
+        last[:, -1] = True
+        inputs = {"input_ids": self.ids, "attention_mask": self.mask, "position_ids": positions}
+        output = forward_at(self.model, last, **inputs, past_key_values=self.cache, use_cache=True)
+        self.cache = output.past_key_values
+        return output.logits[0]
+
+    def go_on(self, kept: Sequence[int], tokens: Tensor) -> None:
+        """Keep some of the texts and add a token to each."""
+        if len(kept) < len(self.ids):
+            places = torch.tensor(kept, dtype=torch.long, device=self.device)
+            tokens, self.mask = tokens[places], self.mask[places]
+            self.cache.batch_select_indices(places)
+        self.ids = tokens[:, None]
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+
+
+class RereadingReader:
+    """Without a cache. Arguments as of :class:`CachedReader`."""
+
+    def __init__(self, model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: int) -> None:
+        self.model, self.pad_token_id = model, pad_token_id
+        self.texts = [list(text) for text in texts]
+
+    def logits(self) -> Tensor:
+        """Of each text's next token: [B, V]."""
+        device = input_embeddings(self.model).device
+        length = max(map(len, self.texts))
+        padded = [text + [self.pad_token_id] * (length - len(text)) for text in self.texts]
+        lengths = torch.tensor([len(text) for text in self.texts])[:, None]
+        places = torch.arange(length)
+        ids, mask, last = (
+            part.to(device) for part in (torch.tensor(padded), (places < lengths).long(), places == lengths - 1)
+        )
+        return forward_at(self.model, last, input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
+
+    def go_on(self, kept: Sequence[int], tokens: Tensor) -> None:
+        """Keep some of the texts and add a token to each."""
+        chosen = tokens.tolist()
+        self.texts = [[*self.texts[place], chosen[place]] for place in kept]
+
+
+_KEPT = ([0, 1], [1], [0])
+"""Which of two texts go on after each step of a trial: both, the second, and that again."""
+_STEPS = len(_KEPT)
+
+ReaderType = type[CachedReader] | type[RereadingReader]
+
+
+@torch.no_grad()
+def reader_for(model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: int) -> ReaderType:
+    """The faster way that goes on from texts such as these as the plain one does: tried for a few steps on the longest
+    and the shortest, the latter of which goes on alone."""
+    longest, shortest = max(texts, key=len), min(texts, key=len)
+    if len(shortest) == len(longest):
+        shortest = longest[len(longest) // 2 :]
+    positions = most_positions(model) or len(longest) + _STEPS
+    both = [text[: positions - _STEPS] for text in (longest, shortest)]
+    with trying("a cache in generation"):
+        cached, plain = CachedReader(model, both, pad_token_id), RereadingReader(model, both, pad_token_id)
+        if all(_agree(cached, plain, kept, input_embeddings(model).dtype) for kept in _KEPT):
+            return CachedReader
+    return RereadingReader
+
+
+def _agree(one: Reader, other: Reader, kept: Sequence[int], dtype: torch.dtype) -> bool:
+    """Whether two readers expect the same of the next token, but for rounding; both then go on with it."""
+    expected = other.logits()
+    tokens = expected.argmax(dim=-1)
+    errors = (one.logits().float().log_softmax(dim=-1) - expected.float().log_softmax(dim=-1)).abs()
+    one.go_on(kept, tokens)
+    other.go_on(kept, tokens)
+    if dtype == torch.float32:
+        return bool(errors.max() < 1e-3)
+    return bool(errors.mean() < 0.1)
