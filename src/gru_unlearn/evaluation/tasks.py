@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gru_unlearn.common.sequences import common_prefix_length
+from gru_unlearn.common.words import blank_between
 from gru_unlearn.data import Encoder, Example, Record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import RowSet, Suite
@@ -100,8 +101,7 @@ def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
 
 def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int], int]:
     """The token ids of prompt and answer as one text, up to the length limit, and where the answer begins."""
-    spaced = record.prompt[-1:].isspace() or record.answer[:1].isspace()
-    gap = "" if spaced else " "
+    gap = blank_between(record.prompt, record.answer)
     whole = encoder.tokenizer(record.prompt + gap + record.answer).input_ids[: encoder.max_length]
     prompt = encoder.tokenizer(record.prompt).input_ids
     start = common_prefix_length(prompt, whole)
