@@ -5,9 +5,9 @@ from unicodedata import normalize
 import regex
 
 _WITHOUT_BLANKS = (
-    "Han Hiragana Katakana Bopomofo Yi Tangut Nushu "
-    "Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet Ahom Balinese Javanese"
-).split()
+    *("Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu", "Balinese", "Javanese", "Ahom"),
+    *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet"),
+)
 """Unicode's names of scripts that put no blanks between words (line breaking classes ID, SA, AK of its annex 14)."""
 
 _ALONE = r"[[{}]&&[\p{{L}}\p{{N}}]]".format("".join(rf"\p{{scx={script}}}" for script in _WITHOUT_BLANKS))
