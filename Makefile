@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test faults architectures check docs clean
+.PHONY: demo test faults architectures check lowest wheel cases real docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/gru demo --out runs/demo
@@ -30,6 +30,33 @@ check: $(INSTALLED_DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/shape.py --check
+
+# The oldest versions that pyproject.toml allows, of all but torch, whose old builds are gigabytes: uv keeps what pip put there.
+# The tests are those that meet most of other libraries.
+LOWEST := $(VENV)/lowest
+lowest: $(INSTALLED_DEV)
+	$(BIN)/python -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt torch
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[dev]"
+	$(LOWEST)/bin/pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow and not campaign and not real" \
+		tests/test_bad_input.py tests/test_cli.py tests/test_evaluation_command.py tests/test_export.py tests/test_words.py
+
+# What a stranger gets: the wheel, in an environment of its own and outside this folder, with the newest of everything but torch.
+STRANGER := $(VENV)/stranger
+wheel: $(INSTALLED)
+	rm -rf $(STRANGER) && $(BIN)/python -m venv $(STRANGER)
+	$(STRANGER)/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(STRANGER)/dist .
+	$(STRANGER)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(STRANGER)/bin/python -m pip install --quiet $(STRANGER)/dist/*.whl
+	cd $(STRANGER) && bin/gru demo --out demo
+
+# Small inputs on which something once failed, beside the project in ../shared/cases; minutes.
+cases: $(INSTALLED_DEV)
+	$(BIN)/pytest -m real tests/test_shared_cases.py
+
+# A real pretrained model, made from a package and ../shared/reference; minutes, and two gigabytes in the cache.
+real: $(INSTALLED_DEV)
+	$(BIN)/pytest -m real tests/test_real_model.py
 
 # The reference pages are written from the installed program: a fresh environment reads all pages anew, since it may have changed.
 docs: $(INSTALLED_DOCS)

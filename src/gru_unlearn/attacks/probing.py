@@ -1,6 +1,5 @@
 """What a trial brings to light: for each row and measure one number per model."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, product, starmap
@@ -8,6 +7,7 @@ from itertools import chain, product, starmap
 from torch import nn
 
 from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.common.words import pieces, words
 from gru_unlearn.data import Record
 from gru_unlearn.evaluation import Item, Missing, RowSet, Suite, evaluate
 from gru_unlearn.evaluation.generation import continuations
@@ -131,9 +131,11 @@ def _recall(wordings: Sequence[str], text: str) -> float:
 
 
 def contains(text: str, answer: str) -> bool:
-    """Whether the words of the answer stand in the text, in order and together; case and punctuation do not count."""
-    return f" {_words_alone(answer)} " in f" {_words_alone(text)} "
+    """Whether the words of the answer stand in the text, in order and together; case and punctuation do not count.
 
-
-def _words_alone(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+    An answer without any word is looked for sign by sign.
+    """
+    wanted = words(answer)
+    if not wanted:
+        return "".join(pieces(answer)) in "".join(pieces(text))
+    return f" {' '.join(wanted)} " in f" {' '.join(words(text))} "

@@ -4,7 +4,6 @@ Lynch et al., arXiv 2402.16835; Łucki et al., arXiv 2409.18025. What greedy dec
 et al., arXiv 2410.03523.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer, say
 from gru_unlearn.common.sequences import common_prefix_length
+from gru_unlearn.common.words import piece_spans
 from gru_unlearn.data import Encoder, Record, Turn
 from gru_unlearn.models.subject import Subject
 
@@ -107,10 +107,11 @@ def _completed(battery: Battery, share: float, subject: Subject) -> Probed:
 
 
 def given_away(record: Record, share: float) -> tuple[str, str]:
-    """The first words of an answer, so many of them rounded down, and the rest, which is at least one word."""
-    words = list(re.finditer(r"\S+", record.answer))
-    given = int(share * len(words))
-    cut = words[given - 1].end() if given else 0
+    """The first words of an answer (characters where a script writes no blanks), so many of them rounded down, and the
+    rest, which is at least one."""
+    spans = piece_spans(record.answer)
+    given = int(share * len(spans))
+    cut = spans[given - 1][1] if given else 0
     return record.answer[:cut], record.answer[cut:].strip()
 
 

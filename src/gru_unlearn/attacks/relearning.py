@@ -4,7 +4,6 @@ A model that never had the knowledge cannot get it back from other rows; one tha
 (Hu et al., arXiv 2406.13356; Lynch et al., arXiv 2402.16835).
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from torch import nn
 
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants, probe
+from gru_unlearn.common.words import words
 from gru_unlearn.data import Example, Record
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.evaluation import Missing
@@ -61,8 +61,8 @@ def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[
     left = {place: _words_of(record) for place, record in enumerate(pool)}
     taken = []
     for number in range(min(count, len(pool))):
-        words = wanted[number % len(wanted)]
-        place = max(left, key=lambda place: len(words & left[place]) / len(words | left[place]))
+        its = wanted[number % len(wanted)]
+        place = max(left, key=lambda place: len(its & left[place]) / len(its | left[place]))
         del left[place]
         taken.append(pool[place])
     return taken
@@ -70,7 +70,7 @@ def nearest(rows: Sequence[Record], pool: Sequence[Record], count: int) -> list[
 
 def _words_of(record: Record) -> frozenset[str]:
     texts = [record.text, *(turn.content for turn in record.turns)]
-    return frozenset(re.findall(r"\w+", " ".join(texts).lower())) | {""}  # never empty, also for texts without words
+    return frozenset(words(" ".join(texts))) | {""}  # never empty, also for texts without words
 
 
 def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], subject: Subject) -> Probed:

@@ -21,6 +21,7 @@ class EvaluationRequest:
     batch_size: int = option("Answers per forward pass; changes no result.", 32, least=1)
     max_length: int = option("Most tokens of a prompt with its answer.", 512, least=1)
     published_ends: bool = option("Label what a chat template writes behind an answer, as OpenUnlearning.", False)
+    rouge_words: str | None = option("For tofu and muse: words of any script, or ascii alone, as published.", None)
     limit: int | None = option("For wmdp and mmlu: only so many questions a task.", None, least=1)
     dtype: str = option("auto, float32, bfloat16 or float16.", "auto")
     trust_remote_code: bool = option("Run a model's own code.", False)

@@ -7,6 +7,7 @@ from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, load_records
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import harness, suites
+from gru_unlearn.evaluation.metrics import ANY_SCRIPT, ROUGE_WORDS
 from gru_unlearn.evaluation.muse import muse
 from gru_unlearn.evaluation.rows import Suite
 
@@ -19,6 +20,7 @@ BELONGS_TO = {
     "retain": ("own",),
     "unseen": ("own",),
     "unseen_split": ("tofu",),
+    "rouge_words": ("tofu", "muse"),
     "retain_model": ("tofu", "muse", "builtin", "own"),
     "limit": tuple(harness.HARNESS_TASKS),
 }
@@ -37,6 +39,9 @@ def check_request(request: EvaluationRequest) -> None:
         raise UserError(f"unknown suite {request.suite!r}{nearest(request.suite, SUITES)}")
     if request.dtype not in DTYPES:
         raise UserError(f"--dtype: unknown type {request.dtype!r}{nearest(request.dtype, DTYPES)}")
+    words = request.rouge_words or ANY_SCRIPT
+    if words not in ROUGE_WORDS:
+        raise UserError(f"--rouge-words: unknown {words!r}{nearest(words, ROUGE_WORDS)}")
     for name, known in BELONGS_TO.items():
         if getattr(request, name) is not None and request.suite not in known:
             known_to = " or ".join(known)
@@ -66,13 +71,15 @@ def make_suite(request: EvaluationRequest) -> Suite:
 
 
 def _read_suite(request: EvaluationRequest) -> Suite:
+    words = request.rouge_words or ANY_SCRIPT
     match request.suite:
         case "tofu":
-            return suites.tofu(request.data or "locuslab/TOFU", request.forget_split, request.unseen_split)
+            data, unseen = request.data or "locuslab/TOFU", request.unseen_split
+            return suites.tofu(data, request.forget_split, unseen, rouge_words=words)
         case "muse":
             if not request.data:
                 raise UserError("--suite muse needs --data, a folder in MUSE's layout or muse-bench/MUSE-News")
-            return muse(request.data)
+            return muse(request.data, rouge_words=words)
         case "own":
             if not request.forget:
                 raise UserError("--suite own needs --forget, a file of your rows (and better also --retain)")

@@ -33,7 +33,7 @@ from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.runs.recipe import make_recipe
-from gru_unlearn.runs.run_models import load_as_set
+from gru_unlearn.runs.run_models import load_on_device
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.training import UnlearningTrainer
@@ -61,7 +61,7 @@ def do_reference(job: ReferenceJob) -> None:
 def _measure_reference(job: ReferenceJob, prepared: Prepared, model: Path, retain_table: ScoreTable | None) -> Metrics:
     examples = prepared.examples
     trainer = UnlearningTrainer(
-        load_as_set(prepared, model),
+        load_on_device(prepared, model),
         prepared.recipe.config,
         forget_dataset=examples["forget"],
         retain_dataset=examples["retain"],

@@ -1,5 +1,6 @@
 """Retention at matched forgetting (RMF): how much is kept at the moment as much is forgotten as should be."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -29,20 +30,28 @@ def retention_at_matched_forgetting(
     """Share of the target model's retain probability that is left when forgetting first reaches ``forget_target``.
 
     Args:
-        trajectory: points along a run, first the target model itself; each has ``forget_prob`` and ``kept``.
+        trajectory: points along a run, first the target model itself; each has ``forget_prob`` and ``kept``. Points
+            without finite ones tell nothing and are passed over.
         forget_target: f*, the mean forget probability of the retain model (trained without the forget set).
         kept: which probability to read: retain rows used as constraint data, or rows never used (``held_out_prob``).
 
     Returns:
         ``kept`` linearly interpolated at the first crossing of f*, divided by its first value; None where the run
-        never reaches f* ("not reached").
+        never reaches f* ("not reached"), or where there was nothing to keep: its first value is 0, or not finite.
     """
     start = trajectory[0]
+    if not _is_measured(start, kept) or start[kept] == 0:
+        return None
     if start["forget_prob"] <= forget_target:
         return 1.0
-    for before, after in pairwise(trajectory):
+    for before, after in pairwise(point for point in trajectory if _is_measured(point, kept)):
         if after["forget_prob"] <= forget_target:
             forgotten = before["forget_prob"] - after["forget_prob"]
             way = (before["forget_prob"] - forget_target) / forgotten  # from one point, 0, to the next, 1
             return (before[kept] + way * (after[kept] - before[kept])) / start[kept]
     return None
+
+
+def _is_measured(point: Mapping[str, float | None], kept: str) -> bool:
+    values = point["forget_prob"], point[kept]
+    return all(value is not None and math.isfinite(value) for value in values)

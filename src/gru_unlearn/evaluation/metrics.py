@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts load on first use
 
+from gru_unlearn.common.words import pieces, words
 from gru_unlearn.evaluation.measure import Measured, Metric, RowValues, Summand, finite
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
 
@@ -25,6 +26,13 @@ OPEN_UNLEARNING = "Dorna et al., OpenUnlearning, arXiv 2506.12618"
 
 FAR_FROM_ZERO = 1e-10
 """Added to denominators, as the published code does."""
+
+ANY_SCRIPT, ASCII = ("any", "ascii")
+"""What ROUGE takes for words: letters and digits of every script, or a to z and 0 to 9 alone, as published."""
+ROUGE_WORDS = {
+    ANY_SCRIPT: "letters and digits of any script, one word a character where a script writes no blanks",
+    ASCII: "a to z and 0 to 9 alone, as published",
+}
 
 NO_RETAIN_MODEL = "needs the scores of a retain model (one trained without the forget set)"
 
@@ -62,18 +70,31 @@ def normalised_probability(key: str, set_name: str) -> Metric:
 
 
 def rouge(
-    key: str, set_name: str, role: str = ANSWER, *, better: str = "higher", part: str = "recall", source: str = TOFU
+    key: str,
+    set_name: str,
+    role: str = ANSWER,
+    *,
+    better: str = "higher",
+    part: str = "recall",
+    source: str = TOFU,
+    word: str = ANY_SCRIPT,
 ) -> Metric:
-    """ROUGE-L between what the model says and an answer; ``part`` is recall, precision or fmeasure."""
+    """ROUGE-L between what the model says and an answer.
+
+    Args:
+        key, set_name, role, better, source: of the metric, its rows and their answers.
+        part: recall, precision or fmeasure.
+        word: what counts as one, :data:`ANY_SCRIPT` or :data:`ASCII`; for plain English both are the same.
+    """
 
     def values(table: ScoreTable) -> list[float]:
         texts = table.generations(set_name)
         answers = table.all_answers(set_name, role)
-        return [_mean_rouge(entries, text, part) for text, entries in zip(texts, answers, strict=True)]
+        return [_mean_rouge(entries, text, part, word) for text, entries in zip(texts, answers, strict=True)]
 
     definition = (
         f"Mean over the {set_name} rows of ROUGE-L {part} (stemmed) of the greedy generation against "
-        f"{_ROLE_IN_WORDS[role]}"
+        f"{_ROLE_IN_WORDS[role]}; words: {ROUGE_WORDS[word]}"
     )
     return _mean_over_rows(key, set_name, values, ("generation", role), definition, better, source)
 
@@ -135,9 +156,12 @@ def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
 
     def values(table: ScoreTable) -> list[float]:
         pairs = zip(table.generations(set_name), table.answers(set_name), strict=True)
-        return [float(text == entry.answer.strip()) for text, entry in pairs]
+        return [float(pieces(text) == pieces(entry.answer)) for text, entry in pairs]
 
-    definition = f"Share of the {set_name} rows whose greedy generation equals the answer"
+    definition = (
+        f"Share of the {set_name} rows whose greedy generation equals the answer; blanks and the encoding of accents "
+        "do not count"
+    )
     return _mean_over_rows(key, set_name, values, ("generation", ANSWER), definition, better, "this package")
 
 
@@ -273,23 +297,41 @@ def _extractable(entry: Entry) -> float:
     return 1 - k / len(hits)
 
 
-def _mean_rouge(entries: Sequence[Entry], text: str, part: str) -> float:
+def _mean_rouge(entries: Sequence[Entry], text: str, part: str, word: str) -> float:
     """Mean over a row's answers of one part of ROUGE-L."""
-    return float(np.mean([getattr(rouge_l(entry.answer, text), part) for entry in entries]))
+    return float(np.mean([getattr(rouge_l(entry.answer, text, word), part) for entry in entries]))
 
 
 @lru_cache(maxsize=100_000)
-def rouge_l(answer: str, generation: str) -> Any:
-    """``recall``, ``precision`` and ``fmeasure``. Remembered, because utility asks again for what ROUGE asked."""
-    return _rouge_scorer()(answer, generation)["rougeL"]
+def rouge_l(answer: str, generation: str, word: str = ANY_SCRIPT) -> Any:
+    """``recall``, ``precision`` and ``fmeasure``. Remembered, because utility asks again for what ROUGE asked.
+
+    Where an answer holds no word at all, its signs are compared one by one (not so with :data:`ASCII`).
+    """
+    if word == ANY_SCRIPT and not words(answer):
+        word = _SIGNS
+    return _rouge_scorer(word)(answer, generation)["rougeL"]
+
+
+_SIGNS = "signs"
 
 
 @cache
-def _rouge_scorer() -> Callable[[str, str], Any]:
+def _rouge_scorer(word: str) -> Callable[[str, str], Any]:
     """The scorer of rouge-score with its stemmer, which remembers words: texts about one thing repeat them."""
     from nltk.stem.porter import PorterStemmer  # noqa: PLC0415 - slow to import
     from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415
-    from rouge_score.tokenize import tokenize  # noqa: PLC0415
+    from rouge_score.tokenize import tokenize as published_tokens  # noqa: PLC0415
 
     stemmer = SimpleNamespace(stem=lru_cache(maxsize=100_000)(PorterStemmer().stem))
-    return RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=lambda text: tokenize(text, stemmer))).score
+    tokens_of = {
+        ANY_SCRIPT: lambda text: [_stemmed(one, stemmer.stem) for one in words(text)],
+        ASCII: lambda text: published_tokens(text, stemmer),
+        _SIGNS: lambda text: list("".join(pieces(text))),
+    }
+    return RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=tokens_of[word])).score
+
+
+def _stemmed(word: str, stem: Callable[[str], str]) -> str:
+    """Words of four letters or more are stemmed, as in the published code."""
+    return stem(word) if len(word) > 3 else word

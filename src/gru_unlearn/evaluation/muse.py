@@ -1,6 +1,7 @@
 """The MUSE suite: memorized text, memorized knowledge and privacy (Shi et al., arXiv 2407.06460)."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from gru_unlearn.data.sources import hub_splits
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import Metric
-from gru_unlearn.evaluation.metrics import MUSE, exact_memorization, extraction_strength, rouge
+from gru_unlearn.evaluation.metrics import ANY_SCRIPT, MUSE, exact_memorization, extraction_strength, rouge
 from gru_unlearn.evaluation.rows import Item, RowSet, Suite
 from gru_unlearn.evaluation.suites import attack_metrics, only_possible
 
@@ -26,7 +27,7 @@ MUSE_FILES = {
 """Set of rows → where it lies: folder and file, or configuration and split on the hub."""
 
 
-def muse(data: str) -> Suite:
+def muse(data: str, *, rouge_words: str = ANY_SCRIPT) -> Suite:
     """MUSE on News, Books or data of your own in their layout.
 
     Args:
@@ -34,6 +35,7 @@ def muse(data: str) -> Suite:
             ``privleak/holdout`` (plain texts, or field ``text``), ``verbmem/forget`` (``prompt`` and ``gt``),
             ``knowmem/forget_qa`` and ``knowmem/retain_qa`` (``question`` and ``answer``), and, optionally,
             ``knowmem/forget_qa_icl`` and ``knowmem/retain_qa_icl``, answered examples to put before each question.
+        rouge_words: what ROUGE takes for words, see :func:`gru_unlearn.evaluation.metrics.rouge`.
 
     Raises:
         UserError: files are missing or cannot be read, or lack a field.
@@ -44,15 +46,16 @@ def muse(data: str) -> Suite:
         for name in ("forget_qa", "retain_qa")
     }
     verbatim = RowSet(_snippets(source(data, "verbatim")), max_new_tokens=VERBATIM_TOKENS, raw=True)
-    return only_possible(Suite("muse", {**texts, "verbatim": verbatim, **questions}, muse_metrics()))
+    return only_possible(Suite("muse", {**texts, "verbatim": verbatim, **questions}, muse_metrics(rouge_words)))
 
 
-def muse_metrics() -> tuple[Metric, ...]:
+def muse_metrics(rouge_words: str = ANY_SCRIPT) -> tuple[Metric, ...]:
     """MUSE's metrics on the sets forget, :data:`UNSEEN`, verbatim, forget_qa and retain_qa."""
+    rouge_f1 = partial(rouge, part="fmeasure", source=MUSE, word=rouge_words)
     return (
-        rouge("forget_verbmem_ROUGE", "verbatim", better="lower", part="fmeasure", source=MUSE),
-        rouge("forget_knowmem_ROUGE", "forget_qa", better="lower", part="fmeasure", source=MUSE),
-        rouge("retain_knowmem_ROUGE", "retain_qa", part="fmeasure", source=MUSE),
+        rouge_f1("forget_verbmem_ROUGE", "verbatim", better="lower"),
+        rouge_f1("forget_knowmem_ROUGE", "forget_qa", better="lower"),
+        rouge_f1("retain_knowmem_ROUGE", "retain_qa"),
         exact_memorization("exact_memorization", "verbatim"),
         extraction_strength("extraction_strength", "verbatim"),
         *attack_metrics(),

@@ -16,6 +16,7 @@ from gru_unlearn.evaluation.attacks import (
 )
 from gru_unlearn.evaluation.measure import Metric
 from gru_unlearn.evaluation.metrics import (
+    ANY_SCRIPT,
     exact_answers,
     exact_memorization,
     extraction_strength,
@@ -34,7 +35,7 @@ AS_RETAIN = "close to the retain model's"
 
 
 @renamed_parameter("holdout_split", "unseen_split")
-def tofu(data: str, forget_split: str, unseen_split: str | None = None) -> Suite:
+def tofu(data: str, forget_split: str, unseen_split: str | None = None, *, rouge_words: str = ANY_SCRIPT) -> Suite:
     """The TOFU benchmark (Maini et al., arXiv 2401.06121) with the metrics of OpenUnlearning (arXiv 2506.12618).
 
     Args:
@@ -43,6 +44,7 @@ def tofu(data: str, forget_split: str, unseen_split: str | None = None) -> Suite
             ``retain_perturbed``, ``real_authors_perturbed``, ``world_facts_perturbed`` and the unseen split.
         forget_split: ``forget01``, ``forget05`` or ``forget10``.
         unseen_split: rows that no model saw, for membership inference, such as ``holdout10``.
+        rouge_words: what ROUGE takes for words, see :func:`gru_unlearn.evaluation.metrics.rouge`.
 
     Raises:
         UserError: files are missing or cannot be read.
@@ -55,16 +57,16 @@ def tofu(data: str, forget_split: str, unseen_split: str | None = None) -> Suite
     }
     if unseen_split:
         files[UNSEEN] = unseen_split
-    return only_possible(Suite("tofu", read_sets(data, files), tofu_metrics()))
+    return only_possible(Suite("tofu", read_sets(data, files), tofu_metrics(rouge_words)))
 
 
-def tofu_metrics() -> tuple[Metric, ...]:
+def tofu_metrics(rouge_words: str = ANY_SCRIPT) -> tuple[Metric, ...]:
     """TOFU's metrics on the sets forget, retain, ra (real authors), wf (world facts) and :data:`UNSEEN`."""
-    utility = _utility("retain")
+    utility = _utility("retain", rouge_words=rouge_words)
     for general in ("ra", "wf"):
-        utility += _utility(general, normalised=True, correct=ANSWER)
+        utility += _utility(general, normalised=True, correct=ANSWER, rouge_words=rouge_words)
     return (
-        *forget_metrics(),
+        *forget_metrics(rouge_words),
         harmonic_mean("model_utility", utility),
         *utility,
         probability("ra_Q_A_Prob", "ra"),
@@ -73,17 +75,17 @@ def tofu_metrics() -> tuple[Metric, ...]:
     )
 
 
-def forget_metrics() -> tuple[Metric, ...]:
+def forget_metrics(rouge_words: str = ANY_SCRIPT) -> tuple[Metric, ...]:
     """What is measured of a forget set with paraphrased and wrong answers."""
     return (
         exact_memorization("exact_memorization", "forget"),
         extraction_strength("extraction_strength", "forget"),
         probability("forget_Q_A_Prob", "forget", better="lower"),
-        rouge("forget_Q_A_ROUGE", "forget", better="lower"),
+        rouge("forget_Q_A_ROUGE", "forget", better="lower", word=rouge_words),
         probability("forget_Q_A_PARA_Prob", "forget", PARAPHRASE, better="lower"),
-        rouge("forget_Q_A_PARA_ROUGE", "forget", PARAPHRASE, better="lower"),
+        rouge("forget_Q_A_PARA_ROUGE", "forget", PARAPHRASE, better="lower", word=rouge_words),
         probability("forget_Q_A_PERT_Prob", "forget", WRONG, better=AS_RETAIN),
-        rouge("forget_Q_A_PERT_ROUGE", "forget", WRONG, better=AS_RETAIN),
+        rouge("forget_Q_A_PERT_ROUGE", "forget", WRONG, better=AS_RETAIN, word=rouge_words),
         truth_ratio("forget_truth_ratio", "forget", forget=True),
         forget_quality("forget_quality"),
     )
@@ -151,12 +153,15 @@ def own(forget: Sequence[Record], retain: Sequence[Record] = (), unseen: Sequenc
     return only_possible(Suite("own", sets, metrics))
 
 
-def _utility(name: str, *, normalised: bool = False, correct: str = PARAPHRASE) -> list[Metric]:
+def _utility(
+    name: str, *, normalised: bool = False, correct: str = PARAPHRASE, rouge_words: str = ANY_SCRIPT
+) -> list[Metric]:
     """What model utility takes of a set."""
     prob = probability(f"{name}_Q_A_Prob", name)
     if normalised:
         prob = normalised_probability(f"{name}_Q_A_Prob_normalised", name)
-    return [prob, rouge(f"{name}_Q_A_ROUGE", name), truth_ratio(f"{name}_Truth_Ratio", name, correct=correct)]
+    said = rouge(f"{name}_Q_A_ROUGE", name, word=rouge_words)
+    return [prob, said, truth_ratio(f"{name}_Truth_Ratio", name, correct=correct)]
 
 
 def only_possible(suite: Suite) -> Suite:

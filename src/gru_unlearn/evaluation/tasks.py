@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from gru_unlearn.common.words import blank_between
 from gru_unlearn.data import Encoder, Example, Record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import RowSet, Suite
@@ -95,8 +96,7 @@ def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
 
 def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int], int]:
     """The token ids of prompt and answer as one text, up to the length limit, and where the answer begins."""
-    spaced = record.prompt[-1:].isspace() or record.answer[:1].isspace()
-    gap = "" if spaced else " "
+    gap = blank_between(record.prompt, record.answer)
     whole, start = encoder.running_text(record.prompt, gap + record.answer)
     whole = whole[: encoder.max_length]
     if not 0 < start < len(whole):

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain
+from unicodedata import normalize
 
+from gru_unlearn.common.words import piece_spans, pieces
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet
 from gru_unlearn.results.row_kinds import label_of
 
@@ -113,12 +115,13 @@ def off_by(name: str, before: float | None, after: float | None, retain: float |
 
 def word_diff(truth: str, said: str) -> list[Part]:
     """What was said beside the true answer, word by word; empty where they are the same."""
-    old, new = truth.split(), said.split()
+    truth, said = normalize("NFC", truth), normalize("NFC", said)
+    old, new = pieces(truth), pieces(said)
     if old == new:
         return []
     parts: list[Part] = []
     for kind, start, end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        true, different = " ".join(old[start:end]), " ".join(new[new_start:new_end])
+        true, different = _between(truth, start, end), _between(said, new_start, new_end)
         if kind == "equal":
             parts.append(("same", true))
             continue
@@ -127,3 +130,11 @@ def word_diff(truth: str, said: str) -> list[Part]:
         if different:
             parts.append(("new", different))
     return parts
+
+
+def _between(text: str, start: int, end: int) -> str:
+    """A text's pieces from one to before another, as they stand there, with one blank where there are some."""
+    spans = piece_spans(text)[start:end]
+    if not spans:
+        return ""
+    return " ".join(text[spans[0][0] : spans[-1][1]].split())

@@ -8,7 +8,7 @@ from gru_unlearn.results.provenance import ModelSource, RowsSource
 
 
 class RunResults(Metrics):
-    """Numbers of the last evaluation, and what the whole run comes to."""
+    """Numbers of the model that the run saved, and what the whole run comes to."""
 
     objective: str
     rectification: str
@@ -75,7 +75,7 @@ class RunSummary(RunRecord):
 
     @property
     def end(self) -> Metrics:
-        """What was measured of the model that the run saved."""
+        """What was measured of the model that the run saved; beside a best one, 0.1.0 had results of the last step."""
         return self.best.metrics if self.best else self.results
 
 

@@ -12,7 +12,7 @@ from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
 from gru_unlearn.results.model_metrics import AlphaPoint
-from gru_unlearn.runs.run_models import load_on_device, mean_probability
+from gru_unlearn.runs.run_models import forget_target_of, load_on_device, mean_probability
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.task_models import TASKS, VECTORS
 from gru_unlearn.runs.tru_options import TruOptions
@@ -25,7 +25,11 @@ def forget_mark(run: Prepared) -> float | None:
         return run.recipe.config.stop_at_forget_prob
     if run.retain_model is None:
         return None
-    return _probabilities(run, run.retain_model.folder, ["forget"])["forget_prob"]
+    model = load_on_device(run, run.retain_model.folder)
+    mark = forget_target_of(run, model)
+    del model
+    free_memory()
+    return mark
 
 
 def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, console: Console) -> list[AlphaPoint]:
@@ -80,12 +84,12 @@ def write_model(run: Prepared, method: str, alpha: float, folder: Path) -> None:
 
 
 def _probabilities(run: Prepared, folder: Path, names: Iterable[str]) -> dict[str, float]:
-    """Of all forget rows, because the mark is over all of them; of the others' an even selection."""
+    """Of an even selection of each set's rows, as along the steps of a run."""
     model = load_on_device(run, folder)
     values = {}
     for name in names:
-        limit = None if name == "forget" else run.recipe.config.eval_max_rows
-        values[f"{name}_prob"] = mean_probability(run, model, evenly_spread(run.examples[name], limit))
+        rows = evenly_spread(run.examples[name], run.recipe.config.eval_max_rows)
+        values[f"{name}_prob"] = mean_probability(run, model, rows)
     del model
     free_memory()
     return values

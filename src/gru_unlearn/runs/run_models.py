@@ -1,17 +1,22 @@
 """A run's models, loaded as its settings say, and what they give at a glance."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
+import torch
+from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, TrainerCallback
 
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.runs.run_preparation import Prepared
-from gru_unlearn.training import UnlearningTrainer, answer_logps
+from gru_unlearn.training import UnlearningConfig, UnlearningTrainer, answer_logps
 
 
 def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
@@ -22,9 +27,18 @@ def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
 
 
 def load_on_device(prepared: Prepared, folder: Path) -> Any:
-    """The same, where the run's forward passes are."""
+    """The same, where the run's forward passes are, computing as they do: only so can numbers be compared."""
+    config = prepared.recipe.config
     model: Any = load_as_set(prepared, folder)
-    return model.to(prepared.recipe.config.device)
+    return compute_as_steps(model.to(config.device), config)
+
+
+def compute_as_steps(model: Any, config: UnlearningConfig) -> Any:
+    """The model with its forward in the type in which a run's steps compute, as accelerate has it; it is changed."""
+    if config.bf16:
+        forward = torch.autocast(config.device.type, torch.bfloat16)(model.forward.__func__)
+        model.forward = MethodType(convert_outputs_to_fp32(forward), model)
+    return model
 
 
 def _trainable_model(prepared: Prepared) -> Any:
@@ -65,6 +79,21 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
+
+
+def forget_target_of(prepared: Prepared, model: nn.Module) -> float:
+    """f*: a retain model's mean probability of the forget answers, over the rows that the trajectory is measured on.
+
+    Raises:
+        NonFiniteError: the model gives none.
+    """
+    limit = prepared.recipe.config.eval_max_rows
+    target = mean_probability(prepared, model, evenly_spread(prepared.examples["forget"], limit))
+    if not math.isfinite(target):
+        raise NonFiniteError(
+            "the retain model's probability of forget answers is not a finite number: no mark is taken"
+        )
+    return target
 
 
 def mean_probability(prepared: Prepared, model: nn.Module, examples: Sequence[Example]) -> float:

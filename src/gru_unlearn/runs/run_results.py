@@ -9,7 +9,7 @@ from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.results.model_metrics import Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
-from gru_unlearn.results.run_summary import LogRow, RunRecord, RunResults, RunSummary
+from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer
 
@@ -17,19 +17,26 @@ Log = Sequence[Mapping[str, float]]
 
 
 def summarize(
-    prepared: Prepared, trainer: UnlearningTrainer, forget_target: float | None, seconds: float
+    prepared: Prepared,
+    trainer: UnlearningTrainer,
+    forget_target: float | None,
+    best: BestModel | None,
+    seconds: float,
 ) -> RunSummary:
-    """Everything that a run has to tell."""
+    """Everything that a run has to tell; where the best model was kept, its results are that model's."""
     log = trainer.state.log_history
     points = points_along(log)
-    return RunSummary(
+    summary = RunSummary(
         **dict(record_of(prepared, seconds)),
-        results=_results(prepared, log, points, forget_target),
+        results=_results(prepared, log, points, forget_target, best),
         steps=trainer.state.global_step,
         trajectory=points,
         removed_share_by_layer=_removed_share_by_layer(trainer),
         log=[LogRow.model_validate(row) for row in log if "loss" in row],
     )
+    if prepared.recipe.keep_best is not None:
+        summary.best = best
+    return summary
 
 
 def points_along(log: Log) -> list[Point]:
@@ -42,9 +49,14 @@ def points_along(log: Log) -> list[Point]:
     return list(points.values())
 
 
-def _results(prepared: Prepared, log: Log, points: Sequence[Point], forget_target: float | None) -> RunResults:
+def _results(
+    prepared: Prepared, log: Log, points: Sequence[Point], forget_target: float | None, best: BestModel | None
+) -> RunResults:
     config = prepared.recipe.config
-    found = {**points[-1].measured(), "conflict_rate": _mean_of("conflict_rate", log)}
+    saved = points[-1]
+    if best is not None:
+        saved = next(point for point in points if point.step == best.step)
+    found = {**saved.measured(), "conflict_rate": _mean_of("conflict_rate", log)}
     surviving = _mean_of("surviving_share", log)
     if surviving is not None:
         found["surviving_share"] = surviving
@@ -64,12 +76,14 @@ def _mean_of(name: str, log: Log) -> float | None:
 
 
 def matched_retention(points: Sequence[Metrics], forget_target: float | None) -> dict[str, float | None]:
-    """Key → retention at matched forgetting along ``points``, for each kind of rows that was measured; None: f* was not
-    reached, or there is none."""
+    """Key → retention at matched forgetting along ``points``, for each kind of rows with anything to keep.
+
+    None: f* was not reached, or there is none.
+    """
     trajectory = [dict(point) for point in points]
     found: dict[str, float | None] = {}
     for kind in KEPT:
-        if points[0].probability(kind) is not None:
+        if points[0].probability(kind):
             found[kind.rmf] = None
             if forget_target is not None:
                 found[kind.rmf] = retention_at_matched_forgetting(trajectory, forget_target, kind.probability)

@@ -21,7 +21,7 @@ from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
-from gru_unlearn.runs.run_models import load_on_device, make_trainer, mean_probability
+from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
@@ -55,9 +55,7 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         with stages(console, "examples") as on_progress:
             examples.see("after", _saved_model(prepared, trainer, best), on_progress)
         examples.write()
-        summary = summarize(prepared, trainer, retain.forget_target, time.perf_counter() - started)
-        if prepared.recipe.keep_best is not None:
-            summary.best = best
+        summary = summarize(prepared, trainer, retain.forget_target, best, time.perf_counter() - started)
         if is_first():
             _put_in_place(folder, summary)
     return summary
@@ -68,7 +66,7 @@ class RetainModelSays:
     """What the retain model says, which never saw the forget set; all None where there is none."""
 
     forget_target: float | None = None
-    """f*, its mean probability of the forget answers"""
+    """f*, its mean probability of the forget answers that are evaluated along the run"""
     table: ScoreTable | None = None
     """its scores, where the run measures a suite"""
 
@@ -78,7 +76,7 @@ def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSa
     if prepared.retain_model is None:
         return RetainModelSays()
     model = load_on_device(prepared, prepared.retain_model.folder)
-    forget_target = mean_probability(prepared, model, prepared.examples["forget"])
+    forget_target = forget_target_of(prepared, model)
     table = None
     if prepared.suite is not None:
         size = prepared.recipe.config.per_device_eval_batch_size
