@@ -1,12 +1,14 @@
 """From files or the hub to padded, paired batches, and the built-in benchmark's rows.
 
 Reading order: :mod:`sources` (files → rows), :mod:`records` (rows → records), :mod:`encoding` (records → token ids and
-labels), :mod:`other_answers` (to the same questions), :mod:`collation` (examples → padded batches), :mod:`pairing` (a
-forget example and its retain partners), :mod:`people` (the invented people of the benchmark).
+labels), :mod:`encoder_settings` (settings → encoder), :mod:`other_answers` (to the same questions), :mod:`collation`
+(examples → padded batches), :mod:`pairing` (a forget example and its retain partners), :mod:`people` (the invented
+people of the benchmark).
 """
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data.collation import Batch, collate, pad_examples
+from gru_unlearn.data.encoder_settings import encoder_for
 from gru_unlearn.data.encoding import Encoder, Example, TextFormat
 from gru_unlearn.data.other_answers import attach_alternatives
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
@@ -27,6 +29,7 @@ __all__ = [
     "collate",
     "collate_pairs",
     "count_overlap",
+    "encoder_for",
     "evenly_spread",
     "fingerprint",
     "load_records",

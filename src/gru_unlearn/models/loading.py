@@ -16,6 +16,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from gru_unlearn.errors import UserError, first_line
+from gru_unlearn.models.adapters import load_merged
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def load_model(
         _check_library(folder, trust_remote_code)
     try:
         if adapters:
-            from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import
-
-            return AutoPeftModelForCausalLM.from_pretrained(folder, **options).merge_and_unload()
+            return load_merged(folder, options)
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except Exception as error:  # loaders of many architectures raise many types; each becomes one line
         raise UserError(f"{folder}: the model does not load ({_reason(error)})") from error

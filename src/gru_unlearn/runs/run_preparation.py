@@ -16,13 +16,13 @@ from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
-from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.packages import INSTALL, require_packages
@@ -63,9 +63,9 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     sets = {name: load_records(source) for name, source in sources.items() if source is not None}
     _check_recipe(recipe, sets)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        settings = ModelSettings.among(recipe.in_force)
-        models = find_subjects(settings, model=recipe.model, retain_model=recipe.retain_model)
+        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
     model, retain_model = models["model"], models.get("retain_model")
+    recipe = asking_alike(recipe, model.settings, model.folder)
     encoder = model.encoder
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
