@@ -24,7 +24,10 @@ def load_merged(folder: Path, options: dict[str, Any]) -> Any:
     trusted = bool(options.get("trust_remote_code"))
     base: Any = AutoModelForCausalLM.from_pretrained(base_of(folder, trust_remote_code=trusted), **options)
     _make_room(base, folder, trusted)
-    return PeftModel.from_pretrained(base, folder).merge_and_unload()
+    merged: Any = PeftModel.from_pretrained(base, folder).merge_and_unload()
+    for parameter in merged.parameters():  # those under adapters were frozen
+        parameter.requires_grad_(parameter.is_floating_point())
+    return merged
 
 
 def _make_room(base: Any, folder: Path, trust_remote_code: bool) -> None:

@@ -146,14 +146,15 @@ def base_of(folder: Path, name: str = "", *, trust_remote_code: bool = False) ->
     Raises:
         UserError: none is named, or it is not there any more.
     """
-    name, base = name or str(folder), base_name(folder, name)
+    name, base = name or str(folder), _named_base(folder)
+    if base is None:
+        raise UserError(f"{name}: its {ADAPTER_CONFIG} names no base model: write its folder or hub id there")
     at_hand = base_at_hand(folder)
     if at_hand is not None:
         return at_hand
 
-    noted = _noted_base(folder)
-    named = f"{name}: its base {base}"
-    if noted is not None and noted.source and noted.revision:
+    noted, named = _noted_base(folder), f"{name}: its base {base}"
+    if noted is not None and noted.source and noted.revision and _means(base, noted):
         return fetch(noted.source, named, revision=noted.revision, trust_remote_code=trust_remote_code)
     if _was_folder(folder, base):
         file = folder / ADAPTER_CONFIG
@@ -163,27 +164,30 @@ def base_of(folder: Path, name: str = "", *, trust_remote_code: bool = False) ->
     return fetch(base, named, revision=commit, trust_remote_code=trust_remote_code)
 
 
-def base_name(folder: Path, name: str = "") -> str:
-    """What an adapter's configuration calls its base.
-
-    Raises:
-        UserError: nothing.
-    """
-    base = read_object(folder / ADAPTER_CONFIG, name or str(folder)).get("base_model_name_or_path")
-    if isinstance(base, str) and base:
-        return base
-    raise UserError(f"{name or folder}: its {ADAPTER_CONFIG} names no base model: write its folder or hub id there")
-
-
 def base_at_hand(folder: Path) -> Path | None:
     """The base of adapters if it is on this machine, as named or as the run noted it; None: it is elsewhere."""
-    noted = _noted_base(folder)
-    place: Path | None = Path(base_name(folder))
-    if noted is not None and not (place and place.is_dir()):
-        place = noted.folder
-        if noted.source and noted.revision:
-            place = fetched(noted.source, noted.revision)
-    return place if place is not None and place.is_dir() else None
+    noted, base = _noted_base(folder), _named_base(folder)
+    if base is not None and Path(base).is_dir():
+        return Path(base)
+    if noted is None or not _means(base, noted):
+        return None
+    if noted.source and noted.revision:
+        return fetched(noted.source, noted.revision)
+    return noted.folder if noted.folder is not None and noted.folder.is_dir() else None
+
+
+def _means(base: str | None, noted: AdapterBase) -> bool:
+    """Whether what an adapter's configuration names may be what the run noted, and not what somebody wrote since."""
+    if base is None or base == noted.source:
+        return base is not None
+    path = Path(base)
+    return not path.is_absolute() or path.name == noted.revision
+
+
+def _named_base(folder: Path) -> str | None:
+    """What an adapter's configuration calls its base."""
+    base = read_object(folder / ADAPTER_CONFIG, str(folder)).get("base_model_name_or_path")
+    return base if base and isinstance(base, str) else None
 
 
 def _noted_base(folder: Path) -> AdapterBase | None:
@@ -194,12 +198,12 @@ def _noted_base(folder: Path) -> AdapterBase | None:
 def _was_folder(folder: Path, base: str) -> bool:
     """Whether a base that is no folder here must have been one: by its name, or because a run wrote these adapters,
     which named a hub model by its commit."""
-    noted = _noted_base(folder)
-    if noted is not None and noted.source:
-        return noted.folder is not None
     if base.startswith((".", "/", "~")) or base.count("/") > 1:
         return True
-    return noted is None and RunFolder(folder.parent).identity_file.is_file()
+    noted = _noted_base(folder)
+    if noted is not None:
+        return noted.folder is not None
+    return RunFolder(folder.parent).identity_file.is_file()
 
 
 def _check_base(folder: Path, name: str, *, trust_remote_code: bool) -> None:

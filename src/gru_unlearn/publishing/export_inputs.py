@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gru_unlearn.common.options import flag_of
+from gru_unlearn.data import TextFormat
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import base_of, holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
@@ -159,11 +161,26 @@ def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: s
         suite = found.setdefault(evaluation.suite, {})
         if moment in suite or any(other.data != evaluation.data for other in suite.values()):
             raise UserError(f"--evaluation {folder}: a second one of the same model, or on other rows than the first")
+        for other in suite.values():
+            _check_asked_alike(folder, evaluation, other)
         suite[moment] = evaluation
     for name, suite in found.items():
         if "after" not in suite:
             raise UserError(f"--evaluation: none of suite {name} is of the run's model itself")
     return found
+
+
+def _check_asked_alike(folder: Path, evaluation: EvaluationSummary, other: EvaluationSummary) -> None:
+    """Numbers side by side are of the same prompts. What an earlier version asked with is not known."""
+    if not (evaluation.asked and other.asked):
+        return
+    for name in (one.name for one in fields(TextFormat)):
+        one, another = evaluation.asked.get(name), other.asked.get(name)
+        if one != another:
+            raise UserError(
+                f"--evaluation {folder}: asked with {flag_of(name)} {one!r}, another of its suite with {another!r}: "
+                "evaluate one of them again"
+            )
 
 
 def _attack_on_model(folder: RunFolder, weights: str) -> AttackSummary | None:
