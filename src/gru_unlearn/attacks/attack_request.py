@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gru_unlearn.common.options import check_ranges, option, parse_names
+from gru_unlearn.models.manner_flags import MannerFlags
 
 ATTACK_NAMES = ("relearning", "quantization", "sampling", "prompts", "membership")
 
 
 @dataclass(frozen=True)
-class AttackRequest:
+class AttackRequest(MannerFlags):
     """What to attack and how; the fields are flags of ``gru attack``. None: as in the run, or the default."""
 
     run: Path | None = option("Folder of a run: says all that flags do not.", None, argument=True)
@@ -31,9 +32,6 @@ class AttackRequest:
     )
     batch_size: int = option("Answers per forward pass; changes rounding alone.", 32, least=1)
     max_rows: int = option("Most forget rows; more are sampled.", 100, least=1)
-    max_length: int | None = option(
-        "Most tokens of a prompt with its answer.", None, shown="the run's, else 512", least=1
-    )
     dtype: str | None = option("auto, float32, bfloat16.", None, shown="the run's")
     trust_remote_code: bool | None = option("Run a model's own code.", None)
     seed: int = option("Seed of everything random.", 0)

@@ -13,8 +13,8 @@ from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, canonical, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.suites import check_unseen
-from gru_unlearn.models.model_settings import ModelSettings
-from gru_unlearn.models.subject import Subject
+from gru_unlearn.models.model_settings import ASKING, ModelSettings
+from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import Identity, RunFolder
@@ -83,10 +83,19 @@ class Battery:
     def settings(self) -> JsonObject:
         """What of it is neither model nor row."""
         decides_nothing = ("run", "batch_size", "prefixes")
-        given = {name: value for name, value in vars(self.request).items() if name not in decides_nothing}
+        flags = {name: value for name, value in vars(self.request).items() if name not in decides_nothing}
+        given = {name: value for name, value in flags.items() if value is not None or name not in ASKING}
         alike = self.subjects[UNLEARNED].settings
-        given |= {"max_length": alike.max_length, "dtype": alike.dtype}
+        given |= {**self._asked, "max_length": alike.max_length, "dtype": alike.dtype}
         return as_json(given | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
+
+    @property
+    def _asked(self) -> JsonObject:
+        """How the models are asked beside the defaults, where flags do not say it and no run is named that does."""
+        if self.request.run is not None:
+            return {}
+        usual, asked = ModelSettings().asked, self.subjects[UNLEARNED].settings.asked
+        return {name: value for name, value in asked.items() if value != usual[name]}
 
 
 def make_battery(request: AttackRequest) -> Battery:
@@ -137,11 +146,9 @@ def _in_force(request: AttackRequest, run: RunRecord | None) -> JsonObject:
 
 def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     """The models that were named, each loaded and asked alike."""
-    alike = ModelSettings.among(settings)
-    subjects = {}
-    for name, field in ((UNLEARNED, "model"), (TARGET, TARGET), (RETAIN_MODEL, RETAIN_MODEL)):
-        if settings.get(field):
-            subjects[name] = Subject.find(name, str(settings[field]), alike, flag_of(field))
+    sources = {UNLEARNED: settings["model"], TARGET: settings[TARGET], RETAIN_MODEL: settings.get(RETAIN_MODEL)}
+    named = {name: str(source) for name, source in sources.items() if source}
+    subjects = find_subjects(settings, {UNLEARNED: "--model"}, **named)
     if RETAIN_MODEL in subjects:
         subjects[TARGET].refuse_as_yardstick(subjects[RETAIN_MODEL])
     return subjects

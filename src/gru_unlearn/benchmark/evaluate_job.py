@@ -20,7 +20,7 @@ from gru_unlearn.evaluation import ScoreTable, harness, measure, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.score_key import cache_key
-from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.model_settings import ASKING
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
@@ -58,8 +58,7 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
     if request.suite not in harness.HARNESS_TASKS:
         suite = make_suite(request)
         data = _sources(suite)
-    settings = ModelSettings.among(vars(request))
-    subjects = find_subjects(settings, model=request.model, retain_model=request.retain_model)
+    subjects = find_subjects(vars(request), model=request.model, retain_model=request.retain_model)
 
     identity = {"settings": settings_of(request), **{name: subject.sha256 for name, subject in subjects.items()}}
     if suite is not None:
@@ -80,8 +79,10 @@ def _sources(suite: Suite) -> dict[str, RowsSource]:
 
 
 def settings_of(request: EvaluationRequest) -> dict[str, JsonValue]:
-    """What identifies an evaluation: all flags but the batch size, which changes no result."""
-    return {name: value for name, value in vars(request).items() if name != "batch_size"}
+    """What identifies an evaluation: all flags but the batch size, which changes no result, and those that leave it to
+    the model's run how the model is asked."""
+    settings = {name: value for name, value in vars(request).items() if name != "batch_size"}
+    return {name: value for name, value in settings.items() if value is not None or name not in ASKING}
 
 
 def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: bool = True) -> EvaluationSummary:
@@ -105,6 +106,7 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
             scores_reused=[],
             seconds=0.0,
             settings=settings_of(prepared.request),
+            asked=prepared.subjects[MODEL].settings.asked,
             model=prepared.subjects[MODEL].provenance,
             versions=versions(),
         )
@@ -142,6 +144,7 @@ def _key_of_scores(subject: Subject, suite: Suite) -> str:
         "dtype": subject.settings.dtype,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "trust_remote_code": str(subject.settings.trust_remote_code),
+        "attention": str(subject.settings.attn_implementation),
     }
     for_retain = subject.name == RETAIN_MODEL
     return cache_key(subject.sha256, suite, subject.encoder, retain_model=for_retain, settings=settings)

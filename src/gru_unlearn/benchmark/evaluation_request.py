@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.models.manner_flags import MannerFlags
 
 
 @dataclass(frozen=True)
-class EvaluationRequest:
+class EvaluationRequest(MannerFlags):
     """What to evaluate on what; the fields are flags of ``gru evaluate``."""
 
     model: str = option("Model folder, hub id, or builtin:target.", "")
@@ -19,8 +20,6 @@ class EvaluationRequest:
     unseen: str | None = option("For --suite own: rows no model saw, to attack with.", None)
     retain_model: str | None = option("Model that never saw the forget set.", None)
     batch_size: int = option("Answers per forward pass; changes no result.", 32, least=1)
-    max_length: int = option("Most tokens of a prompt with its answer.", 512, least=1)
-    published_ends: bool = option("Label what a chat template writes behind an answer, as OpenUnlearning.", False)
     rouge_words: str | None = option("For tofu and muse: words of any script, or ascii alone, as published.", None)
     limit: int | None = option("For wmdp and mmlu: only so many questions a task.", None, least=1)
     dtype: str = option("auto, float32, bfloat16 or float16.", "auto")

@@ -37,7 +37,7 @@ class InOrder(click.Group):
 def parameters_of(request: type) -> Iterator[click.Parameter]:
     """The flags and arguments that the fields of a dataclass are; old names of flags still work."""
     kinds = get_type_hints(request)
-    for one in fields(request):
+    for one in sorted(fields(request), key=lambda one: bool(one.kw_only)):  # as in a call, those come last
         kind, many = _kind(kinds[one.name])
         if one.metadata.get("argument"):
             yield _argument(one, kind, many)

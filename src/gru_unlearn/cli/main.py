@@ -23,6 +23,7 @@ from gru_unlearn.cli.report import report
 from gru_unlearn.cli.requests import requests
 from gru_unlearn.cli.tru import tru
 from gru_unlearn.cli.unlearn import unlearn
+from gru_unlearn.common.notices import Notice
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.renamed import RenamedSetting
 from gru_unlearn.errors import exit_code, is_no_room
@@ -36,7 +37,8 @@ def app(context: click.Context, debug: bool) -> None:
     """Make a language model forget on request, and keep the rest of it."""
     if not debug:
         warnings.filterwarnings("ignore")
-        warnings.filterwarnings("always", category=RenamedSetting)
+        for told in (RenamedSetting, Notice):
+            warnings.filterwarnings("always", category=told)
         warnings.showwarning = partial(_tell_once, set())
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -47,7 +49,7 @@ for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, exp
 
 
 def _tell_once(told: set[str], message: Warning | str, *_: object, **__: object) -> None:
-    """Old names are told in one line each, of many processes by the first."""
+    """Old names and notices are told in one line each, of many processes by the first."""
     if is_first() and str(message) not in told:
         click.echo(message)
     told.add(str(message))

@@ -1,6 +1,8 @@
 """The suite on which a comparison evaluates the models that its runs save."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -9,7 +11,7 @@ from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.data import fingerprint
 from gru_unlearn.evaluation import Evaluation, ScoreTable, evaluate, score
 from gru_unlearn.evaluation.scoring import Progress
-from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.model_settings import ASKING, ModelSettings
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.comparison_summary import SuiteUsed
 from gru_unlearn.results.file_model import JsonObject
@@ -39,6 +41,13 @@ def suite_request(
     )
 
 
+def asked_alike(request: EvaluationRequest, settings: ModelSettings) -> EvaluationRequest:
+    """The request, which asks every model as the runs do; what is a default stays unsaid."""
+    usual = ModelSettings().asked
+    unusual: dict[str, Any] = {name: value for name, value in settings.asked.items() if value != usual[name]}
+    return replace(request, **unusual)
+
+
 class SuiteJob(BaseModel):
     """How to evaluate, what that is known by, and the file of the retain model's scores."""
 
@@ -50,6 +59,7 @@ class SuiteJob(BaseModel):
 def suite_job(request: EvaluationRequest, retain_scores: Path) -> SuiteJob:
     """It is known by the request, without what changes no result, and the rows."""
     asked = {name: value for name, value in vars(request).items() if name not in ("model", "batch_size")}
+    asked = {name: value for name, value in asked.items() if value is not None or name not in ASKING}
     data = {}
     for name, rows in make_suite(request).sets.items():
         data[name] = fingerprint(item.record for item in rows.items)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from gru_unlearn.common.versions import versions
-from gru_unlearn.comparison.comparison_suite import SuiteJob, suite_job
+from gru_unlearn.comparison.comparison_suite import SuiteJob, asked_alike, suite_job
 from gru_unlearn.comparison.matrix import Cell, Matrix
 from gru_unlearn.errors import UserError
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
@@ -66,8 +66,11 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     cells = matrix.cells
     recipes = [_measurable(make_recipe(cell.settings)) for cell in cells]
     sample = _most_demanding(matrix, cells, recipes)
-    shared = prepare(make_recipe(sample)).claim.identity
-    suite = suite_job(matrix.suite, matrix.reference.scores_file("retain_model")) if matrix.suite else None
+    prepared = prepare(make_recipe(sample))
+    shared, suite = prepared.claim.identity, None
+    if matrix.suite:
+        request = asked_alike(matrix.suite, prepared.model.settings)
+        suite = suite_job(request, matrix.reference.scores_file("retain_model"))
     claim = _claim(matrix, sample, overwrite)
     identity = {**shared, "settings": matrix.settings, "suite": suite and suite.used.to_json(), "versions": versions()}
     reference = ReferenceJob(folder=matrix.reference.path, settings=sample, suite=suite, identity=as_json(identity))

@@ -1,6 +1,7 @@
 """The key of a score table: a hash of everything that its scores depend on."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -65,12 +66,12 @@ def _encoding(encoder: Encoder) -> object:
     tokenizer = encoder.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
-    text = encoder.format
+    text_format = {one.name: getattr(encoder.format, one.name) for one in fields(encoder.format)}
     return [
         vocabulary,
         tokenizer.chat_template,
         {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
-        [text.question_tag, text.answer_tag, dict(text.chat_template_kwargs), text.published_ends],
+        text_format | {"chat_template_kwargs": dict(encoder.format.chat_template_kwargs)},
         [encoder.max_length, encoder.allow_truncation],
     ]
 

@@ -17,11 +17,11 @@ from gru_unlearn.data import Record, canonical, count_overlap, fingerprint, load
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Baseline, Ledger
 from gru_unlearn.models.loading import free_memory
-from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.ledger_summary import DeletionRequest, Judgement, LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, RowKind
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.recipe_manner import recipe_settings
 from gru_unlearn.runs.seen_rows import see_rows
 
 
@@ -137,7 +137,7 @@ def probabilities(
     Raises:
         NonFiniteError: one is not a number.
     """
-    settings = ModelSettings.among(recipe.in_force)
+    settings = recipe_settings(recipe, model)
     encoder, loaded = settings.encoder(model), settings.model(model).to(recipe.config.device)
     batch_size = recipe.config.per_device_eval_batch_size
     with stages(console, title) as on_progress:

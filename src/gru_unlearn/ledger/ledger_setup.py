@@ -39,7 +39,7 @@ def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: C
     if folder.is_file() or not RunFolder(folder).is_empty:
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
-    first = locate(recipe.model)
+    first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
     if holds_adapters(first):
         raise UserError(f"--model {recipe.model} is an adapter: a ledger starts from whole weights, merge it first")
     key = secrets.token_bytes(32)
@@ -74,7 +74,7 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         recipe, unlearning = _check_settings(before.unlearning | settings)
         baseline: Baseline = {}
         if any(kind.key in settings for kind in KEPT):
-            first = locate(recipe.model)
+            first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
             if hash_weights(first) != ledger.last(CREATED).weights_after:
                 raise UserError(f"{recipe.model} is not the first model of this ledger any more: new rows need it")
             baseline = score_baseline(recipe, ledger.key, first, console)

@@ -27,6 +27,7 @@ from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.results.ledger_summary import DeletionRequest, LedgerSummary, Outcome
+from gru_unlearn.results.manner import Manner
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
@@ -184,4 +185,12 @@ def _whole_model(folder: RunFolder, recipe: Recipe) -> Path:
         with whole_folder(whole) as part:
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
+            _carry_manner(folder.model, part)
     return whole
+
+
+def _carry_manner(adapters: Path, whole: Path) -> None:
+    """Merged adapters are asked as they were, and have no base."""
+    manner = Manner.beside(adapters)
+    if manner is not None:
+        Manner(asked=manner.asked, version=manner.version).write_beside(whole)

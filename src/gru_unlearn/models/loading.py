@@ -16,6 +16,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from gru_unlearn.errors import UserError, first_line
+from gru_unlearn.models.adapters import load_merged
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
 from gru_unlearn.objectives.causality import require_causal_config
 
@@ -96,9 +97,7 @@ def load_model(
 
 
 def _merged(folder: Path, dtype: str, options: dict[str, Any]) -> "PreTrainedModel":
-    from peft import AutoPeftModelForCausalLM  # noqa: PLC0415 - slow to import
-
-    model = AutoPeftModelForCausalLM.from_pretrained(folder, **(options | {"dtype": "float32"})).merge_and_unload()
+    model: PreTrainedModel = load_merged(folder, options | {"dtype": "float32"})
     if dtype in ("auto", "float32"):
         return model
     for parameter in model.parameters():  # not tables of positions: they are float32 in every model

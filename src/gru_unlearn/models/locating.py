@@ -9,33 +9,53 @@ from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 
 from gru_unlearn.common.files import UnreadableFile, read_json
+from gru_unlearn.common.notices import tell
 from gru_unlearn.errors import UserError, first_line
+from gru_unlearn.models.fetching import fetch, fetched
+from gru_unlearn.results.manner import AdapterBase, Manner
+from gru_unlearn.results.run_folder import RunFolder
 
 BUILTIN = "builtin:"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-LOADED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "README.md"]
-"""What is fetched from the hub."""
 
 
-def locate(model: str, flag: str = "--model") -> Path:
-    """The local folder of a model: a folder, a hub id (downloaded by huggingface_hub), or builtin:target|retain.
+def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False) -> Path:
+    """The local folder of a model: a folder, a run's folder (its model is meant, and that is said), a hub id
+    (downloaded by huggingface_hub; code of its own only if it may be run), or builtin:target|retain.
 
     Raises:
         UserError: there is no such model, or its folder lacks config.json, or holds its weights in other formats than
-            safetensors, or elsewhere.
+            safetensors, or elsewhere, or adapters without their base.
     """
     if model.startswith(BUILTIN):
         return locate_builtin(model, flag)
     folder = Path(model).expanduser()
-    if not folder.is_dir():
+    if folder.is_dir():
+        folder = model_inside(folder, f"{flag} {model}")
+    else:
         if folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
             raise UserError(f"{flag} {model}: no such folder")
-        folder = _download(model, flag)
-    if not holds_adapters(folder) and not (folder / "config.json").is_file():
+        folder = fetch(model, f"{flag} {model}", trust_remote_code=trust_remote_code)
+    if not _is_model(folder):
         raise UserError(f"{flag} {model}: not a model folder, it has no config.json")
     _check_weights(folder, f"{flag} {model}")
+    if holds_adapters(folder):
+        _check_base(folder, f"{flag} {model}", trust_remote_code=trust_remote_code)
     return folder
+
+
+def model_inside(folder: Path, name: str) -> Path:
+    """The model's folder in the folder of a run; any other folder as it is."""
+    inside = RunFolder(folder).model
+    if _is_model(folder) or not _is_model(inside):
+        return folder
+    tell(f"{name} is the folder of a run: taking its model, {inside}")
+    return inside
+
+
+def _is_model(folder: Path) -> bool:
+    return holds_adapters(folder) or (folder / "config.json").is_file()
 
 
 def locate_builtin(model: str, flag: str = "--model") -> Path:
@@ -69,18 +89,8 @@ def read_object(path: Path, name: str) -> dict[str, JsonValue]:
     raise UserError(f"{name}: its {path.name} cannot be read")
 
 
-def _download(model: str, flag: str) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only for hub models
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=LOADED_FILES))
-    except Exception as error:  # the hub client raises many types; each becomes one line
-        reason = first_line(error)
-        raise UserError(f"{flag} {model}: no such folder, and the hub does not give it ({reason})") from None
-
-
 def _check_weights(folder: Path, name: str) -> None:
-    """All weights are safetensors, inside the folder and whole; those of an adapter's base as well."""
+    """All weights are safetensors, inside the folder and whole."""
     adapter = read_object(folder / ADAPTER_CONFIG, name)
     if not any(folder.glob(ADAPTER_WEIGHTS if adapter else "*.safetensors")):
         raise UserError(f"{name}: no .safetensors weights in it; other weight formats are not loaded")
@@ -88,8 +98,6 @@ def _check_weights(folder: Path, name: str) -> None:
     shards = _shards(folder, name)
     _check_inside(whole, name)
     _check_whole(folder, [_check_inside(shard, name) for shard in shards], name)
-    if adapter:
-        _check_base(adapter.get("base_model_name_or_path"), name)
 
 
 def _shards(folder: Path, name: str) -> list[JsonValue]:
@@ -122,14 +130,86 @@ def _check_whole(folder: Path, shards: Iterable[str], name: str) -> None:
             raise UserError(f"{name}: {shard} is broken or missing ({reason}): fetch or save it again") from None
 
 
-def _check_base(base: JsonValue, name: str) -> None:
-    """An adapter's base: a name on the hub, or a folder of whole weights."""
-    if not (isinstance(base, str) and base):
+# --- the base of adapters --------------------------------------------------------------------------------------------
+
+
+def base_of(folder: Path, name: str = "", *, trust_remote_code: bool = False) -> Path:
+    """The folder of the whole model that the adapters in a folder belong to.
+
+    What was a folder when the adapters were trained is never looked up on the hub, where anybody may own its name.
+
+    Args:
+        folder: of the adapters.
+        name: for messages.
+        trust_remote_code: whether code of a hub model may be run.
+
+    Raises:
+        UserError: none is named, or it is not there any more.
+    """
+    name, base = name or str(folder), _named_base(folder)
+    if base is None:
         raise UserError(f"{name}: its {ADAPTER_CONFIG} names no base model: write its folder or hub id there")
-    folder, named = Path(base), f"{name}: its base {base}"
-    if folder.is_dir():
-        if holds_adapters(folder):
-            raise UserError(f"{named} is an adapter too: merge that into its own base first")
-        _check_weights(folder, named)
-    elif base.startswith((".", "/", "~")) or base.count("/") > 1:
-        raise UserError(f"{named}: no such folder")
+    at_hand = base_at_hand(folder)
+    if at_hand is not None:
+        return at_hand
+
+    noted, named = _noted_base(folder), f"{name}: its base {base}"
+    if noted is not None and noted.source and noted.revision and _means(base, noted):
+        return fetch(noted.source, named, revision=noted.revision, trust_remote_code=trust_remote_code)
+    if _was_folder(folder, base):
+        file = folder / ADAPTER_CONFIG
+        raise UserError(f"{named}: no such folder; write where it is now as base_model_name_or_path in {file}")
+    revision = read_object(folder / ADAPTER_CONFIG, name).get("revision")
+    commit = revision if isinstance(revision, str) else None
+    return fetch(base, named, revision=commit, trust_remote_code=trust_remote_code)
+
+
+def base_at_hand(folder: Path) -> Path | None:
+    """The base of adapters if it is on this machine, as named or as the run noted it; None: it is elsewhere."""
+    noted, base = _noted_base(folder), _named_base(folder)
+    if base is not None and Path(base).is_dir():
+        return Path(base)
+    if noted is None or not _means(base, noted):
+        return None
+    if noted.source and noted.revision:
+        return fetched(noted.source, noted.revision)
+    return noted.folder if noted.folder is not None and noted.folder.is_dir() else None
+
+
+def _means(base: str | None, noted: AdapterBase) -> bool:
+    """Whether what an adapter's configuration names may be what the run noted, and not what somebody wrote since."""
+    if base is None or base == noted.source:
+        return base is not None
+    path = Path(base)
+    return not path.is_absolute() or path.name == noted.revision
+
+
+def _named_base(folder: Path) -> str | None:
+    """What an adapter's configuration calls its base."""
+    base = read_object(folder / ADAPTER_CONFIG, str(folder)).get("base_model_name_or_path")
+    return base if base and isinstance(base, str) else None
+
+
+def _noted_base(folder: Path) -> AdapterBase | None:
+    manner = Manner.beside(folder)
+    return manner.base if manner is not None else None
+
+
+def _was_folder(folder: Path, base: str) -> bool:
+    """Whether a base that is no folder here must have been one: by its name, or because a run wrote these adapters,
+    which named a hub model by its commit."""
+    if base.startswith((".", "/", "~")) or base.count("/") > 1:
+        return True
+    noted = _noted_base(folder)
+    if noted is not None:
+        return noted.folder is not None
+    return RunFolder(folder.parent).identity_file.is_file()
+
+
+def _check_base(folder: Path, name: str, *, trust_remote_code: bool) -> None:
+    """An adapter's base is a folder of whole weights."""
+    base = base_of(folder, name, trust_remote_code=trust_remote_code)
+    named = f"{name}: its base {base}"
+    if holds_adapters(base):
+        raise UserError(f"{named} is an adapter too: merge that into its own base first")
+    _check_weights(base, named)

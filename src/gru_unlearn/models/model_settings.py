@@ -1,14 +1,15 @@
 """How a model is loaded and asked, so that whoever comes later does it as the run did."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue, TypeAdapter
 
-from gru_unlearn.data import Encoder, TextFormat
+from gru_unlearn.data import Encoder, TextFormat, encoder_for
 from gru_unlearn.models.loading import load_model, load_tokenizer
+from gru_unlearn.results.file_model import JsonObject, as_json
 
 _FORMAT = TextFormat()
 
@@ -35,6 +36,12 @@ class ModelSettings:
         given = {name: value for name, value in settings.items() if value is not None}
         return TypeAdapter(cls).validate_python(given)
 
+    @property
+    def asked(self) -> JsonObject:
+        """Those that decide how a model is asked, as a run keeps them beside its model."""
+        values: JsonObject = as_json({name: getattr(self, name) for name in ASKING})
+        return values
+
     def encoder(self, folder: Path) -> Encoder:
         """Of the tokenizer in a model's folder.
 
@@ -44,10 +51,7 @@ class ModelSettings:
         tokenizer = load_tokenizer(
             folder, pad_token=self.pad_token, eos_token=self.eos_token, trust_remote_code=self.trust_remote_code
         )
-        text_format = TextFormat(self.question_tag, self.answer_tag, self.chat_template_kwargs, self.published_ends)
-        return Encoder(
-            tokenizer, max_length=self.max_length, text_format=text_format, allow_truncation=self.allow_truncation
-        )
+        return encoder_for(tokenizer, self)
 
     def model(self, folder: Path, *, load_in_4bit: bool = False) -> Any:
         """The model in a folder, whole.
@@ -62,3 +66,10 @@ class ModelSettings:
             trust_remote_code=self.trust_remote_code,
             load_in_4bit=load_in_4bit,
         )
+
+
+_NOT_ASKING = ("dtype", "trust_remote_code")
+"""Saved weights have a type of their own, and a file may not say that code is to be run."""
+
+ASKING = tuple(one.name for one in fields(ModelSettings) if one.name not in _NOT_ASKING)
+"""Settings that decide how a model is asked."""

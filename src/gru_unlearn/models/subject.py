@@ -1,15 +1,19 @@
 """A model that is looked at: found, known by its weights, and loaded when it is needed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 
+from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import locate
+from gru_unlearn.models.manners import settings_for, tell_if_asked_otherwise
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.weights import hash_weights, same_weights
 from gru_unlearn.results.provenance import ModelSource
@@ -24,15 +28,6 @@ class Subject:
     source: str
     folder: Path
     settings: ModelSettings
-
-    @classmethod
-    def find(cls, name: str, source: str, settings: ModelSettings, flag: str | None = None) -> "Subject":
-        """The model that a source names; messages name it by ``flag``, unless given that of its name.
-
-        Raises:
-            UserError: there is no such model, or none that may be loaded.
-        """
-        return cls(name, source, locate(source, flag or f"--{name.replace('_', '-')}"), settings)
 
     @property
     def label(self) -> str:
@@ -85,10 +80,29 @@ class Subject:
         vars(self).pop("model", None)
 
 
-def find_subjects(settings: ModelSettings, **sources: str | None) -> dict[str, Subject]:
-    """Name → the model of its source, of those that were given.
+def find_subjects(
+    given: Mapping[str, JsonValue], flags: Mapping[str, str] | None = None, **sources: str | None
+) -> dict[str, Subject]:
+    """Name → the model of its source, of those that have one.
+
+    They are compared, so all are loaded and asked alike: as ``given``, else as the run did that wrote the first.
+
+    Args:
+        given: settings; None is not given.
+        flags: name → the flag by which messages name it, unless it is the name's own.
+        sources: name → folder, hub id or built-in model.
 
     Raises:
-        UserError: as :meth:`Subject.find`.
+        UserError: there is no such model, or none that may be loaded, or the file beside the first is damaged.
     """
-    return {name: Subject.find(name, source, settings) for name, source in sources.items() if source}
+    trusted, named = bool(given.get("trust_remote_code")), flags or {}
+    folders: dict[str, Path] = {}
+    for name, source in sources.items():
+        if source:
+            flag = named.get(name) or flag_of(name)
+            folders[name] = locate(source, flag, trust_remote_code=trusted)
+    first, *others = folders.values()
+    settings = settings_for(first, given)
+    for other in others:
+        tell_if_asked_otherwise(other, settings)
+    return {name: Subject(name, str(sources[name]), folder, settings) for name, folder in folders.items()}

@@ -4,8 +4,10 @@ import filecmp
 from pathlib import Path
 
 from gru_unlearn.common.files import hash_file, hash_json, read_json
+from gru_unlearn.common.notices import tell
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
+from gru_unlearn.models.locating import ADAPTER_CONFIG, base_at_hand, holds_adapters
+from gru_unlearn.results.manner import Manner
 
 HASHED = (".safetensors", ".py")
 CONFIGURATION = ("config.json", "generation_config.json", ADAPTER_CONFIG)
@@ -15,7 +17,8 @@ CONFIGURATION = ("config.json", "generation_config.json", ADAPTER_CONFIG)
 def hash_weights(folder: Path) -> str:
     """SHA-256 over the names and contents of a folder's weights, configuration and code files.
 
-    An adapter's base model is hashed too if it is a folder, and otherwise enters by its name.
+    An adapter's base model is hashed too if it is a folder, and otherwise enters by its name. That it is not the one
+    that the adapters were trained on is told.
 
     Raises:
         UserError: no weights in the folder.
@@ -24,10 +27,10 @@ def hash_weights(folder: Path) -> str:
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder}: no *.safetensors weights")
     parts: list[object] = [(file.name, hash_file(file)) for file in files]
-    if holds_adapters(folder):
-        base = Path(read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"] or ".")
-        if base != folder and base.is_dir():
-            parts.append(hash_weights(base))
+    base = base_at_hand(folder) if holds_adapters(folder) else None
+    if base is not None and base != folder:
+        parts.append(hash_weights(base))
+        _tell_if_changed(folder, base, str(parts[-1]))
     return hash_json(parts)
 
 
@@ -49,3 +52,12 @@ def same_weights(one: Path, other: Path) -> bool:
 def _base(adapters: Path) -> Path:
     """What adapters belong to, as their configuration names it; symbolic links are followed."""
     return Path(read_json(adapters / ADAPTER_CONFIG)["base_model_name_or_path"] or ".").resolve()
+
+
+def _tell_if_changed(folder: Path, base: Path, found: str) -> None:
+    manner = Manner.beside(folder)
+    if manner is not None and manner.base is not None and manner.base.sha256 != found:
+        tell(
+            f"{folder}: its base {base} is not the model that the adapters were trained on (weights, configuration or "
+            "code differ): what they give together is another model than the run's"
+        )

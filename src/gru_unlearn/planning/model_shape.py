@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.locating import BUILTIN, locate_builtin
+from gru_unlearn.models.locating import BUILTIN, locate_builtin, model_inside
 from gru_unlearn.results.plan_summary import Shape
 
 PRESETS = {
@@ -40,6 +40,8 @@ def model_config(model: str) -> PretrainedConfig:
     if model in PRESETS:
         return PRESETS[model]
     source = locate_builtin(model) if model.startswith(BUILTIN) else model
+    if Path(source).is_dir():
+        source = model_inside(Path(source), f"--model {model}")
     if not Path(source).exists() and model.count("/") != 1:
         raise UserError(f"--model {model}: no such file or folder; presets are {', '.join(PRESETS)}")
     try:

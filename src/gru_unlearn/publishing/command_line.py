@@ -16,6 +16,8 @@ from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.run_folder import RunFolder
 
 AGAIN = "runs/again"
+THREE_WAY = {"allow_truncation": "--no-{}"}
+"""Switches whose flag, left away, does not mean no; and how that is said."""
 
 
 def given_settings(run: RunFolder) -> Settings:
@@ -58,7 +60,7 @@ def command_to_repeat(summary: Reported, given: Settings) -> str:
         command.append(summary.run)
     for name, value in _settings_of(summary, given).items():
         if value is not None:
-            command += words(name, value, off)
+            command += words(name, value, THREE_WAY.get(name, off))
     return shlex.join(command)
 
 

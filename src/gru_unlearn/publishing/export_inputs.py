@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gru_unlearn.common.options import flag_of
+from gru_unlearn.data import TextFormat
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.locating import holds_adapters, locate
+from gru_unlearn.models.locating import base_of, holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
 from gru_unlearn.publishing.privacy import hub_name, public_name
+from gru_unlearn.publishing.public_manner import public_manner
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import IncompleteFile
@@ -53,7 +56,7 @@ def prepare_export(request: ExportRequest) -> PreparedExport:
     _check_options(request)
     run = read_run(request.run)
     folder = RunFolder(request.run)
-    weights = hash_weights(locate(str(folder.model), "RUN"))
+    weights = hash_weights(locate(str(folder.model), "RUN", trust_remote_code=request.trust_remote_code))
     model = _model_files(request, folder.model, run)
     evaluations = read_evaluations(request.evaluations, run, weights)
     attack = _attack_on_model(folder, weights)
@@ -102,29 +105,37 @@ def read_run(folder: Path) -> UnlearningSummary:
 
 
 def _model_files(request: ExportRequest, folder: Path, run: UnlearningSummary) -> ModelFiles:
-    base = _base_of_adapters(run) if holds_adapters(folder) else None
+    base = None
+    if holds_adapters(folder):
+        base = _base_of_adapters(folder, run, trust_remote_code=request.trust_remote_code)
     if base is None and request.merge:
         raise UserError(f"--merge: {folder} holds a whole model, there are no adapters to merge")
     if base is not None and not request.merge and (request.dtype or request.max_shard_size):
         raise UserError("--dtype and --max-shard-size are for whole models: the run trained adapters, add --merge")
+    name = hub_name(request.base_model or public_name(run.model.source, "model"))
+    as_adapters = base is not None and not request.merge
+    manner = public_manner(folder, run, base_name=name, adapters=as_adapters)
     return ModelFiles(
         folder=folder,
         base=base,
-        base_name=hub_name(request.base_model or public_name(run.model.source, "model")),
+        base_name=name,
+        base_revision=manner.base.revision if manner.base is not None else None,
         merge=request.merge,
         dtype=request.dtype,
         max_shard_size=request.max_shard_size,
         trust_remote_code=request.trust_remote_code,
+        manner=manner,
     )
 
 
-def _base_of_adapters(run: UnlearningSummary) -> Path:
+def _base_of_adapters(folder: Path, run: UnlearningSummary, *, trust_remote_code: bool) -> Path:
     """The folder of the model that the adapters were trained on, found again and the same as then."""
-    source = run.model.source or ""
-    folder = locate(source, "the adapters' base model")
-    if hash_weights(folder) != run.model.sha256:
-        raise UserError(f"{source}: not the model that the run's adapters were trained on, its SHA-256 differs")
-    return folder
+    base = base_of(folder, "the run's adapters", trust_remote_code=trust_remote_code)
+    if hash_weights(base) != run.model.sha256:
+        raise UserError(
+            f"{run.model.source}: not the model that the run's adapters were trained on, its SHA-256 differs"
+        )
+    return base
 
 
 # --- what is known of it ---------------------------------------------------------------------------------------------
@@ -150,11 +161,26 @@ def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: s
         suite = found.setdefault(evaluation.suite, {})
         if moment in suite or any(other.data != evaluation.data for other in suite.values()):
             raise UserError(f"--evaluation {folder}: a second one of the same model, or on other rows than the first")
+        for other in suite.values():
+            _check_asked_alike(folder, evaluation, other)
         suite[moment] = evaluation
     for name, suite in found.items():
         if "after" not in suite:
             raise UserError(f"--evaluation: none of suite {name} is of the run's model itself")
     return found
+
+
+def _check_asked_alike(folder: Path, evaluation: EvaluationSummary, other: EvaluationSummary) -> None:
+    """Numbers side by side are of the same prompts. What an earlier version asked with is not known."""
+    if not (evaluation.asked and other.asked):
+        return
+    for name in (one.name for one in fields(TextFormat)):
+        one, another = evaluation.asked.get(name), other.asked.get(name)
+        if one != another:
+            raise UserError(
+                f"--evaluation {folder}: asked with {flag_of(name)} {one!r}, another of its suite with {another!r}: "
+                "evaluate one of them again"
+            )
 
 
 def _attack_on_model(folder: RunFolder, weights: str) -> AttackSummary | None:

@@ -17,6 +17,7 @@ from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
 from gru_unlearn.results.export_summary import Checks
+from gru_unlearn.results.manner import Manner
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -45,10 +46,14 @@ class ModelFiles:
     """folder of the base model, where ``folder`` holds adapters"""
     base_name: str | None = None
     """what published adapters call their base"""
+    base_revision: str | None = None
+    """which commit of that repository it is, where the run knows"""
     merge: bool = False
     dtype: str | None = None
     max_shard_size: str | None = None
     trust_remote_code: bool = False
+    manner: Manner | None = None
+    """how the run asked it, in public terms"""
 
     @property
     def adapters(self) -> bool:
@@ -108,6 +113,8 @@ def _write(model: ModelFiles, loaded: Any, out: Path, *, converted: bool) -> Non
         for pattern in COPIED:
             _copy(model.folder, pattern, out)
     load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code).save_pretrained(out)
+    if model.manner is not None:
+        model.manner.write_beside(out)
 
 
 def _copy(folder: Path, pattern: str, out: Path) -> None:
@@ -129,7 +136,8 @@ def _copy_adapters(model: ModelFiles, out: Path) -> None:
     """Adapter weights as they are; the configuration names the base only if anybody can find it under that name."""
     _copy(model.folder, "*.safetensors", out)
     config = json.loads((model.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    write_json(out / ADAPTER_CONFIG, config | {"base_model_name_or_path": model.base_name})
+    public = {"base_model_name_or_path": model.base_name, "revision": model.base_revision}
+    write_json(out / ADAPTER_CONFIG, config | public)
 
 
 def _load(model: ModelFiles, folder: Path, *, merging: bool = False) -> Any:

@@ -8,6 +8,7 @@ from gru_unlearn.publishing.material import Explained, Material, Reported
 from gru_unlearn.reporting.parts import Section, TableData
 from gru_unlearn.reporting.tables import text_or_dash
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.model_metrics import Metrics
 
 
@@ -35,6 +36,7 @@ def record(material: Material) -> list[Section]:
     """What was done with what: data, models, versions, settings."""
     summary = material.summary
     settings = {} if isinstance(summary, DemoSummary) else summary.settings
+    asked = summary.asked if isinstance(summary, EvaluationSummary) else {}
     sections = [
         Section(
             "record",
@@ -44,6 +46,7 @@ def record(material: Material) -> list[Section]:
         ),
         Section("versions", "Versions", pairs=_pairs(summary.versions)),
         Section("given", "Settings that were given", pairs=_pairs(material.given)),
+        Section("asked", "How the model was asked", pairs=_pairs(asked)),
         Section("settings", "All settings in force", pairs=_pairs(settings), folded=True),
     ]
     return [section for section in sections if section.tables or section.pairs]

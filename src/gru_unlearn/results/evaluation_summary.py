@@ -27,6 +27,8 @@ class EvaluationSummary(EvaluatedModel):
     scores_reused: list[str] = []
     seconds: float
     settings: JsonObject
+    asked: JsonObject = {}
+    """how the model was asked, in the settings' names; empty where an earlier version did not say"""
     retain_model: ModelSource | None = None
     versions: dict[str, str]
 

@@ -57,9 +57,13 @@ def _trainable_model(prepared: Prepared) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, lora)
+        adapted = get_peft_model(model, lora)
     except ValueError as error:
         raise UserError(str(error).splitlines()[0]) from None
+    base = str(prepared.model.folder.resolve())  # a relative path would mean another folder, or a hub model, elsewhere
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = base
+    return adapted
 
 
 def make_trainer(

@@ -16,7 +16,6 @@ from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
-from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.models.stored_types import stored_types
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
@@ -24,6 +23,7 @@ from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.packages import INSTALL, require_packages
@@ -71,6 +71,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     model, retain_model = models["model"], models.get("retain_model")
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
+    recipe = asking_alike(recipe, model.settings, model.folder)
     encoder = model.encoder
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
@@ -89,8 +90,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
 
 
 def _find_models(recipe: Recipe) -> dict[str, Subject]:
-    settings = ModelSettings.among(recipe.in_force)
-    return find_subjects(settings, model=recipe.model, retain_model=recipe.retain_model)
+    return find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
 
 
 def _tokenize(

@@ -10,6 +10,7 @@ from rich.console import Console
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, forget_mark, scan, write_model
+from gru_unlearn.runs.manner_file import write_manner
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_results import matched_retention, record_of
 from gru_unlearn.runs.task_models import TASKS, VECTORS, make_vectors
@@ -44,6 +45,7 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
         chosen = {method: _result(points, mark, options.alpha) for method, points in trajectory.items()}
         results = TruResults(forget_target=mark, tru=chosen["tru"], negated=chosen["negated"])
         write_model(run, "tru", results.tru.alpha, folder.model)
+        write_manner(run, folder.model)
         summary = TruSummary(
             **dict(record_of(run, time.perf_counter() - started)),
             results=results,

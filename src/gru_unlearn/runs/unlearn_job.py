@@ -4,6 +4,7 @@ import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,11 +17,11 @@ from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import stages
-from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
+from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
@@ -51,13 +52,13 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
         trainer, best = _train(prepared, retain, examples, console)
-        trainer.save_model(str(unfinished(folder.model)))
+        _save_model(prepared, trainer, unfinished(folder.model))
         with stages(console, "examples") as on_progress:
             examples.see("after", _saved_model(prepared, trainer, best), on_progress)
         examples.write()
         summary = summarize(prepared, trainer, retain.forget_target, best, time.perf_counter() - started)
         if is_first():
-            _put_in_place(folder, summary)
+            _put_in_place(prepared, summary)
     return summary
 
 
@@ -95,11 +96,21 @@ def _saved_model(prepared: Prepared, trainer: UnlearningTrainer, best: BestModel
     return load_on_device(prepared, prepared.output / BEST_FOLDER)
 
 
-def _put_in_place(folder: RunFolder, summary: RunSummary) -> None:
+def _save_model(prepared: Prepared, trainer: UnlearningTrainer, folder: Path) -> None:
+    """The model as it stands, and beside it how it was asked."""
+    trainer.save_model(str(folder))
+    if is_first():
+        write_manner(prepared, folder)
+
+
+def _put_in_place(prepared: Prepared, summary: RunSummary) -> None:
     """The model, then the summary, which marks the run as finished."""
+    folder = prepared.claim.folder
     best = folder.path / BEST_FOLDER
     if summary.best is not None:
-        shutil.copytree(best, unfinished(folder.model))
+        part = unfinished(folder.model)
+        shutil.copytree(best, part)
+        write_manner(prepared, part)
     finish(folder.model)
     folder.finish(summary)
     shutil.rmtree(best, ignore_errors=True)
@@ -115,6 +126,7 @@ def _train(
     trainer = _make_trainer(prepared, retain, [interrupt, progress])
     keep_best = _keep_best(prepared, retain, trainer)
     trainer.add_callback(examples)
+    trainer.add_callback(MannerInCheckpoints(prepared))
 
     checkpoint = last_whole_checkpoint(prepared.output)
     if prepared.claim.resume:

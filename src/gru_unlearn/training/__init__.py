@@ -5,9 +5,10 @@ Reading order: :mod:`config` (with :mod:`setting_limits` and :mod:`hyperparamete
 :mod:`shortcuts`, :mod:`checkpoints`. Plain training is :mod:`fine_tuning`, and what it makes, :mod:`builtin`.
 """
 
+from gru_unlearn.data import encoder_for
 from gru_unlearn.training.checkpoints import last_whole_checkpoint
 from gru_unlearn.training.config import UnlearningConfig
-from gru_unlearn.training.examples import encoder_for, to_examples
+from gru_unlearn.training.examples import to_examples
 from gru_unlearn.training.pair_trainer import PairTrainer
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 from gru_unlearn.training.trainer import UnlearningTrainer

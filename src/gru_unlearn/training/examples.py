@@ -1,28 +1,14 @@
 """From what people have (rows, records, tokenized examples) to examples, as a configuration says."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
-from transformers import PreTrainedTokenizerBase
-
-from gru_unlearn.data import Encoder, Example, Record, Row, TextFormat, attach_alternatives, to_record
+from gru_unlearn.data import Encoder, Example, Record, Row, attach_alternatives, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 from gru_unlearn.training.config import UnlearningConfig
 
 Rows = Sequence[Record | Row | Example]
-
-
-def encoder_for(tokenizer: PreTrainedTokenizerBase, args: UnlearningConfig) -> Encoder:
-    """The encoder that a configuration describes."""
-    text_format = TextFormat(args.question_tag, args.answer_tag, published_ends=args.published_ends)
-    kwargs: Any = args.chat_template_kwargs
-    if kwargs is not None:
-        text_format = replace(text_format, chat_template_kwargs=kwargs)
-    return Encoder(
-        tokenizer, max_length=args.max_length, text_format=text_format, allow_truncation=args.allow_truncation
-    )
 
 
 def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: UnlearningConfig | None = None) -> list[Example]:

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from gru_unlearn.data import Batch
+from gru_unlearn.data import Batch, encoder_for
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local
@@ -26,7 +26,7 @@ from gru_unlearn.objectives import Objective
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
-from gru_unlearn.training.examples import Rows, encoder_for, to_examples
+from gru_unlearn.training.examples import Rows, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, train_only
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
