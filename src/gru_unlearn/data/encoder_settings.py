@@ -5,7 +5,8 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from gru_unlearn.data.encoding import Encoder, TextFormat
+from gru_unlearn.data.encoding import Encoder
+from gru_unlearn.data.rendering import TextFormat
 
 
 class EncoderSettings(Protocol):
