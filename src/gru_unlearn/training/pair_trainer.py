@@ -66,6 +66,7 @@ class PairTrainer(Trainer):
         if sets.retain:
             self.eval_examples["retain"] = sets.retain
         self.eval_examples |= sets.further
+        caches = getattr(getattr(model, "config", None), "use_cache", None)
         super().__init__(
             model=model,
             args=args,
@@ -75,6 +76,8 @@ class PairTrainer(Trainer):
             processing_class=encoder.tokenizer,
             **kwargs,
         )
+        if caches is not None:  # Trainer would switch it off in the model that is saved
+            self.model.config.use_cache = caches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
         forget, retain = self.forget_examples, self.train_dataset.retain

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
@@ -23,8 +24,9 @@ from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import Objective
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
-from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
+from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import Rows, encoder_for, to_examples
+from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, train_only
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
@@ -93,6 +95,7 @@ class UnlearningTrainer(PairTrainer):
         """What only Trainer knows, from accelerate's launcher and from its own arguments together."""
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
+        check_parallelism(self.accelerator.parallelism_config)
         if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
         if self.args.fsdp and not self.accelerator.is_fsdp2:
@@ -181,7 +184,15 @@ class UnlearningTrainer(PairTrainer):
             total += self.args.resolved_retain_weight * self._window.note("retain_loss", loss)
         loss = self._mean_loss("forget", model, inputs["forget"])
         self.accelerator.backward(loss)
-        return total + self._window.note("forget_loss", loss)
+        total += self._window.note("forget_loss", loss)
+        del loss
+        self._empty_cache()
+        return total
+
+    def _empty_cache(self) -> None:
+        every = self.args.torch_empty_cache_steps
+        if every is not None and self.state.global_step % every == 0:
+            clear_device_cache()
 
     @contextlib.contextmanager
     def _retain_gradients(self, model: nn.Module) -> Iterator[float]:
