@@ -134,11 +134,15 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def parameter_count(folder: Path, trust_remote_code: bool = False) -> int:
-    """Number of parameters by the configuration alone, without reading weights."""
+def empty_model(folder: Path, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """A model by its configuration alone, on the meta device, where tensors have shapes and no memory."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):  # "eager", because a configuration may name an attention that is code from the hub
-        model = AutoModelForCausalLM.from_config(
+        return AutoModelForCausalLM.from_config(
             config, trust_remote_code=trust_remote_code, attn_implementation="eager"
         )
-    return sum(p.numel() for p in model.parameters())
+
+
+def parameter_count(folder: Path, trust_remote_code: bool = False) -> int:
+    """Number of parameters by the configuration alone, without reading weights."""
+    return sum(p.numel() for p in empty_model(folder, trust_remote_code).parameters())

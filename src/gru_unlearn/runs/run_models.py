@@ -8,8 +8,8 @@ from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, TrainerCallback
 
 from gru_unlearn.data import Example
-from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import holds_adapters
+from gru_unlearn.runs.adapters import add_adapters
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer, answer_logps
 
@@ -33,19 +33,7 @@ def _trainable_model(prepared: Prepared) -> Any:
     model: Any = load_as_set(prepared, prepared.model.folder)
     if not recipe.use_peft:
         return model
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
-
-    lora = LoraConfig(
-        r=recipe.lora_r,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.lora_target_modules,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(model, lora)
-    except ValueError as error:
-        raise UserError(str(error).splitlines()[0]) from None
+    return add_adapters(model, recipe)
 
 
 def make_trainer(

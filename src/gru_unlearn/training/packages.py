@@ -2,7 +2,7 @@
 
 import torch
 from transformers import Trainer
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.training_args import OptimizerNames
 from transformers.utils.import_utils import is_bitsandbytes_available, is_liger_kernel_available
 

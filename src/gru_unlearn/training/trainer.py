@@ -28,6 +28,7 @@ from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import Rows, encoder_for, to_examples
 from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, train_only
+from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
@@ -115,10 +116,15 @@ class UnlearningTrainer(PairTrainer):
             resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
+            self._try_longest_rows()
             self._attach_reference_scores()
         if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _try_longest_rows(self) -> None:
+        pad = self.encoder.tokenizer.pad_token_id
+        try_longest_rows(self.model, self.eval_examples, pad, self.args.device, bf16=self.args.bf16)
 
     def _attach_reference_scores(self) -> None:
         if not self._method.asks["forget"] & FROM_REFERENCE_SCORES:
