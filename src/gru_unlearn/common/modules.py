@@ -52,10 +52,10 @@ def positions(model: Any) -> int | None:
     if any(name.endswith("embed_positions") and len(buffer) == stated for name, buffer in model.named_buffers()):
         return stated
     words = input_embeddings(model)
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.weight is not words:
-            if 0 <= module.num_embeddings - stated <= _UNUSED_POSITIONS:
-                return stated - _before_first(module)
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.weight is not words]
+    for table in tables:
+        if 0 <= table.num_embeddings - stated <= _UNUSED_POSITIONS:
+            return stated - _before_first(table)
     return None
 
 
@@ -65,4 +65,6 @@ _UNUSED_POSITIONS = 4
 
 def _before_first(table: nn.Embedding) -> int:
     """RoBERTa and its like count positions from behind their padding token's, and state the whole table's length."""
-    return 0 if table.padding_idx is None else table.padding_idx + 1
+    if table.padding_idx is None:
+        return 0
+    return table.padding_idx + 1

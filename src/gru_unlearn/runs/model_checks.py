@@ -77,16 +77,16 @@ def check_tokens(model: Any, sets: Sets, subject: Subject) -> None:
         used[name] = max((max(example["input_ids"]) for example in examples), default=0)
     for name, token in used.items():
         if token >= rows:
+            word = tokenizer.convert_ids_to_tokens(token)
             raise UserError(
-                f"{name}: token {token} ({tokenizer.convert_ids_to_tokens(token)!r}) has no embedding in the "
-                f"{subject.label}, which has {rows}: its tokenizer is another model's, or has tokens that the model was "
-                "not resized for" + ("; --pad-token names another one" if name == "padding" else "")
+                f"{name}: token {token} ({word!r}) has no embedding in the {subject.label}, which has {rows}: its "
+                "tokenizer is another model's, or grew and the model did not; --pad-token names another padding"
             )
 
 
 def check_generation_config(folder: Path) -> None:
-    """Whether the settings of generation that come with a model load. Transformers passes over a file that does not, and
-    a saved model would lack what stood in it.
+    """Whether the settings of generation that come with a model load. Transformers passes over a file that does not,
+    and a saved model would lack what stood in it.
 
     Raises:
         UserError: they do not.

@@ -1,4 +1,4 @@
-"""A forward pass on the longest row of each set, before anything else is done with a model: what cannot work shows there."""
+"""A forward pass on the longest row of each set, before anything long is done with a model: what cannot work shows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
