@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
 
@@ -130,6 +131,7 @@ def _reason(error: Exception) -> str:
 def free_memory() -> None:
     """Give the memory of models that are no longer named back, to the device as well."""
     gc.collect()
+    give_back_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -28,9 +28,10 @@ def add_adapters(model: Any, recipe: Recipe) -> "PeftModel":
     if isinstance(wanted, list):
         _check_names(wanted, model)
     try:
-        return get_peft_model(model, lora)  # type: ignore[return-value]
+        adapted: PeftModel = get_peft_model(model, lora)
     except ValueError as error:
         raise UserError(first_line(error)) from None
+    return adapted
 
 
 def _check_names(wanted: list[str], model: Any) -> None:

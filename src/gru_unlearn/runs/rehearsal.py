@@ -1,6 +1,7 @@
 """What a dry run does beyond preparing: look for packages, load the model, and pass the longest rows through it."""
 
 import os
+from typing import Any
 
 import torch
 
@@ -29,9 +30,9 @@ def rehearse(prepared: Prepared) -> str:
         return f" but a forward pass (this machine's memory is too small for {needed / 2**30:.0f} GiB of weights)"
     if device.type == "cpu" and _needs_gpu(prepared):
         return " but a forward pass (it needs a GPU)"
-    model = load_as_set(prepared, prepared.model.folder).to(device)  # type: ignore[arg-type] - of a stub
+    model: Any = load_as_set(prepared, prepared.model.folder)
     pad = prepared.model.encoder.tokenizer.pad_token_id
-    try_longest_rows(model, prepared.examples, pad, device, bf16=prepared.recipe.config.bf16)
+    try_longest_rows(model.to(device), prepared.examples, pad, device, bf16=prepared.recipe.config.bf16)
     del model
     free_memory()
     return ""

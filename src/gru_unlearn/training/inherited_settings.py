@@ -59,7 +59,7 @@ ADAPTED = {
     "lr_scheduler_type": "those that wait for an evaluation's loss are refused",
     "use_liger_kernel": "without Liger's losses, which give no log-probability per token",
     "liger_kernel_config": "likewise",
-    "torch_empty_cache_steps": "after both passes",
+    "torch_empty_cache_steps": "after each pass of such a step",
     "disable_tqdm": "commands show a progress of their own",
     "save_strategy": "no, steps or epoch; the best model is kept by keep_best",
     "do_eval": "follows eval_strategy",
@@ -70,6 +70,7 @@ ADAPTED = {
     "train_sampling_strategy": "random, or group_by_length: forget and retain rows each for themselves",
     "fsdp": "as FSDP2",
     "debug": "underflow_overflow",
+    "hub_token": "no flag, and in no recipe: log in with `hf auth login`, or set HF_TOKEN; a trainer's reaches no file",
     "skip_memory_metrics": "measures training, not evaluations",
 }
 """Setting → how it differs from what it does in transformers."""
@@ -99,7 +100,6 @@ REFUSED = {
     ),
     "enable_jit_checkpoint": "it saves in the middle of a step; after Ctrl-C a run finishes its step and saves",
     "push_to_hub": _PUBLISHING,
-    "hub_token": "secrets are not settings; log in with `hf auth login`, or set HF_TOKEN",
     "hub_private_repo": _PUBLISHING,
     "hub_model_id": _PUBLISHING,
     "hub_strategy": _PUBLISHING,

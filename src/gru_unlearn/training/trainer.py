@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
+from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.data import Batch
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
@@ -188,17 +189,20 @@ class UnlearningTrainer(PairTrainer):
                 loss = self._mean_loss("retain", model, inputs["retain"])
                 self.accelerator.backward(loss * weight)
             total += self.args.resolved_retain_weight * self._window.note("retain_loss", loss)
+            self._after_pass()
         loss = self._mean_loss("forget", model, inputs["forget"])
         self.accelerator.backward(loss)
         total += self._window.note("forget_loss", loss)
-        del loss
-        self._empty_cache()
+        self._after_pass()
         return total
 
-    def _empty_cache(self) -> None:
+    def _after_pass(self) -> None:
+        """A graph is gone: the next one has other lengths, and little use for the holes that this one leaves."""
         every = self.args.torch_empty_cache_steps
         if every is not None and self.state.global_step % every == 0:
             clear_device_cache()
+        if self.args.device.type == "cpu":
+            give_back_freed_memory()
 
     @contextlib.contextmanager
     def _retain_gradients(self, model: nn.Module) -> Iterator[float]:
