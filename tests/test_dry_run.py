@@ -138,7 +138,7 @@ def test_a_padding_token_without_an_embedding_is_refused(gru, world):
     tokenizer.add_tokens([f"word{number}" for number in range(40)])
     tokenizer.add_special_tokens({"pad_token": "<new pad>"})
     tokenizer.save_pretrained(world / "model")
-    assert "--pad-token names another one" in refused(gru, world)
+    assert "--pad-token names another padding" in refused(gru, world)
 
 
 def test_padding_with_the_end_token_trains_alike(gru, world, tmp_path):
