@@ -20,6 +20,7 @@ from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.cli.main import app as command_line
 from gru_unlearn.cli.settings_flags import SettingsCommand
 from gru_unlearn.runs.recipe import describe_setting, setting_names
+from gru_unlearn.training.inherited_settings import INHERITED
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -66,12 +67,26 @@ def settings(whose: str) -> str:
     """Settings of a run: ``ours``, or those that transformers' ``TrainingArguments`` adds (``inherited``)."""
     own = set(inspect.get_annotations(TrainingArguments)) - _redefined()
     names = [name for name in setting_names() if (name in own) == (whose == "inherited")]
-    rows = [
-        (f"`{name}`", f"`{default}`" if default else "", _plain(text))
-        for name in names
-        for default, text in [describe_setting(name)]
-    ]
-    return _table(("setting", "default", "what it is"), rows)
+    heads = ("setting", "default", "what it is")
+    if whose == "ours":
+        return _table(heads, map(_setting, names))
+    return _table((*heads, "here"), [(*_setting(name), _standing(name)) for name in names])
+
+
+def _setting(name: str) -> tuple[str, str, str]:
+    """Of one setting: name, default, what it is."""
+    default, text = describe_setting(name)
+    if default:
+        default = f"`{default}`"
+    return f"`{name}`", default, _plain(text)
+
+
+def _standing(name: str) -> str:
+    """What an inherited setting does here."""
+    verdict, note = INHERITED[name]
+    if not note:
+        return verdict
+    return f"{verdict}: {_plain(note)}"
 
 
 def _redefined() -> set[str]:

@@ -25,6 +25,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     The recipe holds settings, flags override it. Every setting that --list-settings shows works as a flag too.
     """
     from gru_unlearn.runs.recipe import describe_setting, make_recipe, setting_names  # noqa: PLC0415 - heavy: later
+    from gru_unlearn.runs.rehearsal import rehearse  # noqa: PLC0415
     from gru_unlearn.runs.run_precision import describe_precision  # noqa: PLC0415
     from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
     from gru_unlearn.runs.run_tables import run_table  # noqa: PLC0415
@@ -39,9 +40,10 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir)
     if options.dry_run:
+        left_out = rehearse(prepared)
         for name, value in [*describe_run(prepared), ("precision", describe_precision(prepared))]:
             console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)
-        console.print("Dry run: everything checked, nothing written.")
+        console.print(f"Dry run: everything checked{left_out}, nothing written.", soft_wrap=True)
         return
     console.print(run_table(run(prepared, console)))
     show_results(console, prepared.output, model="model", report_of=prepared.output)

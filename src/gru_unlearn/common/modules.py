@@ -66,14 +66,6 @@ def text_part(config: Any) -> Any:
     return config.get_text_config()
 
 
-def most_positions(model: nn.Module) -> int | None:
-    """How many tokens a model has positions for, where its configuration sets an end."""
-    most = getattr(text_config(model), "max_position_embeddings", None)
-    if most is None or most <= 0:
-        return None
-    return int(most)
-
-
 _BESIDE_LOGITS = ("output_router_logits", "output_hidden_states", "output_attentions")
 
 
@@ -87,3 +79,36 @@ def logits_alone(model: nn.Module) -> dict[str, bool]:
     if getattr(config, "return_dict", True) is False:
         unread["return_dict"] = True
     return unread
+
+
+def positions(model: Any) -> int | None:
+    """How many tokens a row may have at most, where positions are looked up in a table; None: any number.
+
+    GPT-2, OPT and their like learn one vector a position, and OPT's table begins with two that stand for none; GPT-J
+    keeps a table of angles. Rotary positions that are calculated have no end.
+
+    Args:
+        model: of transformers; one on the meta device will do.
+    """
+    stated = getattr(text_config(model), "max_position_embeddings", None)
+    if not isinstance(stated, int):
+        return None
+    if any(name.endswith("embed_positions") and len(buffer) == stated for name, buffer in model.named_buffers()):
+        return stated
+    words = input_embeddings(model)
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.weight is not words]
+    for table in tables:
+        if 0 <= table.num_embeddings - stated <= _UNUSED_POSITIONS:
+            return stated - _before_first(table)
+    return None
+
+
+_UNUSED_POSITIONS = 4
+"""A table of positions may be longer than what the configuration states, by those that stand for none."""
+
+
+def _before_first(table: nn.Embedding) -> int:
+    """RoBERTa and its like count positions from behind their padding token's, and state the whole table's length."""
+    if table.padding_idx is None:
+        return 0
+    return table.padding_idx + 1

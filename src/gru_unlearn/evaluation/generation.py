@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gru_unlearn.common.modules import positions
 from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation.next_token import ReaderType, reader_for
 from gru_unlearn.evaluation.table import Entry
@@ -39,7 +40,7 @@ def continue_prompts(
         The indices of the tasks with a prompt, and its continuation.
     """
     pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
-    pending = _wanted_continuations(tasks, entries, stop)
+    pending = _wanted_continuations(tasks, entries, stop, positions(model))
     pending.sort(key=lambda one: -len(one.prompt) - len(one.tokens))
     reader: ReaderType | None = None
     while pending:
@@ -63,8 +64,10 @@ def continue_prompts(
         pending += batch
 
 
-def _wanted_continuations(tasks: Sequence[Task], entries: Mapping[int, Entry], stop: Set[int]) -> list[Continuation]:
-    """One for each distinct prompt of the tasks that want any."""
+def _wanted_continuations(
+    tasks: Sequence[Task], entries: Mapping[int, Entry], stop: Set[int], most: int | None
+) -> list[Continuation]:
+    """One for each distinct prompt of the tasks that want any; prompt and continuation have at most ``most`` tokens."""
     asking: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
         if task.max_new_tokens:
@@ -73,7 +76,7 @@ def _wanted_continuations(tasks: Sequence[Task], entries: Mapping[int, Entry], s
     known = _known_starts(tasks, entries)
     wanted = []
     for prompt, numbers in asking.items():
-        limit = max(tasks[number].max_new_tokens for number in numbers)
+        limit = _within(most, prompt, max(tasks[number].max_new_tokens for number in numbers))
         tokens = _until(stop, known.get(prompt, []))[:limit]
         wanted.append(Continuation(prompt, numbers, tokens, limit, tasks[numbers[0]].cut_at))
     return wanted
@@ -98,19 +101,26 @@ def continuations(
         limits, temperature, draws: as in :func:`generate`; with the same draws a prompt goes on alike in any batch.
         batch_size: prompts at once; changes rounding alone.
     """
-    pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
+    pad, stop, most = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder), positions(model)
     texts = [""] * len(prompts)
     reader = reader_for(model, prompts, pad) if prompts else None
     longest_first = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
     for start in range(0, len(prompts), batch_size):
         batch = longest_first[start : start + batch_size]
         begun = [prompts[number] for number in batch]
-        room = [limits[number] for number in batch]
+        room = [_within(most, prompts[number], limits[number]) for number in batch]
         own = None if draws is None else [draws[number] for number in batch]
         new = generate(model, begun, room, stop, pad, temperature=temperature, draws=own, reader=reader)
         for number, tokens in zip(batch, new, strict=True):
             texts[number] = _decoded(tokens, encoder, "")
     return texts
+
+
+def _within(most: int | None, prompt: Sequence[int], limit: int) -> int:
+    """So many new tokens, or as many as the model has positions for."""
+    if most is None:
+        return limit
+    return max(0, min(limit, most - len(prompt)))
 
 
 def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[tuple[int, ...], list[int]]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import input_embeddings, most_positions, trying
+from gru_unlearn.common.modules import input_embeddings, positions, trying
 from gru_unlearn.objectives.token_logps import forward_at
 
 
@@ -105,8 +105,8 @@ def reader_for(model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: i
     longest, shortest = max(texts, key=len), min(texts, key=len)
     if len(shortest) == len(longest):
         shortest = longest[len(longest) // 2 :]
-    positions = most_positions(model) or len(longest) + _STEPS
-    both = [text[: positions - _STEPS] for text in (longest, shortest)]
+    room = positions(model) or len(longest) + _STEPS
+    both = [text[: room - _STEPS] for text in (longest, shortest)]
     with trying("a cache in generation"):
         cached, plain = CachedReader(model, both, pad_token_id), RereadingReader(model, both, pad_token_id)
         if all(_agree(cached, plain, kept, input_embeddings(model).dtype) for kept in _KEPT):

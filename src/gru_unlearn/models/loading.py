@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.adapters import load_merged
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
@@ -141,15 +142,20 @@ def _reason(error: Exception) -> str:
 def free_memory() -> None:
     """Give the memory of models that are no longer named back, to the device as well."""
     gc.collect()
+    give_back_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def parameter_count(folder: Path, trust_remote_code: bool = False) -> int:
-    """Number of parameters by the configuration alone, without reading weights."""
+def empty_model(folder: Path, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """A model by its configuration alone, on the meta device, where tensors have shapes and no memory."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):  # "eager", because a configuration may name an attention that is code from the hub
-        model = AutoModelForCausalLM.from_config(
+        return AutoModelForCausalLM.from_config(
             config, trust_remote_code=trust_remote_code, attn_implementation="eager"
         )
-    return sum(p.numel() for p in model.parameters())
+
+
+def parameter_count(folder: Path, trust_remote_code: bool = False) -> int:
+    """Number of parameters by the configuration alone, without reading weights."""
+    return sum(p.numel() for p in empty_model(folder, trust_remote_code).parameters())

@@ -15,6 +15,7 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.models.locating import holds_adapters
+from gru_unlearn.runs.adapters import add_adapters
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningConfig, UnlearningTrainer, answer_logps
 
@@ -47,19 +48,7 @@ def _trainable_model(prepared: Prepared) -> Any:
     model: Any = load_as_set(prepared, prepared.model.folder)
     if not recipe.use_peft:
         return model
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
-
-    lora = LoraConfig(
-        r=recipe.lora_r,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.lora_target_modules,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        adapted = get_peft_model(model, lora)
-    except ValueError as error:
-        raise UserError(str(error).splitlines()[0]) from None
+    adapted = add_adapters(model, recipe)
     base = str(prepared.model.folder.resolve())  # a relative path would mean another folder, or a hub model, elsewhere
     for config in adapted.peft_config.values():
         config.base_model_name_or_path = base

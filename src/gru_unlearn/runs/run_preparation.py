@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
@@ -22,6 +23,7 @@ from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
 from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.training import UnlearningConfig, to_examples
@@ -75,6 +77,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     encoder = model.encoder
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
+    check_models(recipe, models, examples)
 
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
@@ -162,19 +165,22 @@ def _check_adapters(recipe: Recipe, model: Path) -> None:
         raise UserError("--load-in-4bit does not shard: use one device, or DDP with a copy on each")
 
 
-def check_machine(recipe: Recipe) -> None:
-    """What this machine must have for the run; a dry run may be on another one.
+def check_machine(recipe: Recipe, *, here: bool = True) -> None:
+    """What this machine must have for the run. ``here``: its devices too; a dry run may be on another one.
 
     Raises:
         UserError: it is not there.
     """
-    require_packages(recipe.config)
+    require_packages(recipe.config, here=here)
     if recipe.load_in_4bit and not is_bitsandbytes_available():
         raise UserError(f"--load-in-4bit needs bitsandbytes, which is missing: {INSTALL}")
-    if recipe.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available(kernels_fallback_ok=True):
+    if recipe.attn_implementation != "flash_attention_2":
+        return
+    there = is_flash_attn_2_available(kernels_fallback_ok=True)
+    if not (there or (not here and find_spec("flash_attn"))):
         raise UserError(
-            "--attn-implementation flash_attention_2 needs the package flash-attn and a GPU: leave it away, "
-            "PyTorch's own attention (sdpa) is fused too"
+            "--attn-implementation flash_attention_2 needs the package flash-attn (pip install flash-attn) and a GPU: "
+            "leave it away, PyTorch's own attention (sdpa) is fused too"
         )
 
 

@@ -1,8 +1,9 @@
 """Training: the trainer, its settings, checkpoints, and the tiny models of the built-in benchmark.
 
-Reading order: :mod:`config` (with :mod:`setting_limits` and :mod:`hyperparameters`), :mod:`examples`,
-:mod:`pair_trainer`, :mod:`trainer`, then its parts: :mod:`method`, :mod:`inputs`, :mod:`steps`, :mod:`scores`,
-:mod:`shortcuts`, :mod:`checkpoints`. Plain training is :mod:`fine_tuning`, and what it makes, :mod:`builtin`.
+Reading order: :mod:`config` (with :mod:`inherited_settings`, :mod:`setting_limits` and :mod:`hyperparameters`),
+:mod:`examples`, :mod:`pair_trainer`, :mod:`trainer`, then its parts: :mod:`method`, :mod:`inputs`, :mod:`steps`,
+:mod:`scores`, :mod:`shortcuts`, :mod:`longest_rows`, :mod:`checkpoints`. Plain training is :mod:`fine_tuning`, and what
+it makes, :mod:`builtin`.
 """
 
 from gru_unlearn.data import encoder_for

@@ -8,9 +8,6 @@ import torch
 from gru_unlearn.errors import UserError
 
 NO_FP16 = "fp16 rescales gradients from step to step, which would distort the retain direction: use bf16"
-NO_FULL_EVAL = (
-    "{} has no effect here: evaluations along a run compute as its steps do (--bf16), gru evaluate as its --dtype says"
-)
 LAUNCHED_WITH = "ACCELERATE_MIXED_PRECISION"
 """Where ``accelerate launch --mixed_precision`` leaves its word."""
 
@@ -19,13 +16,10 @@ def settle_compute_type(config: Any) -> None:
     """Decide ``bf16`` where it is None, and make what was said of it hold on this machine.
 
     Raises:
-        UserError: float16, or a type for evaluations alone.
+        UserError: it was launched with float16.
     """
-    for name in ("fp16_full_eval", "bf16_full_eval"):
-        if getattr(config, name):
-            raise UserError(NO_FULL_EVAL.format(name))
     launched = os.environ.get(LAUNCHED_WITH, "no")
-    if config.fp16 or (launched == "fp16" and config.bf16 is None):
+    if launched == "fp16" and config.bf16 is None:
         raise UserError(NO_FP16)
     if config.bf16 is None:
         config.bf16 = launched == "bf16" or _gpu_computes_in_bfloat16(config)

@@ -16,12 +16,8 @@ from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, 
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
+from gru_unlearn.training.inherited_settings import check_accelerator, check_inherited
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
-
-NO_DEEPSPEED = (
-    "DeepSpeed steps inside backward, which leaves no place to rectify the gradient: "
-    "use FSDP2 through accelerate (fsdp_version: 2) to train on several devices"
-)
 
 
 def _understands_old_names(config: "type[UnlearningConfig]") -> "type[UnlearningConfig]":
@@ -49,7 +45,7 @@ class UnlearningConfig(TrainingArguments):
     linear schedule with one epoch of warm-up, weight decay 0.01.
 
     Raises:
-        UserError: a value that cannot work, or DeepSpeed.
+        UserError: a value that cannot work, or an inherited setting that would not act (:mod:`inherited_settings`).
     """
 
     objective: str = option(f"Forget objective: {', '.join(OBJECTIVES)}.", "npo")
@@ -139,12 +135,14 @@ class UnlearningConfig(TrainingArguments):
         self.objective_args = parse_hyperparameters(self.objective_args)
         self._check_method()
         check_ranges(self)
-        self._check_engine()
+        check_inherited(self)
+        settle_compute_type(self)
         self.remove_unused_columns = False  # batches are pairs, not columns
         if self.use_liger_kernel:
             self.liger_kernel_config = _without_fused_loss(self.liger_kernel_config)
         choose_transfer = self.accelerator_config is None
         super().__post_init__()
+        check_accelerator(self.accelerator_config)
         self.dataloader_pin_memory &= self.device.type == "cuda"  # elsewhere torch only warns about it
         if choose_transfer:  # from pinned memory a batch can be on its way while the GPU is still at work
             cast(Any, self.accelerator_config).non_blocking = self.dataloader_pin_memory
@@ -159,11 +157,6 @@ class UnlearningConfig(TrainingArguments):
             raise UserError(f"unknown rectification {name!r}{nearest(name, NAMES)}") from None
         if (self.resolved_retain_loss == "rmu") != (self.objective == "rmu") and self.needs_retain_set:
             raise UserError("objective rmu and retain loss rmu belong together: use both or neither")
-
-    def _check_engine(self) -> None:
-        if self.deepspeed:
-            raise UserError(NO_DEEPSPEED)
-        settle_compute_type(self)
 
     def check_objective_args(self) -> None:
         """Check ``objective_args`` against the objective that ``objective`` names, and turn text into numbers.

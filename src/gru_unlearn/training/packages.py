@@ -1,10 +1,12 @@
 """Settings that need a package which does not come with this one: found out before the work, in one line."""
 
 import torch
+from transformers import Trainer
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.training_args import OptimizerNames
 from transformers.utils.import_utils import is_bitsandbytes_available, is_liger_kernel_available
 
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.training.config import UnlearningConfig
 
 INSTALL = "install them with: pip install 'gru-unlearn[gpu]'"
@@ -20,15 +22,39 @@ def uses_bitsandbytes(optimizer: str) -> bool:
     return any(part in name for part in _BITSANDBYTES) and not any(part in name for part in _NOT_BITSANDBYTES)
 
 
-def require_packages(args: UnlearningConfig) -> None:
-    """Check what optimizer and kernels need.
+def require_packages(args: UnlearningConfig, *, here: bool = True) -> None:
+    """Check what optimizer, kernels and trackers need.
+
+    Args:
+        args: a run's settings.
+        here: the run is to be on this machine, so its devices count too.
 
     Raises:
         UserError: it is not installed, or does not work on this machine.
     """
     if uses_bitsandbytes(args.optim) and not is_bitsandbytes_available():
         raise UserError(f"--optim {OptimizerNames(args.optim).value} needs bitsandbytes, which is missing: {INSTALL}")
+    _require_optimizer(args)
     if args.use_liger_kernel and not is_liger_kernel_available():
         raise UserError(f"--use-liger-kernel needs liger-kernel, which is missing: {INSTALL}")
-    if args.use_liger_kernel and not torch.cuda.is_available():
+    if here and args.use_liger_kernel and not torch.cuda.is_available():
         raise UserError("--use-liger-kernel needs a GPU, and none was found here: leave it off")
+    _require_trackers(args)
+
+
+def _require_optimizer(args: UnlearningConfig) -> None:
+    """Transformers finds an optimizer's package, and reads its arguments, when it is made."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except (ImportError, ValueError, TypeError) as error:
+        if "You need to pass a `model`" not in str(error):  # only what comes before a model is asked here
+            raise UserError(f"--optim {OptimizerNames(args.optim).value}: {first_line(error)}") from None
+
+
+def _require_trackers(args: UnlearningConfig) -> None:
+    for name in args.report_to or []:
+        try:
+            for tracker in get_reporting_integration_callbacks([name]):
+                tracker()
+        except (ImportError, RuntimeError, ValueError) as error:
+            raise UserError(f"--report-to {name}: {first_line(error)}") from None

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.errors import NonFiniteError
@@ -67,6 +68,7 @@ class PairTrainer(Trainer):
         if sets.retain:
             self.eval_examples["retain"] = sets.retain
         self.eval_examples |= sets.further
+        caches = getattr(getattr(model, "config", None), "use_cache", None)
         super().__init__(
             model=model,
             args=args,
@@ -76,6 +78,8 @@ class PairTrainer(Trainer):
             processing_class=encoder.tokenizer,
             **kwargs,
         )
+        if caches is not None:  # Trainer would switch it off in the model that is saved
+            self.model.config.use_cache = caches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
         forget, retain = self.forget_examples, self.train_dataset.retain
@@ -125,6 +129,8 @@ class PairTrainer(Trainer):
         if self.evaluator is not None and eval_dataset is None:
             found = self.evaluator(self.model, self.encoder)
             metrics |= {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        if self.args.device.type == "cpu":
+            give_back_freed_memory()
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

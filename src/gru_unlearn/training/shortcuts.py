@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import evaluating, most_positions, text_config, trying
+from gru_unlearn.common.modules import evaluating, positions, text_config, trying
 from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives import IGNORE_INDEX, supervised_positions, token_logps
 from gru_unlearn.objectives.token_logps import computed_only_at
@@ -29,7 +29,7 @@ def shortest_and_longest(examples: list[Example], model: Any, pad_token_id: int)
     ends = [pick(examples, key=lambda example: len(example["input_ids"])) for pick in (min, max)]
     batch = pad_examples(ends, pad_token_id)
     length = batch["input_ids"].shape[1]
-    most = most_positions(model)
+    most = positions(model)
     if most is not None:
         length = min(length, most - _ROOM)
     fillers = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORE_INDEX}

@@ -13,11 +13,13 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
+from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.data import Batch, encoder_for
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
@@ -25,9 +27,11 @@ from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import Objective
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
-from gru_unlearn.training.config import NO_DEEPSPEED, UnlearningConfig
+from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import Rows, to_examples
+from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, train_only
+from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
@@ -102,6 +106,7 @@ class UnlearningTrainer(PairTrainer):
         """What only Trainer knows, from accelerate's launcher and from its own arguments together."""
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
+        check_parallelism(self.accelerator.parallelism_config)
         if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
         if self.args.fsdp and not self.accelerator.is_fsdp2:
@@ -127,6 +132,7 @@ class UnlearningTrainer(PairTrainer):
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
             self._require_causal()
+            self._try_longest_rows()
             self._attach_reference_scores()
         if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
@@ -135,6 +141,10 @@ class UnlearningTrainer(PairTrainer):
     def _require_causal(self) -> None:
         rows = [example["input_ids"] for example in self.forget_examples]
         require_causal(self.model, max(rows, key=len))
+
+    def _try_longest_rows(self) -> None:
+        pad = self.encoder.tokenizer.pad_token_id
+        try_longest_rows(self.model, self.eval_examples, pad, self.args.device, bf16=self.args.bf16)
 
     def _attach_reference_scores(self) -> None:
         if not self._method.asks["forget"] & FROM_REFERENCE_SCORES:
@@ -222,9 +232,20 @@ class UnlearningTrainer(PairTrainer):
                 loss = self._mean_loss("retain", model, inputs["retain"])
                 self.accelerator.backward(loss * weight)
             total += self.args.resolved_retain_weight * self._window.note("retain_loss", loss)
+            self._after_pass()
         loss = self._mean_loss("forget", model, inputs["forget"])
         self.accelerator.backward(loss)
-        return total + self._window.note("forget_loss", loss)
+        total += self._window.note("forget_loss", loss)
+        self._after_pass()
+        return total
+
+    def _after_pass(self) -> None:
+        """A graph is gone: the next one has other lengths, and little use for the holes that this one leaves."""
+        every = self.args.torch_empty_cache_steps
+        if every is not None and self.state.global_step % every == 0:
+            clear_device_cache()
+        if self.args.device.type == "cpu":
+            give_back_freed_memory()
 
     @contextlib.contextmanager
     def _retain_gradients(self, model: nn.Module) -> Iterator[float]:

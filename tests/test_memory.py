@@ -1,0 +1,64 @@
+"""Memory along a run: what was freed goes back to the system."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from gru_unlearn import UnlearningConfig, UnlearningTrainer
+from gru_unlearn.common.memory import give_back_freed_memory
+
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "memory_over_a_run.py"
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back when asked")
+
+
+def resident():
+    """Megabytes that this process holds."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1000
+
+
+@needs_glibc
+def test_holes_between_what_is_in_use_go_back():
+    blocks, pins = [], []
+    for _ in range(1600):
+        blocks.append(torch.ones(16 * 1024))  # 64 KiB
+        pins.append(torch.ones(8))
+    del blocks
+    before = resident()
+    give_back_freed_memory()
+    assert before - resident() > 60
+    assert all(pin.sum() == 8 for pin in pins)
+
+
+def test_elsewhere_nothing_happens(monkeypatch):
+    monkeypatch.setattr("gru_unlearn.common.memory._malloc_trim", lambda: None)
+    give_back_freed_memory()
+
+
+def test_a_run_gives_back_after_each_pass_and_each_evaluation(tmp_path, monkeypatch):
+    given = []
+    for module in ("trainer", "pair_trainer"):
+        monkeypatch.setattr(f"gru_unlearn.training.{module}.give_back_freed_memory", lambda: given.append(1))
+    config = UnlearningConfig(
+        output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=2, gradient_accumulation_steps=1,
+        save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+    )  # fmt: skip
+    trainer = UnlearningTrainer(
+        tiny.model(), config, forget_dataset=tiny.rows(4), retain_dataset=tiny.rows(4, start=6),
+        processing_class=tiny.tokenizer(),
+    )  # fmt: skip
+    trainer.train()
+    assert len(given) == 5
+
+
+@needs_glibc
+@pytest.mark.slow
+def test_memory_is_flat_after_the_first_epoch():
+    sizes = ["--hidden", "128", "--layers", "8", "--vocabulary", "4096", "--steps", "32"]
+    done = subprocess.run([sys.executable, BENCHMARK, *sizes], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
