@@ -287,7 +287,7 @@ def test_bf16_is_on_where_a_gpu_can(tmp_path, monkeypatch):
     from gru_unlearn.training import compute_type  # noqa: PLC0415
 
     class Config:
-        fp16 = fp16_full_eval = bf16_full_eval = use_cpu = False
+        use_cpu = False
         bf16 = None
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -311,12 +311,6 @@ def test_false_holds_against_a_launcher(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     with pytest.raises(UserError, match="use bf16"):
         UnlearningConfig(output_dir=str(tmp_path), use_cpu=True)
-
-
-@pytest.mark.parametrize("name", ["fp16_full_eval", "bf16_full_eval"])
-def test_types_for_evaluations_alone_are_refused(tmp_path, name):
-    with pytest.raises(UserError, match=f"{name} has no effect here"):
-        UnlearningConfig(output_dir=str(tmp_path), use_cpu=True, **{name: True})
 
 
 def test_a_model_that_says_nothing_is_not_saved(tmp_path):

@@ -12,7 +12,7 @@ from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.loading import empty_model
 from gru_unlearn.models.locating import holds_adapters, read_object
 from gru_unlearn.models.subject import Subject
-from gru_unlearn.runs.adapters import add_adapters
+from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.training.inputs import inputs_for, train_only
 from gru_unlearn.training.method import Method

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Tra
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
-from gru_unlearn.errors import NonFiniteError, UserError
+from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.models.locating import holds_adapters
-from gru_unlearn.runs.adapters import add_adapters
+from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningConfig, UnlearningTrainer, answer_logps
 

@@ -18,7 +18,12 @@ LOWER = (
 
 
 def try_longest_rows(
-    model: Any, sets: Mapping[str, Sequence[Example]], pad_token_id: int, device: torch.device, *, bf16: bool = False
+    model: Any,
+    sets: Mapping[str, Sequence[Example]],
+    pad_token_id: int,
+    device: torch.device,
+    *,
+    bf16: bool | None = False,
 ) -> None:
     """Ask a model for the log-probabilities of each set's longest row. Takes no random number.
 
@@ -38,7 +43,7 @@ def try_longest_rows(
             continue
         what = f"{name}: a forward pass on the longest row ({len(longest['input_ids'])} tokens)"
         batch = {key: values.to(device) for key, values in pad_examples([longest], pad_token_id).items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bool(bf16)):
             logps = _logps(model, batch, what)
         if not logps.isfinite().all():
             raise UserError(f"{what} gives NaN or infinity: the model is broken, or its numbers too small (--dtype)")
