@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gru_unlearn.geometry.closed_form import Conflict, quotient
+from gru_unlearn.geometry.products import Factor
 
-Factor = Tensor | float
 Rule = Callable[[Conflict], tuple[Factor, Factor]]
 
 
