@@ -94,13 +94,10 @@ def rectify_groups_(
     conflict = Conflict(sums[0], sums[1].sqrt(), sums[2].sqrt())
     a, b = rule(conflict)
 
-    for number, (u, r) in enumerate(zip(forget, retain, strict=True)):
-        if target is not None:
-            u, scale, factor = target[number], 1.0, -_at(b, number)
-        else:
-            scale, factor = _at(a, number), _at(b, number)
-        if u is not None:
-            combine_(u, scale, r, factor)
+    places, scale, factor = (forget, a, b) if target is None else (target, 1.0, -b)
+    for number, (place, r) in enumerate(zip(places, retain, strict=True)):
+        if place is not None:
+            combine_(place, _at(scale, number), r, _at(factor, number))
 
     dot, forget_squared, retain_squared = products
     after = a * a * forget_squared + 2 * a * b * dot + b * b * retain_squared
@@ -223,7 +220,7 @@ def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: 
     g = x * a + y * b
     left = _norms_of_blocks(g, granularity)
     numbers = torch.full((), x.numel() / max(1, left.numel()), device=x.device)
-    nothing = is_rounding(left, conflict.forget_norm * abs(a), numbers, torch.finfo(wide).eps)
+    nothing = is_rounding(left, (conflict.forget_norm * a).abs(), numbers, torch.finfo(wide).eps)
     g.masked_fill_(nothing, 0)
     after = left.masked_fill(nothing, 0).square().sum()
 

@@ -147,10 +147,9 @@ class UnlearningTrainer(PairTrainer):
     def _attach_rectifier(self) -> None:
         if self.rectifier is not None:
             self.rectifier.close()
-        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # the one that accelerate wraps
         replicas = dist.group.WORLD if self._is_replicated else None
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        self.rectifier = rectifier_for(self.args, model, optimizer, replicas)
+        self.rectifier = rectifier_for(self.args, model, cast(Any, self.optimizer), replicas)
         if self.rectifier is not None and self._checkpoint_to_resume:
             load_rectifier(self.rectifier, self._checkpoint_to_resume)
 
@@ -231,6 +230,8 @@ class UnlearningTrainer(PairTrainer):
     def check_finite(self) -> None:
         """Stop, in all processes together, before a step that would write NaN or infinity into the weights."""
         total = sum(self._window.losses.values(), start=local(torch.as_tensor(self._grad_norm)))
+        if self.rectifier is not None:
+            total = total + self.rectifier.nan_if_refused()
         if not math.isfinite(self.accelerator.reduce(total, reduction="sum").item()):
             shown = ", ".join(f"{name} {value.item():g}" for name, value in self._window.losses.items())
             raise NonFiniteError(
