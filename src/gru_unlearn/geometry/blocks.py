@@ -20,8 +20,17 @@ import torch
 from torch import Tensor
 
 from gru_unlearn.geometry.closed_form import Conflict
-from gru_unlearn.geometry.products import Vector, indices, local, shard_groups, sum_shards, tensor_products
-from gru_unlearn.geometry.rules import Factor, Rule, gru
+from gru_unlearn.geometry.products import (
+    Factor,
+    Vector,
+    combine_,
+    indices,
+    local,
+    shard_groups,
+    sum_shards,
+    tensor_products,
+)
+from gru_unlearn.geometry.rules import Rule, gru
 
 INSIDE_TENSORS = ("row", "element")
 """Granularities whose blocks are parts of a tensor."""
@@ -85,16 +94,61 @@ def rectify_groups_(
     conflict = Conflict(sums[0], sums[1].sqrt(), sums[2].sqrt())
     a, b = rule(conflict)
 
-    for number, (u, r) in enumerate(zip(forget, retain, strict=True)):
-        if target is None:
-            _scale_(u, a, number)
-            _add_(u, r, b, number)
-        else:
-            _add_(target[number], r, b, number, sign=-1)
+    places, scale, factor = (forget, a, b) if target is None else (target, 1.0, -b)
+    for number, (place, r) in enumerate(zip(places, retain, strict=True)):
+        if place is not None:
+            combine_(place, _at(scale, number), r, _at(factor, number))
 
     dot, forget_squared, retain_squared = products
     after = a * a * forget_squared + 2 * a * b * dot + b * b * retain_squared
-    return Measures(dot, forget_squared, retain_squared, after.clamp(min=0), (conflict.dot < 0).double())
+    after = after.clamp(min=0)
+    if target is None:
+        after = _clear_rounding_(forget, groups, a * a * sums[1], after)
+    return Measures(dot, forget_squared, retain_squared, after, (conflict.dot < 0).double())
+
+
+def _clear_rounding_(vector: Vector, groups: Sequence[str], kept_squared: Tensor, after: Tensor) -> Tensor:
+    """Exactly 0 in groups where a·u and b·r cancel but for rounding, which Adam would scale up to a whole step.
+
+    Args:
+        vector: g.
+        groups: as in :func:`rectify_groups_`.
+        kept_squared: ‖a·u‖² of each tensor's group.
+        after: ‖g‖² of each tensor, from inner products. They are too coarse to tell rounding from a remainder, but
+            only where they see next to nothing can nothing be left.
+
+    Returns:
+        ``after``, with 0 for the groups that were cleared.
+    """
+    doubtful = _by_group(after[None], groups)[0] < 1e-3 * kept_squared
+    if doubtful.device.type == "cpu" and not doubtful.numpy().any():  # elsewhere, asking would wait for the device
+        return after
+    products = tensor_products([(vector, vector)])
+    eps = torch.finfo(products.dtype).eps
+    left = _by_group(products.double().to(after.device), groups)[0].sqrt()
+    sizes = indices(tuple(0 if g is None else g.numel() for g in vector), after.device)
+    numbers = _by_group(sizes[None].double(), groups)[0]
+
+    nothing = doubtful & is_rounding(left, kept_squared.sqrt(), numbers, eps)
+    for number, g in enumerate(vector):
+        if g is not None:
+            local(g).detach().masked_fill_(nothing[number].to(g.device), 0)
+    return after.masked_fill(nothing, 0)
+
+
+def is_rounding(left: Tensor, kept: Tensor, numbers: Tensor, eps: float) -> Tensor:
+    """Whether what is left of ‖a·u‖ after b·r was added is no more than the factors' own error.
+
+    They come from inner products, whose errors grow with the root of their length: of u = −c·r there remain 1 eps of
+    ‖u‖ at one number, and 80 at 10⁷.
+
+    Args:
+        left, kept: ‖g‖ and ‖a·u‖ of each block.
+        numbers: how many a block has.
+        eps: of the type in which the inner products were taken.
+    """
+    bound = 4 + (numbers - 1).sqrt() / 8
+    return (kept > 0) & (left <= eps * bound * kept)
 
 
 def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:
@@ -109,28 +163,9 @@ def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:
     return (products @ one_hot)[..., member]
 
 
-def _scale_(u: Tensor | None, factor: Factor, number: int) -> None:
-    """u ← factor · u."""
-    if u is None or (isinstance(factor, float) and factor == 1):
-        return
-    part = local(u).detach()
-    part.mul_(_at(factor, number, part))
-
-
-def _add_(place: Tensor | None, r: Tensor | None, factor: Factor, number: int, sign: int = 1) -> None:
-    """place ← place ± factor · r."""
-    if place is None or r is None:
-        return
-    part = local(place).detach()
-    direction = local(r).detach().to(part.dtype)
-    part.addcmul_(direction, _at(factor, number, part), value=sign)
-
-
-def _at(factor: Factor, number: int, part: Tensor) -> Tensor:
-    """The factor of one tensor, for a product with a part of it."""
-    if isinstance(factor, Tensor):
-        return factor[number].to(part.device, part.dtype)
-    return torch.full((), factor, device=part.device, dtype=part.dtype)
+def _at(factor: Factor, number: int) -> Factor:
+    """The factor of one tensor."""
+    return factor[number] if isinstance(factor, Tensor) else float(factor)
 
 
 # --- blocks inside the tensors ---------------------------------------------------------------------------------------
@@ -182,11 +217,12 @@ def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: 
     before = conflict.dot.sum(), x.square().sum(), y.square().sum()
 
     a, b = rule(conflict)
-    kept = x * a
-    g = kept + y * b
-    if conflict.dot.shape == x.shape:  # where single numbers cancel, nothing is left: not even rounding, which Adam
-        g.masked_fill_(g.abs() <= 4 * torch.finfo(wide).eps * kept.abs(), 0)  # would scale up to a step
-    after = g.square().sum()
+    g = x * a + y * b
+    left = _norms_of_blocks(g, granularity)
+    numbers = torch.full((), x.numel() / max(1, left.numel()), device=x.device)
+    nothing = is_rounding(left, (conflict.forget_norm * a).abs(), numbers, torch.finfo(wide).eps)
+    g.masked_fill_(nothing, 0)
+    after = left.masked_fill(nothing, 0).square().sum()
 
     if target is None:
         u.copy_(g)
@@ -221,11 +257,17 @@ def _column(dot: Tensor, forget: Tensor, retain: Tensor, rectified: Tensor, conf
 
 def _conflict_of_blocks(x: Tensor, y: Tensor, granularity: str) -> Conflict:
     """Of each row, [rows, 1, ..], or of each number, shaped like x."""
+    dot = x * y
+    if granularity != "element" and x.ndim > 1:
+        dot = dot.sum(dim=tuple(range(1, x.ndim)), keepdim=True)
+    return Conflict(dot, _norms_of_blocks(x, granularity), _norms_of_blocks(y, granularity))
+
+
+def _norms_of_blocks(x: Tensor, granularity: str) -> Tensor:
+    """Likewise."""
     if granularity == "element" or x.ndim < 2:
-        return Conflict(x * y, x.abs(), y.abs())
-    inner = tuple(range(1, x.ndim))
-    norms = (torch.linalg.vector_norm(v, dim=inner, keepdim=True) for v in (x, y))
-    return Conflict((x * y).sum(dim=inner, keepdim=True), *norms)
+        return x.abs()
+    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
 
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gru_unlearn.geometry.products import Vector, inner_product
+from gru_unlearn.geometry.products import Vector, combine_, inner_product
 
 NEGLIGIBLE = 1e-18
 """Norms up to this count as zero: float32 cannot hold their squares. A smoothed r gets there wherever its gradient
@@ -56,4 +56,4 @@ def remove_conflict_(forget: Vector, retain: Vector, coefficient: Tensor) -> Non
     """u ← u − coefficient · r, in place and without a temporary of the gradient's size."""
     for u, r in zip(forget, retain, strict=True):
         if u is not None and r is not None:
-            u.addcmul_(r.to(u.dtype), coefficient.to(device=u.device, dtype=u.dtype), value=-1)
+            combine_(u, 1.0, r, -coefficient)

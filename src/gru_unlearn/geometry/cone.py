@@ -27,24 +27,33 @@ Solver = Callable[[Matrix, Matrix], Matrix]
 
 def cone(gram: Matrix, dots: Matrix) -> Matrix:
     """v ≥ 0 that minimises ‖u + Σ v_k r_k‖²: the projection of u on the cone {g: ⟨g, r_k⟩ ≥ 0 ∀k}."""
-    scale, values, vectors = _whitened(gram)
-    if not len(values):
-        return np.zeros(len(dots))
-    root = np.sqrt(values)[:, None] * vectors.T  # rootᵀ·root is the Gram matrix of the r_k at unit length
-    v, _ = nnls(root, -(vectors.T @ (dots * scale)) / np.sqrt(values))
-    return v * scale
+    present = _present(gram)
+    scale, values, vectors = _whitened(gram[np.ix_(present, present)])
+    factors = np.zeros(len(dots))
+    if len(values):
+        root = np.sqrt(values)[:, None] * vectors.T  # rootᵀ·root is the Gram matrix of the r_k at unit length
+        v, _ = nnls(root, -(vectors.T @ (dots[present] * scale)) / np.sqrt(values))
+        factors[present] = v * scale
+    return factors
 
 
 def subspace(gram: Matrix, dots: Matrix) -> Matrix:
     """v that makes u + Σ v_k r_k orthogonal to every r_k: the whole component in their span is taken away."""
-    scale, values, vectors = _whitened(gram)
-    return -scale * (vectors @ ((vectors.T @ (dots * scale)) / values))
+    present = _present(gram)
+    scale, values, vectors = _whitened(gram[np.ix_(present, present)])
+    factors = np.zeros(len(dots))
+    factors[present] = -scale * (vectors @ ((vectors.T @ (dots[present] * scale)) / values))
+    return factors
+
+
+def _present(gram: Matrix) -> npt.NDArray[np.intp]:
+    """The r_k that are not zero. A zero one forbids nothing, and would be a free column that misleads a solver."""
+    return np.flatnonzero(np.sqrt(np.diag(gram)) > NEGLIGIBLE)
 
 
 def _whitened(gram: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     """1/‖r_k‖, and the eigenvalues and -vectors of the Gram matrix at unit length that are not rounding."""
-    norms = np.sqrt(np.diag(gram))
-    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > NEGLIGIBLE)
+    scale = 1 / np.sqrt(np.diag(gram))
     values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
     kept = values > 1e-6 * len(values)
     return scale, values[kept], vectors[:, kept]
@@ -143,10 +152,16 @@ def _solve(products: _Products, where: npt.NDArray[np.bool_], solver: Solver) ->
 def _add_multiples_(places: Vector, retains: Sequence[Vector], factors: Matrix) -> None:
     """place_t ← place_t + Σ factors[k, t] · r_k,t; one tensor at a time, because it may come from elsewhere."""
     for number, place in enumerate(places):
-        if place is None:
-            continue
-        part = local(place).detach()
-        for retain, factor in zip(retains, factors[:, number], strict=True):
-            r = retain[number]
-            if r is not None and factor:
-                part.add_(local(r).detach().to(part.dtype), alpha=float(factor))
+        if place is not None:
+            _add_to_(place, [retain[number] for retain in retains], factors[:, number])
+
+
+def _add_to_(place: Tensor, directions: Sequence[Tensor | None], factors: Matrix) -> None:
+    """place ← place + Σ factor · direction, in float32 where the place's type is narrower."""
+    part = local(place).detach()
+    total = part.to(torch.promote_types(part.dtype, torch.float32))
+    for r, factor in zip(directions, factors, strict=True):
+        if r is not None and factor:
+            total.add_(local(r).detach().to(total.dtype), alpha=float(factor))
+    if total is not part:
+        part.copy_(total)

@@ -5,6 +5,9 @@ the nearest: by 2⁻⁹ of each number at most. Old errors fade as old gradients
 off by 0.2 % of its norm at γ = 0.8 with one pass a step, by 0.7 % with 32; at γ = 0.1 by 0.4 % and 2 % (tests measure
 it). A pass that adds less than 2⁻⁹ of a number to it is lost there: of no weight at such γ, but below about 0.02.
 
+A gradient that holds NaN or infinity is not added, and the tensor stays as it was. That is decided on the device, which
+nobody waits for.
+
 Stored on the host, r takes no memory of a GPU between two uses. Each fold then brings a parameter's part to the GPU
 and takes it back, on a stream of its own beside the backward pass; rectification brings each part once for its inner
 products and once for the update.
@@ -18,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gru_unlearn.geometry.products import local
+from gru_unlearn.geometry.products import all_finite, local, pieces
 from gru_unlearn.geometry.sharding import join
 
 _IN_FLIGHT = 2  # parameters whose parts may be on their way to the host at once: what overlapping costs in memory
@@ -36,7 +39,8 @@ class Direction:
         self.dtype = dtype
         self.device = torch.device(device) if device is not None else None
         self._parts: dict[nn.Parameter, Tensor] = {}  # this process's part of each tensor
-        self._behind: dict[nn.Parameter, None] = {}  # those that decay() has still to reach
+        # Those that decay() has still to reach: True if nothing came since, else whether all that came was refused.
+        self._behind: dict[nn.Parameter, Tensor | bool] = {}
         self._factor = 1.0
         self._in_flight: deque[tuple[torch.cuda.Event, list[Tensor]]] = deque()
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
@@ -60,6 +64,13 @@ class Direction:
             return _Fetched(self, params)
         return [self.get(param) for param in params]
 
+    def copy(self) -> "Direction":
+        """The same vector, in storage of its own."""
+        twin = Direction(self.dtype, self.device)
+        for param, value in self.copies():
+            twin.put(param, value)
+        return twin
+
     def copies(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Copies of all tensors that are not zero, where they are stored; sharded ones where their parameters are."""
         self.settle()
@@ -82,45 +93,66 @@ class Direction:
         self._parts.clear()
 
     def decay(self, factor: float) -> None:
-        """The whole vector × factor: each tensor when it is next added to, the others in :meth:`settle`."""
+        """The whole vector × factor: each tensor when it is next added to, the others in :meth:`settle`; not where
+        all that comes until then is refused."""
         self.settle()
-        self._factor, self._behind = factor, dict.fromkeys(self._parts)
+        self._factor, self._behind = factor, dict.fromkeys(self._parts, True)
+
+    def spare(self) -> None:
+        """No more of the last decay: where nothing was added since, the tensors stay as they are."""
+        self._behind.clear()
 
     @torch.no_grad()
-    def add(self, param: nn.Parameter, grad: Tensor, weight: float) -> None:
-        """The parameter's tensor + weight · grad. The gradient may be let go afterwards, but not overwritten."""
+    def add(self, param: nn.Parameter, grad: Tensor, weight: float) -> Tensor:
+        """The parameter's tensor + weight · grad, if the gradient is finite. It may be let go afterwards, but not
+        overwritten.
+
+        Returns:
+            whether it was added: a 0-dim bool on the gradient's device.
+        """
         new = local(grad)
+        finite = all_finite(new)
         if not self._is_away(param):
-            self._add_here(param, new, weight)
-            return
+            self._add_here(param, new, weight, finite)
+            return finite
         side, current = self._stream(new.device), torch.cuda.current_stream(new.device)
         side.wait_stream(current)  # the gradient is there
         with torch.cuda.stream(side):
-            brought = self._add_here(param, new, weight)
+            brought = self._add_here(param, new, weight, finite)
             # Memory that two streams work on must outlast both: it is held until the backward pass has waited.
-            self._in_flight.append((side.record_event(), [new, brought]))
+            self._in_flight.append((side.record_event(), [new, finite, brought]))
         if len(self._in_flight) > _IN_FLIGHT:
             current.wait_event(self._in_flight.popleft()[0])
+        return finite
 
-    def _add_here(self, param: nn.Parameter, new: Tensor, weight: float) -> Tensor:
+    def _add_here(self, param: nn.Parameter, new: Tensor, weight: float, finite: Tensor) -> Tensor:
         """Add where the gradient is; returns what had to be brought there."""
         old = self._parts.get(param)
         if old is None:
-            return self._begin(param, new, weight)
+            return self._begin(param, new, weight, finite)
         wide = torch.promote_types(new.dtype, old.dtype)
         total = old.to(new.device, wide, non_blocking=True)
-        if param in self._behind:
-            del self._behind[param]
-            total.mul_(self._factor)
-        total.add_(new, alpha=weight)
+        _fold_(total, self._factor_now(param, finite), new, weight, finite)
         if total is not old:
             old.copy_(total, non_blocking=True)
         return total
 
-    def _begin(self, param: nn.Parameter, new: Tensor, weight: float) -> Tensor:
+    def _factor_now(self, param: nn.Parameter, finite: Tensor) -> Tensor | float:
+        """By which the tensor decays if this gradient is finite: it does so with the first that is."""
+        behind = self._behind.get(param, False)
+        if behind is False:
+            return 1.0
+        self._behind[param] = finite.logical_not() & behind
+        if behind is True:
+            return self._factor
+        factor = torch.full((), self._factor, dtype=torch.float64, device=behind.device)
+        return torch.where(behind, factor, 1.0)
+
+    def _begin(self, param: nn.Parameter, new: Tensor, weight: float, finite: Tensor) -> Tensor:
         """The first of a parameter's gradients."""
         wide = torch.promote_types(new.dtype, self.dtype or new.dtype)
         total = new.to(wide) * weight  # a new tensor, because autograd may own the gradient's memory
+        total.masked_fill_(finite.logical_not(), 0)
         self._parts[param] = total if self._keeps(total) else self._stored(total)
         return total
 
@@ -130,10 +162,11 @@ class Direction:
         for device, stream in self._streams.items():
             torch.cuda.current_stream(device).wait_stream(stream)
         self._in_flight.clear()
-        here = [self._parts[param] for param in self._behind if not self._is_away(param)]
+        unreached = [param for param, behind in self._behind.items() if behind is True]
+        here = [self._parts[param] for param in unreached if not self._is_away(param)]
         if here:
             torch._foreach_mul_(here, self._factor)
-        for param in self._behind:
+        for param in unreached:
             if self._is_away(param):  # through the device, so that it happens after what the device has still to do
                 part = self._parts[param]
                 decayed = part.to(local(param).device, non_blocking=True).mul_(self._factor)
@@ -141,17 +174,25 @@ class Direction:
         self._behind.clear()
 
     def average(self, params: Sequence[nn.Parameter], group: dist.ProcessGroup) -> None:
-        """Each tensor ← its mean over the processes of a group, in the parameters' order, the same in all of them."""
-        for param in params:
-            if param not in self._parts:
-                continue
-            part = self._parts[param]
-            wide = torch.promote_types(part.dtype, torch.float32)
-            total = part.to(local(param).device, wide, non_blocking=True)
-            dist.all_reduce(total, group=group)
-            total /= dist.get_world_size(group)
-            if total is not part:
-                part.copy_(total, non_blocking=True)
+        """Each tensor ← its mean over the processes of a group, in the parameters' order. They first agree on what any
+        of them holds, for which they wait: what one of them did not reach is zero there."""
+        device = local(params[0]).device
+        held = torch.tensor([param in self._parts for param in params], dtype=torch.uint8, device=device)
+        dist.all_reduce(held, dist.ReduceOp.MAX, group=group)
+        for param, anywhere in zip(params, held.tolist(), strict=True):
+            if anywhere:
+                self._average_tensor(param, group)
+
+    def _average_tensor(self, param: nn.Parameter, group: dist.ProcessGroup) -> None:
+        if param not in self._parts:
+            self.put(param, torch.zeros_like(local(param)))
+        part = self._parts[param]
+        wide = torch.promote_types(part.dtype, torch.float32)
+        total = part.to(local(param).device, wide, non_blocking=True)
+        dist.all_reduce(total, group=group)
+        total /= dist.get_world_size(group)
+        if total is not part:
+            part.copy_(total, non_blocking=True)
 
     def _keeps(self, value: Tensor) -> bool:
         return value.dtype == (self.dtype or value.dtype) and value.device == (self.device or value.device)
@@ -172,6 +213,13 @@ class Direction:
         if device not in self._streams:
             self._streams[device] = torch.cuda.Stream(device)
         return self._streams[device]
+
+
+def _fold_(total: Tensor, factor: Tensor | float, new: Tensor, weight: float, finite: Tensor) -> None:
+    """total ← factor · total + weight · new where ``finite``, else as it was; without waiting for the device."""
+    for old, fresh in pieces(total, new):
+        folded = (old * factor).add_(fresh, alpha=weight)
+        torch.where(finite, folded, old, out=old)
 
 
 class _Fetched(Sequence[Tensor | None]):

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from gru_unlearn.geometry.sharding import align
@@ -18,12 +19,9 @@ class RetainPass:
     gradient_share: float
 
     def take(self, param: nn.Parameter, grad: Tensor) -> Tensor:
-        """The gradient that has arrived, sharded as its parameter and scaled; the parameter lets go of it."""
+        """The gradient that has arrived, sharded as its parameter; the parameter lets go of it."""
         param.grad = None
-        grad = align(grad, param)
-        if self.scale != 1:
-            grad.mul_(self.scale)
-        return grad
+        return align(grad, param)
 
     def share(self, param: nn.Parameter, grad: Tensor) -> None:
         """Add the gradient's share to what was set aside."""
@@ -40,6 +38,12 @@ class Window:
 
     has_retain: bool = False
     """whether a retain pass has begun"""
+    has_forget: bool = False
+    """whether a gradient has come into ``p.grad``"""
+    loss_scale: float | None = None
+    """that of the scaler in this window's retain passes"""
+    taken: list[Tensor] = field(default_factory=list)
+    """of each retain gradient, whether it was finite and hence went into r: bools on the device"""
     retain_pass: RetainPass | None = None
     """the one that is open"""
     rectified: bool = False
@@ -51,11 +55,7 @@ class Window:
 
     @contextmanager
     def retaining(self, params: Sequence[nn.Parameter], scale: float, gradient_share: float) -> Iterator[None]:
-        """Inside, ``p.grad`` is set aside; it comes back with its share. Raises as ``GradientRectifier.retain``."""
-        if self.retain_pass is not None:
-            raise RuntimeError("retain() is already open")
-        if self.rectified:
-            raise RuntimeError("retain() after rectify(): take the optimizer step first")
+        """Inside, ``p.grad`` is set aside; it comes back with its share."""
         kept = {p: p.grad for p in params}
         self.retain_pass = RetainPass(kept, scale, gradient_share)
         for p in params:
@@ -67,15 +67,22 @@ class Window:
                 p.grad = grad
             self.retain_pass = None
 
-    def begin_rectifying(self) -> bool:
-        """Whether there is something to do: once a window, and not inside ``retain()`` (RuntimeError)."""
-        if self.retain_pass is not None:
-            raise RuntimeError("rectify() inside retain()")
-        first = not self.rectified
-        self.rectified = True
-        return first
+    def was_left(self, params: Sequence[nn.Parameter], loss_scale: float | None) -> bool:
+        """Whether the loop has gone on without this window's step: its gradients are gone, or the scaler, which
+        changes its scale between windows only, has changed it."""
+        if self.loss_scale is not None and loss_scale != self.loss_scale:
+            return True
+        return self.has_forget and all(p.grad is None for p in params)
+
+    def refused_share(self, device: torch.device) -> Tensor:
+        """Of the retain gradients so far, the share that did not go into r: 0-dim, float64."""
+        if not self.taken:
+            return torch.zeros((), dtype=torch.float64, device=device)
+        taken = torch.stack([whether.to(device) for whether in self.taken])
+        return 1 - taken.double().mean()
 
     def start_anew(self) -> None:
         """The next window begins; a retain pass that is open stays open."""
-        self.has_retain = self.rectified = False
-        self.before = self.position = None
+        self.has_retain = self.has_forget = self.rectified = False
+        self.loss_scale = self.before = self.position = None
+        self.taken = []

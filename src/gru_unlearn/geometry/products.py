@@ -1,6 +1,6 @@
 """Inner products of vectors that are lists of tensors: widened where narrow, summed over devices where sharded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 Vector = Sequence[Tensor | None]
 """One entry per parameter; None is zero."""
+
+Factor = Tensor | float
 
 # Low-precision tensors are widened piece by piece, so that the scratch memory does not grow with the tensor: on a
 # processor in pieces that stay in its cache, on a GPU in pieces that keep it busy.
@@ -98,6 +100,60 @@ def shard_groups(x: Tensor | None) -> "list[dist.ProcessGroup]":
     return [x.device_mesh.get_group(i) for i, placed in enumerate(placements) if placed.is_shard()]  # type: ignore[union-attr]
 
 
+def combine_(place: Tensor, scale: Factor, other: Tensor | None, factor: Factor) -> None:
+    """place ← scale · place + factor · other, each number of a narrow type rounded once, at the end.
+
+    Args:
+        place, other: of one shape, sharded alike; None is zero.
+        scale, factor: numbers or 0-dim tensors.
+    """
+    part = local(place).detach()
+    along = None if other is None else local(other).detach()
+    if torch.promote_types(part.dtype, torch.float32) == part.dtype:
+        _combine_wide_(part, scale, along, factor)
+        return
+    if along is None:
+        part.mul_(scale)
+        return
+    for x, y in pieces(part, along):
+        wide = x.float()
+        _combine_wide_(wide, scale, y, factor)
+        x.copy_(wide)
+
+
+def _combine_wide_(part: Tensor, scale: Factor, other: Tensor | None, factor: Factor) -> None:
+    if not (isinstance(scale, float) and scale == 1):
+        part.mul_(_like(scale, part))
+    if other is not None:
+        part.addcmul_(other.to(part.dtype), _like(factor, part))
+
+
+def _like(factor: Factor, part: Tensor) -> Tensor:
+    """As a 0-dim tensor that can be multiplied with a part of a vector."""
+    if isinstance(factor, Tensor):
+        return factor.to(part.device, part.dtype)
+    return torch.full((), factor, device=part.device, dtype=part.dtype)
+
+
+def pieces(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Views of tensors of one shape on one device, cut alike, each small enough for a temporary of its size."""
+    size = _CHUNK.get(parts[0].device.type, _CHUNK_ELSEWHERE)
+    if all(part.is_contiguous() for part in parts):
+        flat = [part.view(-1) for part in parts]
+        return zip(*(part.split(size) for part in flat), strict=True)
+    rows = max(1, size // max(1, parts[0][0].numel()))
+    return zip(*(part.split(rows) for part in parts), strict=True)
+
+
+def all_finite(x: Tensor) -> Tensor:
+    """Whether this process's part of a tensor holds neither NaN nor infinity: a 0-dim bool on its device.
+
+    Numbers whose sum leaves the range of float32 count as infinite too: no norm could be taken of them.
+    """
+    part = local(x).detach()
+    return part.sum(dtype=torch.promote_types(part.dtype, torch.float32)).isfinite()
+
+
 @lru_cache(maxsize=32)
 def indices(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     """Whole numbers on a device; remembered, because a copy from the host makes it wait for the device."""
@@ -114,5 +170,5 @@ def _dot(x: Tensor | None, y: Tensor | None, dtype: torch.dtype | None) -> Tenso
         return torch.dot(flat_x, flat_y)
 
     chunk = _CHUNK.get(flat_x.device.type, _CHUNK_ELSEWHERE)
-    pieces = zip(flat_x.split(chunk), flat_y.split(chunk), strict=True)
-    return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in pieces]).sum()
+    pairs = zip(flat_x.split(chunk), flat_y.split(chunk), strict=True)
+    return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in pairs]).sum()

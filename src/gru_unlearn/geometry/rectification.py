@@ -123,11 +123,14 @@ def resolve_rectification(given: str | Rectification | Rule) -> Rectification:
     """From its word, a rule of your own, or itself.
 
     Raises:
+        TypeError: none of these.
         ValueError: an unknown part, or ``none``.
     """
     if isinstance(given, Rectification):
         return given
     if not isinstance(given, str):
+        if not callable(given):
+            raise TypeError(f"rectification must be a word, a Rectification or a rule, got {given!r}")
         return Rectification(given)
     parsed = parse_rectification(given)
     if parsed is None:

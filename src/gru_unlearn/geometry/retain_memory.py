@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from gru_unlearn.geometry.attachment import plain_name
 from gru_unlearn.geometry.direction import Direction
 from gru_unlearn.geometry.products import Vector, inner_product
 from gru_unlearn.geometry.rectification import Rectification
@@ -18,10 +19,15 @@ class RetainMemory:
         names: the parameters that they span, with their names.
         rectification: says how many are held.
         new_direction: makes an empty direction.
+        keeps_previous: hold what there was before the window, too, so that :meth:`take_back` can.
     """
 
     def __init__(
-        self, names: Mapping[nn.Parameter, str], rectification: Rectification, new_direction: Callable[[], Direction]
+        self,
+        names: Mapping[nn.Parameter, str],
+        rectification: Rectification,
+        new_direction: Callable[[], Direction],
+        keeps_previous: bool = False,
     ) -> None:
         self._names = names
         self._params = list(names)
@@ -29,6 +35,8 @@ class RetainMemory:
         self._holds_several = rectification.holds_several
         self._new_direction = new_direction
         self._held = [new_direction()]
+        self._keeps_previous = keeps_previous
+        self._previous: list[Direction] | None = None  # what was held before the window
 
     def __iter__(self) -> Iterator[Direction]:
         return iter(self._held)
@@ -41,11 +49,22 @@ class RetainMemory:
     def begin_window(self, weight: float) -> None:
         """Make room for a new retain gradient of a weight γ: forget the oldest, or let r decay."""
         if not self._holds_several:
+            self._previous = [self.newest.copy()] if self._keeps_previous else None
             self.newest.decay(1 - weight)
             return
+        self._previous = self._held if self._keeps_previous else None
         held = [direction for direction in self._held if direction]
         surplus = max(0, len(held) - self._places + 1)
         self._held = [*held[surplus:], self._new_direction()]
+
+    def end_window(self) -> None:
+        """Its step has been taken: there is no way back."""
+        self._previous = None
+
+    def take_back(self) -> None:
+        """Forget the window, if what was before is held; else its retain gradient stays, as that of any window."""
+        if self._previous is not None:
+            self._held, self._previous = self._previous, None
 
     def reaches(self, param: nn.Parameter) -> bool:
         """Whether any direction is not zero there."""
@@ -79,7 +98,8 @@ class RetainMemory:
             by_key |= {self._key(param, place): (param, place) for param in self._params}
 
         held = [self._new_direction() for _ in range(self._places)]
-        for name, r in saved.items():
+        for saved_name, r in saved.items():
+            name = plain_name(saved_name)
             if name not in by_key:
                 raise ValueError(f"the saved retain direction has a parameter that is not trained here: {name}")
             param, place = by_key[name]
@@ -87,6 +107,7 @@ class RetainMemory:
                 raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
             held[place].put(param, distribute(r, param))
         self._held = [direction for direction in held if direction] or [self._new_direction()]
+        self._previous = None
 
     def _key(self, param: nn.Parameter, place: int) -> str:
         if self._holds_several:

@@ -9,11 +9,10 @@ method ``observe(retain_loss)``, the trainer tells it each step's retain loss; w
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from gru_unlearn.geometry.closed_form import Conflict, quotient
+from gru_unlearn.geometry.products import Factor
 
-Factor = Tensor | float
 Rule = Callable[[Conflict], tuple[Factor, Factor]]
 
 

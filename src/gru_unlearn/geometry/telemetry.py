@@ -35,11 +35,14 @@ class StepTelemetry:
     retain_change: float | None
     """⟨r, Δθ⟩: realised first-order change of the retain loss by the optimizer's displacement; below zero is good.
     None before the step has been taken, or when not measured."""
+    retain_refused: float = 0.0
+    """share of the window's retain gradients (one for each tensor and pass) that were NaN or infinite somewhere, and so
+    did not go into r"""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "StepTelemetry":
-        """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, and ⟨r, Δθ⟩ (NaN: not measured)."""
-        dot, *squares, conflict_share, change = values
+        """From ⟨u, r⟩, ‖u‖², ‖r‖², ‖g‖², the share of conflicts, ⟨r, Δθ⟩ (NaN: not measured), the share refused."""
+        dot, *squares, conflict_share, change, refused = values
         forget, retain, rectified = map(math.sqrt, squares)
         cosine = removed_share = 0.0
         if forget * retain > 0:
@@ -55,14 +58,15 @@ class StepTelemetry:
             conflict_share=conflict_share,
             removed_share=removed_share,
             retain_change=None if math.isnan(change) else change,
+            retain_refused=refused,
         )
 
 
-def summed(measures: Measures, retain_change: Tensor | None) -> Tensor:
-    """What :class:`StepTelemetry` is made of, on the device: float64 [6]."""
+def summed(measures: Measures, retain_change: Tensor | None, refused_share: Tensor) -> Tensor:
+    """What :class:`StepTelemetry` is made of, on the device: float64 [7]."""
     sums = [part.sum() for part in measures[:4]]
     change = torch.full_like(sums[0], math.nan) if retain_change is None else retain_change
-    values = [*sums, measures.conflict_share.mean(), change]
+    values = [*sums, measures.conflict_share.mean(), change, refused_share]
     return torch.stack([value.to(sums[0].device, torch.float64) for value in values])
 
 

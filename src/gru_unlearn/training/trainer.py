@@ -295,6 +295,8 @@ class UnlearningTrainer(PairTrainer):
     def check_finite(self) -> None:
         """Stop, in all processes together, before a step that would write NaN or infinity into the weights."""
         total = sum(self._window.losses.values(), start=local(torch.as_tensor(self._grad_norm)))
+        if self.rectifier is not None:
+            total = total + self.rectifier.nan_if_refused()
         if not math.isfinite(self.accelerator.reduce(total, reduction="sum").item()):
             shown = ", ".join(f"{name} {value.item():g}" for name, value in self._window.losses.items())
             raise NonFiniteError(
