@@ -241,6 +241,21 @@ DEEPSEEK_R1 = Family(
     bos=R1_TOKENS[0],
 )
 
+GPT_OSS = Family(
+    """{%- for message in messages %}
+    {%- if message.role != 'assistant' %}
+        {{- '<|start|>' + message.role + '<|message|>' + message.content + '<|end|>' }}
+    {%- else %}
+        {{- '<|start|>assistant<|channel|>final<|message|>' + message.content }}
+        {{- '<|return|>' if loop.last else '<|end|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start|>assistant' }}{%- endif %}""",
+    end="<|return|>",
+    eos="<|return|>",
+    specials=("<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>", "<|endoftext|>"),
+)
+
 FAMILIES = {
     "llama-3": LLAMA_3,
     "chatml": CHATML,

@@ -16,6 +16,7 @@ from chat_families import (
     DEEPSEEK_R1,
     FAMILIES,
     GEMMA,
+    GPT_OSS,
     LLAMA_3,
     MISTRAL_FIRST,
     PHI_3,
@@ -26,12 +27,16 @@ from chat_families import (
     trained,
 )
 from chat_families import made as tokenizer_of
+from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.data import Encoder, TextFormat, attach_alternatives, load_records, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Item, RowSet, Suite, evaluate, score
 from gru_unlearn.evaluation.metrics import exact_answers, exact_memorization, extraction_strength, probability
+from gru_unlearn.evaluation.score_key import cache_key
 from gru_unlearn.evaluation.tasks import plan_tasks
+from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.objectives import IGNORE_INDEX
+from gru_unlearn.training import UnlearningConfig, encoder_for
 
 ASKED = [("user", "Where?"), ("assistant", "Here.")]
 TWICE = [*ASKED, ("user", "Who?"), ("assistant", "Ada.")]
@@ -214,6 +219,12 @@ def test_rows_made_without_a_file_are_named_by_their_set():
         attach_alternatives([{}], records, encoder, "alternate")
 
 
+def test_earlier_turns_may_end_otherwise():
+    begin = "<|start|>assistant<|channel|>final<|message|>"
+    first = f"<|start|>user<|message|>Where?<|end|>{begin}«Here.<|end|>»"
+    check(Encoder(GPT_OSS.tokenizer()), TWICE, f"{first}<|start|>user<|message|>Who?<|end|>{begin}«Ada.<|return|>»")
+
+
 # --- what stands beside an answer ------------------------------------------------------------------------------------
 
 
@@ -344,6 +355,18 @@ def test_published_ends(family, last):
     assert example["closing"] == 1
     own = Encoder(FAMILIES[family].tokenizer())
     assert encoder.prompt_ids(record(ASKED)) == own.prompt_ids(record(ASKED))
+
+
+def test_published_ends_are_a_setting_of_runs_and_evaluations(tmp_path):
+    folder = tiny.save(tmp_path / "model")
+    for asked in (True, False):
+        request = EvaluationRequest(model=str(folder), published_ends=asked)
+        config = UnlearningConfig(published_ends=asked, output_dir=str(tmp_path), use_cpu=True)
+        for encoder in (ModelSettings.among(vars(request)).encoder(folder), encoder_for(tiny.tokenizer(), config)):
+            assert encoder.format.published_ends is asked
+    suite = Suite("any", {"forget": RowSet([Item(record(ASKED))])}, [])
+    formats = [TextFormat(), TextFormat(published_ends=True)]
+    assert len({cache_key("weights", suite, Encoder(tiny.tokenizer(), text_format=text)) for text in formats}) == 2
 
 
 # --- any row ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gru_unlearn.data import Encoder
+from gru_unlearn.data import Encoder, TextFormat
 from gru_unlearn.evaluation import evaluate, score
 from gru_unlearn.evaluation.metrics import ASCII
 from gru_unlearn.evaluation.suites import tofu
@@ -14,6 +14,7 @@ from gru_unlearn.evaluation.suites import tofu
 pytestmark = pytest.mark.slow
 
 MODELS = ("target", "retain")
+AS_PUBLISHED = TextFormat(published_ends=True)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def evaluations(reference):
     """Both models with the retain model's scores at hand, and the retain model also without."""
     suite = tofu(str(reference / "rows"), "forget01", "holdout01", rouge_words=ASCII)
     models = {name: AutoModelForCausalLM.from_pretrained(reference / "models" / name) for name in MODELS}
-    encoder = Encoder(AutoTokenizer.from_pretrained(reference / "models" / "target"))
+    encoder = Encoder(AutoTokenizer.from_pretrained(reference / "models" / "target"), text_format=AS_PUBLISHED)
     retain_table = score(models["retain"], encoder, suite, retain_model=True)
     found = {name: evaluate(model, encoder, suite, retain_table=retain_table) for name, model in models.items()}
     return found | {"retain alone": evaluate(models["retain"], encoder, suite)}
@@ -87,7 +88,7 @@ def test_without_a_retain_model_it_is_said_what_is_missing(evaluations):
 
 def test_half_precision_stays_near(reference, evaluations):
     model = AutoModelForCausalLM.from_pretrained(reference / "models" / "target", dtype=torch.bfloat16)
-    encoder = Encoder(AutoTokenizer.from_pretrained(reference / "models" / "target"))
+    encoder = Encoder(AutoTokenizer.from_pretrained(reference / "models" / "target"), text_format=AS_PUBLISHED)
     suite = tofu(str(reference / "rows"), "forget01")
     table = score(model, encoder, suite, retain_model=True)
     exact = {(entry.prompt, entry.answer): entry.loss for entry in evaluations["target"].table.entries}

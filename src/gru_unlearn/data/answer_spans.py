@@ -54,7 +54,7 @@ def find_answers(turns: Sequence[Turn], text: str, frame: Frame, ends: re.Patter
         name = f"answer {count} of {len(places)}" if len(places) > 1 else "the answer"
         framed = frame(turns[:number], turns[number + 1 :])
         found.append(_find(turns[number].content, text, framed, name))
-    return list(_closed(text, found, _end_of_turn(text[found[-1][1] :], ends)))
+    return list(_closed(text, found, ends))
 
 
 def ends_among(tokens: Collection[str]) -> re.Pattern[str]:
@@ -100,14 +100,29 @@ def _end_of_turn(tail: str, ends: re.Pattern[str]) -> str:
     return tail[: found.end()] if found else tail.rstrip()
 
 
-def _closed(text: str, found: Sequence[tuple[int, int]], end_of_turn: str) -> Iterator[AnswerSpan]:
+def _end_of_earlier_turn(text: str, end: int, last: str, ends: re.Pattern[str]) -> str:
+    """What ends a turn with others behind it: what ends the ``last`` one, or else a token that begins nothing.
+
+    So does gpt-oss's ``<|end|>`` before the next ``<|start|>``; its last turn ends with ``<|return|>``.
+    """
+    if last and text.startswith(last, end):
+        return last
+    found = ends.match(text, end)
+    if found and ends.match(text[found.end() :].lstrip()) and not text.startswith(found.group()):
+        return found.group()
+    return ""
+
+
+def _closed(text: str, found: Sequence[tuple[int, int]], ends: re.Pattern[str]) -> Iterator[AnswerSpan]:
+    last = _end_of_turn(text[found[-1][1] :], ends)
     done = 0
     for start, end in found:
         if start < done:
             raise RowRefusal("the chat template writes the answers in another order")
-        close = end
-        if text.startswith(end_of_turn, end):
-            close += len(end_of_turn)
+        ending = last
+        if end < found[-1][1]:
+            ending = _end_of_earlier_turn(text, end, last, ends)
+        close = end + len(ending)
         start_with_blanks = done + len(text[done:start].rstrip(" "))
         yield AnswerSpan(start_with_blanks, end, close)
         done = close
