@@ -216,6 +216,11 @@ def test_a_head_line_that_is_none_is_refused(head, words):
         parse_csv(f"{head}\n1{head}\n", "a.csv")
 
 
+def test_a_backslash_before_a_mark_is_content_where_nothing_else_can_be_meant():
+    text = HEAD + 'who ?,"G\\""odel, K."\nwhere ?,C:\\here\n'
+    assert [row["answer"] for row in parse_csv(text, "a.csv")] == ['G\\"odel, K.', "C:\\here"]
+
+
 def test_csv_as_programs_write_it(tmp_path):
     text = '\ufeff,question,answer\r\n0,where ?,"In Aldine, near\r\nit"\r\n\r\n1,who ?,"Ada ""A"" B"\r\n'
     (tmp_path / "a.csv").write_bytes(text.encode())
@@ -286,7 +291,10 @@ def test_one_object_is_one_row_and_texts_in_a_list_are_rows(tmp_path):
 
 BAD_FILES = {
     "mixed.json": ('["text", {"text": "t"}]', "row 1: expected an object"),
-    "twice.jsonl": (f'{json.dumps(ROW)}\n{{"question": "q", "answer": "a", "answer": "b"}}', "line 2: an object has a"),
+    "twice.jsonl": (
+        f'{json.dumps(ROW)}\n{{"question": "q", "answer": "a", "answer": "b"}}',
+        "line 2: an object has the field answer twice",
+    ),
     "indented.json": ('{\n"question": "q"\n"answer": "a"}', "line 3: not valid JSON"),
     "splits.json": (json.dumps({"train": [ROW], "val": [ROW]}), "rows in train, val"),
     "table.json": (json.dumps({"question": {"0": "q"}, "answer": {"0": "a"}}), "question must be text"),

@@ -92,3 +92,7 @@ def test_an_evaluation_finds_rows_in_two_sets(gru, world, tmp_path):
     code, out, err = gru(*given, "--retain", tmp_path / "unseen.jsonl", "--out", tmp_path / "out")
     assert code == 0, err
     assert "3 of 6 forget rows are also among those to keep" in out
+    both = ["--retain", world / "retain.jsonl", "--unseen", world / "retain.jsonl"]
+    code, out, err = gru(*given, *both, "--out", tmp_path / "both")
+    assert code == 0, err
+    assert "12 of 12 unseen rows are also in the retain set" in out

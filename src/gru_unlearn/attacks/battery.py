@@ -12,7 +12,7 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, canonical, fingerprint, load_records
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.suites import check_unseen
+from gru_unlearn.evaluation.suites import check_unseen, remark_on_unseen
 from gru_unlearn.models.model_settings import ASKING, ModelSettings
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.results.file_model import JsonObject, as_json
@@ -61,7 +61,8 @@ class Battery:
         return [record for record in rows if canonical(record) not in forget]
 
     def remarks(self) -> Iterator[str]:
-        """What a reader should know of the models before any number."""
+        """What a reader should know of models and rows before any number."""
+        yield from remark_on_unseen(self.sets)
         for name in (TARGET, RETAIN_MODEL):
             if name in self.subjects and self.subjects[UNLEARNED].is_same_as(self.subjects[name]):
                 yield f"The unlearned model has the weights of the {self.subjects[name].label}."

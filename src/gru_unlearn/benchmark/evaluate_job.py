@@ -20,6 +20,7 @@ from gru_unlearn.evaluation import ScoreTable, harness, measure, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.score_key import cache_key
+from gru_unlearn.evaluation.suites import remark_on_unseen
 from gru_unlearn.models.model_settings import ASKING
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.reporting.progress import stages
@@ -128,10 +129,10 @@ def _remarks(prepared: PreparedEvaluation) -> Iterator[str]:
         yield "The retain model has the weights of the model: what is compared with it says nothing."
     if prepared.suite is None:
         return
-    sets = prepared.suite.sets
-    kept = chain.from_iterable(sets[name].items for name in (RETAIN.key, HELD_OUT.key) if name in sets)
-    forget = [item.record for item in sets[FORGET.key].items]
-    if both := count_overlap(forget, (item.record for item in kept)):
+    sets = {name: [item.record for item in rows.items] for name, rows in prepared.suite.sets.items()}
+    yield from remark_on_unseen(sets)
+    forget, kept = sets[FORGET.key], chain.from_iterable(sets.get(kind.key, ()) for kind in (RETAIN, HELD_OUT))
+    if both := count_overlap(forget, kept):
         yield f"{both} of {len(forget)} forget rows are also among those to keep, and count for both."
 
 

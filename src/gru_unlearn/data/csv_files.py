@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from gru_unlearn.data.layouts import listed
 from gru_unlearn.errors import UserError
 
 Cells = list[str]
@@ -25,7 +26,7 @@ def parse_csv(text: str, name: str) -> list[dict[str, str]]:
     Raises:
         UserError: no table whose every cell belongs to a field; ``name`` begins the message.
     """
-    if '\\"' in text:
+    if '\\"' in text and _reads_with_backslashes(text):
         line = text[: text.index('\\"')].count("\n") + 1
         raise UserError(f'{name}, line {line}: a quotation mark after a backslash: write "" for each mark in a cell')
     table = _table(text, name)
@@ -43,6 +44,15 @@ def parse_csv(text: str, name: str) -> list[dict[str, str]]:
     return rows
 
 
+def _reads_with_backslashes(text: str) -> bool:
+    """Whether it is a table as well if a backslash before a quotation mark, and not a second mark, makes it content."""
+    other = csv.reader(io.StringIO(text, newline=""), strict=True, doublequote=False, escapechar="\\")
+    try:
+        return len({len(cells) for cells in other if cells}) == 1
+    except csv.Error:
+        return False
+
+
 def _table(text: str, name: str) -> Iterator[Cells]:
     """Cells, line by line, but for blank lines."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -55,7 +65,7 @@ def _table(text: str, name: str) -> Iterator[Cells]:
 def _check_head(fields: Sequence[str], name: str) -> None:
     twice = sorted({field for field in fields if fields.count(field) > 1})
     if twice:
-        raise UserError(f"{name}: the head line has the field {twice[0]} twice: rename one")
+        raise UserError(f"{name}: the head line has the field {listed(twice[:1])} twice: rename one")
     if len(fields) == 1 and (mark := re.search(r"[;\t|]", fields[0])):
         raise UserError(f"{name}: the head line has {mark.group()!r} between its fields: separate cells by commas")
 
@@ -65,7 +75,7 @@ def _check_marks(row: Mapping[str, str], text: str, where: str) -> None:
     for field, cell in row.items():
         for pattern, told in _OTHERWISE:
             if re.fullmatch(pattern, cell, re.DOTALL) and _in_marks(cell) not in text:
-                raise UserError(f"{where}: {field} has {told}")
+                raise UserError(f"{where}: {listed([field])} has {told}")
 
 
 def _in_marks(cell: str) -> str:

@@ -1,8 +1,10 @@
 """JSON files: a list of rows, one row a line, one row, or rows below one name."""
 
 import json
+from collections import Counter
 from typing import Any
 
+from gru_unlearn.data.layouts import listed
 from gru_unlearn.errors import UserError
 
 HOLDERS = ("data", "examples", "instances", "rows", "train")
@@ -53,10 +55,13 @@ class _MoreThanOne(UserError):
 def _parse(text: str, name: str, line: int = 1) -> Any:
     """JSON that begins in a line of a file."""
 
+    where = name if "\n" in text.strip() else f"{name}, line {line}"
+
     def no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) < len(pairs):
-            raise UserError(f"{name}, line {line}: an object has a field twice: rename one")
+            twice = [field for field, count in Counter(field for field, _ in pairs).items() if count > 1]
+            raise UserError(f"{where}: an object has the field {listed(twice[:1])} twice: rename one")
         return fields
 
     try:

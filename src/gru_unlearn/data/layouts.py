@@ -4,7 +4,7 @@ A row is read by the one layout that takes up all its content. What no layout kn
 ``paraphrased_answer``) is no content and stays with the row; a known content field that would be left over is refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -78,7 +78,7 @@ CONTENT = frozenset((*_OF_LAYOUTS, *_ANSWERS, *_QUESTIONS, *_WHOLE_ROWS))
 """Names of fields that hold content, in whichever layout."""
 
 OF_MESSAGES = frozenset(
-    ("tool_calls", "function_call", "reasoning", "reasoning_content", "thinking", "refusal", "images", "audio")
+    ("tool_calls", "function_call", "reasoning", "reasoning_content", "thinking", "refusal", "images", "audio", "value")
 )
 """What a message may hold beside its content, and no conversation here can."""
 
@@ -105,7 +105,7 @@ def recognise(row: Mapping[str, Any], where: str) -> Layout:
     least = min(range(len(possible)), key=lambda number: len(lost[number]))
     if not lost[least]:
         return possible[least]
-    read, more = _listed(possible[least].required), _listed(lost[least])
+    read, more = listed(possible[least].required), listed(lost[least])
     raise UserError(f"{where} has {read}, and also {more}, which would be lost: {_mend(lost[least])}")
 
 
@@ -167,11 +167,9 @@ def _mend(lost: Sequence[str]) -> str:
 
 def _unknown(row: Mapping[str, Any], where: str) -> str:
     """The message for a row of no layout."""
-    named = _listed(list(row))[:200] or "(none)"  # in a file without a head line they are a row's contents
+    named = listed(row) or "(none)"  # in a file without a head line they are a row's contents
     if rows := [name for name, value in row.items() if _is_rows(value)]:
-        return (
-            f"{where} is one object with rows in {_listed(rows)[:200]}: save the rows you mean as a list of their own"
-        )
+        return f"{where} is one object with rows in {listed(rows)}: save the rows you mean as a list of their own"
     if mends := [mend for name in row if (mend := _MENDS.get(_plain(name)))]:
         return f"{where} has the fields {named}: {mends[0]}"
     return f"{where} has the fields {named}; it needs question and answer, prompt and completion, messages, or text"
@@ -181,5 +179,6 @@ def _is_rows(value: object) -> bool:
     return isinstance(value, list) and len(value) > 0 and isinstance(value[0], Mapping)
 
 
-def _listed(names: Sequence[object]) -> str:
-    return ", ".join(map(str, names))
+def listed(names: Iterable[object]) -> str:
+    """Names of fields in a message: on one line, and no more than it can take."""
+    return ", ".join(" ".join(str(name).split()) for name in names)[:200]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from gru_unlearn.data.layouts import unread
+from gru_unlearn.data.layouts import listed, unread
 from gru_unlearn.data.records import Record, Turn
 from gru_unlearn.errors import UserError
 
@@ -59,5 +59,5 @@ def describe_rows(records: Sequence[Record]) -> str:
         told += f", {repeated} of them repeated"
     fields = dict.fromkeys(chain.from_iterable(unread(record.row) for record in records))
     if fields:
-        told += f", not learnt: {', '.join(map(str, fields))}"
+        told += f", not learnt: {listed(fields)}"
     return told

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gru_unlearn.data.layouts import CONTENT, OF_MESSAGES, SYSTEM, Layout, holds_content, left_over, recognise
+from gru_unlearn.data.layouts import CONTENT, OF_MESSAGES, SYSTEM, Layout, holds_content, left_over, listed, recognise
 from gru_unlearn.data.sources import Row, read_rows
 from gru_unlearn.errors import UserError
 
@@ -117,7 +117,7 @@ def _turn(message: Any, where: str) -> Turn:
     if role is None:
         raise UserError(f"{where}: each message needs a role (system, user or assistant) and a content")
     if lost := left_over(message, (speaker, said), CONTENT | OF_MESSAGES):
-        raise UserError(f"{where}, {role}: a message holds {', '.join(lost)} beside its {said}: take it out")
+        raise UserError(f"{where}, {role}: a message holds {listed(lost)} beside its {said}: take it out")
     return Turn(role, _text(message.get(said), f"{where}, {role}"))
 
 

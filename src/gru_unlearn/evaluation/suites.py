@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gru_unlearn.data import Record, check_apart, load_records
+from gru_unlearn.data import Record, check_apart, count_overlap, load_records
 from gru_unlearn.data.sources import SUFFIXES
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
@@ -214,14 +214,21 @@ def read_sets(data: str, files: Mapping[str, str]) -> dict[str, RowSet]:
 
 
 def check_unseen(sets: Mapping[str, Sequence[Record]]) -> None:
-    """No row that no model saw may be one of the others.
+    """No row that no model saw may be one of those that are told from them.
 
     Raises:
         UserError: some are.
     """
     named = {**sets, "unseen": sets.get(UNSEEN, ())}
-    pairs = (("forget", "unseen"), ("retain", "unseen"))
-    check_apart(named, pairs, "take them out, no model may have seen an unseen row")
+    check_apart(named, [("forget", "unseen")], "take them out, no model may have seen an unseen row")
+
+
+def remark_on_unseen(sets: Mapping[str, Sequence[Record]]) -> list[str]:
+    """What a reader should know of unseen rows before any number."""
+    seen = count_overlap(sets.get(UNSEEN, ()), sets.get("retain", ()))
+    if not seen:
+        return []
+    return [f"{seen} of {len(sets[UNSEEN])} unseen rows are also in the retain set: a model may have seen them."]
 
 
 def _items(records: Iterable[Record], where: str) -> list[Item]:
