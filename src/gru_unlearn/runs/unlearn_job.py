@@ -1,5 +1,6 @@
 """One unlearning run: train, measure along the way, save the model and a summary."""
 
+import math
 import shutil
 import time
 from contextlib import closing
@@ -13,6 +14,7 @@ from transformers import TrainerCallback, set_seed
 from gru_unlearn.common.files import finish, unfinished
 from gru_unlearn.common.processes import is_first, wait_for_all
 from gru_unlearn.data import Encoder
+from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import stages
@@ -79,6 +81,11 @@ def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSa
         return RetainModelSays()
     model = load_on_device(prepared, prepared.retain_model.folder)
     forget_target = mean_probability(prepared, model, prepared.examples["forget"])
+    if not math.isfinite(forget_target):
+        raise UserError(
+            f"--retain-model {prepared.recipe.retain_model}: its probability of the forget answers is not a finite "
+            "number: the model is broken, fetch or make it again"
+        )
     table = None
     if prepared.suite is not None:
         size = prepared.recipe.config.per_device_eval_batch_size
