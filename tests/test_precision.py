@@ -15,6 +15,7 @@ from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.models.loading import load_model
 from gru_unlearn.models.stored_types import stored_types
+from gru_unlearn.runs import run_precision
 from gru_unlearn.training import last_whole_checkpoint, weight_pairs
 from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.weight_pairs import PAIRS_FILE, join, split
@@ -177,18 +178,20 @@ def stepped(model, rectification):
 @pytest.mark.parametrize("rate", [1e-5, 5e-5])
 def test_bfloat16_weights_forget_as_float32_does(tmp_path, rate):
     """Measured where the model is: the float32 run computes with the same rounded start."""
-    fell = {}
+    fell, seen = {}, {}
     for kind in (torch.float32, torch.bfloat16):
         model = tiny.model().to(torch.bfloat16).to(kind)
         run = trainer(tmp_path / str(kind), model, objective="ga", learning_rate=rate, max_steps=100, logging_steps=50)
         before = weights(model)
         run.train()
+        seen[kind] = (weights(model) - before).double()
         with run._pairs.joined():
             fell[kind] = (weights(model) - before).double()
         assert min(logged(run, "surviving_share")) > 0.999
     one, other = fell.values()
     assert (one @ other / one.norm() / other.norm()) > 0.95
     assert other.norm() / one.norm() == pytest.approx(1, abs=0.05)
+    assert seen[torch.bfloat16] @ one / (one @ one) == pytest.approx(1, abs=0.1), "the model moves as far as its pairs"
 
 
 @pytest.mark.parametrize("killed_at", [2, 3])
@@ -360,6 +363,16 @@ def test_every_checkpoint_is_trained_in_float32(gru, checkpoints, tmp_path):
         assert torch.equal(value, saved["float16"][name])
 
 
+def test_a_retain_model_that_says_nothing_is_refused(gru, checkpoints, tmp_path):
+    folder, model = tiny.save(tmp_path / "retain"), tiny.model()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(3e38)
+    model.save_pretrained(folder)
+    code, _, err = gru(*arguments(checkpoints, "float32", tmp_path / "out"), "--retain-model", folder)
+    assert code == 2
+    assert "its probability of the forget answers is not a finite number" in err
+
+
 def test_float16_is_refused_with_the_mend(gru, checkpoints, tmp_path):
     code, _, err = gru(*arguments(checkpoints, "float16", tmp_path / "out"), "--dtype", "float16")
     assert code == 2
@@ -371,6 +384,18 @@ def test_a_step_that_rounding_takes_is_told(gru, checkpoints, tmp_path):
     code, printed, _ = gru(*arguments(checkpoints, "float32", tmp_path / "out"), "--learning-rate", "1e-12")
     assert code == 0
     assert printed.count("survives rounding") == 1
+    assert gru("report", tmp_path / "out")[0] == 0
+    assert "that rounding to the weights&#39; type left, at least" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_processor_that_could_be_faster_is_told(gru, checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_precision, "LARGE", 1000)
+    monkeypatch.setattr(run_precision, "processor_computes_in_bfloat16", lambda: True)
+    for name, flags, told in (("plain", [], True), ("off", ["--bf16", "false"], False), ("on", ["--bf16"], False)):
+        code, printed, err = gru(*arguments(checkpoints, "bfloat16", tmp_path / name), "--use-cpu", *flags)
+        assert code == 0, err
+        assert ("--bf16 takes about half the time" in printed) == told
+        assert ("computed with in bfloat16" in printed) == (name == "on")
 
 
 def test_adapters_below_float16_are_merged_and_trained_in_float32(gru, checkpoints, tmp_path):

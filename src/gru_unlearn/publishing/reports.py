@@ -162,4 +162,4 @@ def explanations() -> Explained:
     """What every metric means, also by the names that metrics have along a run."""
     found = metrics_by_key()
     along = {kind.probability: found[kind.metric] for kind in ROW_KINDS}
-    return found | along | {CONFLICT_RATE.key: CONFLICT_RATE}
+    return found | along | {one.key: one for one in (CONFLICT_RATE, SURVIVING_SHARE)}

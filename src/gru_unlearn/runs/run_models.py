@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Tra
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
-from gru_unlearn.errors import NonFiniteError
+from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.run_preparation import Prepared
@@ -78,13 +78,14 @@ def forget_target_of(prepared: Prepared, model: nn.Module) -> float:
     """f*: a retain model's mean probability of the forget answers, over the rows that the trajectory is measured on.
 
     Raises:
-        NonFiniteError: the model gives none.
+        UserError: the model gives none.
     """
     limit = prepared.recipe.config.eval_max_rows
     target = mean_probability(prepared, model, evenly_spread(prepared.examples["forget"], limit))
     if not math.isfinite(target):
-        raise NonFiniteError(
-            "the retain model's probability of forget answers is not a finite number: no mark is taken"
+        raise UserError(
+            f"--retain-model {prepared.recipe.retain_model}: its probability of the forget answers is not a finite "
+            "number: the model is broken, fetch or make it again"
         )
     return target
 
