@@ -832,8 +832,56 @@ def in_one_of_two_processes(rank, folder):
         window(net, rectifier, vector(net, step), vector(net, 100 * (rank + 1) + step))
         optimizer.step()
     found |= {f"replicas {name}": p.detach() for name, p in net.named_parameters()}
+    for word in UNEVEN:
+        net = uneven_replicas(word, [rank], replicas=dist.group.WORLD)
+        found |= {f"uneven {word} {name}": p.detach() for name, p in net.named_parameters()}
+    for word in CANCELLING:
+        net, place = sharded(Stack(SHAPES, torch.float32))
+        net = train_against(net, word, place)
+        found |= {f"against {word} {name}": p.detach().full_tensor() for name, p in net.named_parameters()}
     save_file(found, f"{folder}/{rank}.safetensors")
     dist.destroy_process_group()
+
+
+UNEVEN = ("gru/tensor", "gru/memory=2")
+
+
+def uneven_replicas(word, ranks, **options):
+    """Four steps in which each replica's retain loss misses another tensor, and the second has no third retain pass.
+    Several ranks in one process: their mean, what a rank misses being zero."""
+    net = Stack(SHAPES)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    rectifier = GradientRectifier(net, optimizer, word, retain_step=0.5, **options)
+    for step in range(4):
+        of_ranks = []
+        for rank in ranks:
+            gradients = vector(net, 100 * (rank + 1) + step)
+            gradients[(rank + step) % 3] = None
+            of_ranks.append([None] * len(gradients) if rank == 1 and step == 2 else gradients)
+        net.zero_grad()
+        if of_ranks != [[None] * len(of_ranks[0])]:
+            with rectifier.retain():
+                for gradients in of_ranks:
+                    backward(net, [None if g is None else g / len(ranks) for g in gradients])
+        backward(net, vector(net, step))
+        optimizer.step()
+    return net
+
+
+CANCELLING = ("gru/tensor", "gru/layer", "pcgrad/layer")
+
+
+def train_against(net, word, place=lambda x, _number: x):
+    """Three Adam steps in float32 on gradients that are in part exactly against the retain gradients."""
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.05, foreach=False)
+    rectifier = GradientRectifier(net, optimizer, word, new_gradient_weight=1.0)
+    for step in range(3):
+        retain = vector(net, 20 + step, torch.float32)
+        forget = [x - 2 * r for x, r in zip(vector(net, 10 + step, torch.float32), retain, strict=True)]
+        forget[-1] = -3 * retain[-1]
+        window(net, rectifier, *([place(x, i) for i, x in enumerate(v)] for v in (forget, retain)))
+        optimizer.step()
+    return net
 
 
 @pytest.fixture(scope="module")
@@ -858,6 +906,24 @@ def test_sharded_parameters_give_what_whole_ones_give(two_processes, word):
 def test_each_number_counts_once_on_a_2d_mesh(two_processes):
     for found in two_processes:
         assert found["product on a 2-D mesh"] == 2 * sum(i * i for i in range(12))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", UNEVEN)
+def test_replicas_that_reach_different_tensors_agree(two_processes, word):
+    expected = uneven_replicas(word, [0, 1])
+    for found in two_processes:
+        for name, p in expected.named_parameters():
+            torch.testing.assert_close(found[f"uneven {word} {name}"], p.detach(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", CANCELLING)
+def test_sharded_parameters_cancel_as_whole_ones_do(two_processes, word):
+    expected = train_against(Stack(SHAPES, torch.float32), word)
+    for found in two_processes:
+        for name, p in expected.named_parameters():
+            torch.testing.assert_close(found[f"against {word} {name}"], p.detach(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
