@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaForSequenceClassification
+from transformers import LlamaForSequenceClassification, LlamaModel
 
 import architectures
 import tiny
@@ -22,6 +22,7 @@ from gru_unlearn.evaluation.gradnorm import gradient_norm, task_gradient_norms
 from gru_unlearn.evaluation.next_token import CachedReader, RereadingReader, reader_for
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.evaluation.tasks import Task
+from gru_unlearn.models.loading import load_model
 from gru_unlearn.objectives import supervised_logits
 from gru_unlearn.objectives.causality import looks_ahead, require_causal_config
 
@@ -102,6 +103,17 @@ def test_a_classifier_is_refused_by_its_name():
     config.architectures = [LlamaForSequenceClassification.__name__]
     with pytest.raises(UserError, match="was saved as LlamaForSequenceClassification"):
         require_causal_config(config, "--model folder")
+
+
+def test_a_checkpoint_without_a_head_is_refused_when_it_loads(tmp_path):
+    config = tiny.model().config
+    config.tie_word_embeddings = False
+    LlamaModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"its files lack 1 weights of a LlamaForCausalLM, such as lm_head.weight"):
+        load_model(tmp_path)
+    tied = tiny.model()
+    tied.save_pretrained(tmp_path / "tied")
+    assert torch.equal(load_model(tmp_path / "tied").lm_head.weight, tied.lm_head.weight)
 
 
 def blind_to_order(model):

@@ -95,6 +95,23 @@ def test_inputs_are_what_their_names_say():
     assert (direction >= 0).all()
 
 
+@pytest.mark.parametrize("cut", [1, 2, 4])
+def test_rmu_is_a_mean_over_every_token_that_has_a_label(tmp_path, cut):
+    """Of plain text the first one, too, which nothing predicts; however a window is cut into micro-batches."""
+    rows = [{"text": "Ada lives in the red house ."}, {"text": "Bob"}, {"text": "where is Eve ?"}, tiny.rows(1)[0]]
+    window = {"per_device_train_batch_size": 4 // cut, "gradient_accumulation_steps": cut, "max_steps": 1}
+    run = trainer(tmp_path, forget=rows, objective="rmu", rectification="none", eval_on_start=False, **window)
+    examples = run.forget_examples
+    distances = []
+    for example in examples:
+        whole = run.model(input_ids=torch.tensor([example["input_ids"]]), output_hidden_states=True)
+        hidden = whole.hidden_states[1][0][torch.tensor(example["labels"]) != -100]
+        distances += (hidden - 6.5 * random_direction(16, run.args.seed, "cpu")).square().mean(dim=-1).tolist()
+    run.train()
+    assert examples[0]["labels"][0] != -100
+    assert run.state.log_history[0]["forget_loss"] == pytest.approx(sum(distances) / len(distances), rel=1e-4)
+
+
 def test_references_are_those_of_the_model_before_the_first_step(tmp_path):
     seen = []
 

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,12 +90,22 @@ def load_model(
     try:
         if adapters:
             return _merged(folder, dtype, options)
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     except Exception as error:  # loaders of many architectures raise many types; each becomes one line
         raise UserError(f"{folder}: the model does not load ({_reason(error)})") from error
+    _require_whole(model, found["missing_keys"], folder)
     if load_in_4bit:
         _keep_trainable(model)
     return model
+
+
+def _require_whole(model: torch.nn.Module, missing: Collection[str], folder: Path) -> None:
+    """Weights that the files lack would be random ones: those of the head, where something else was saved."""
+    lacking = sorted(set(missing) & dict(model.named_parameters()).keys())
+    if not lacking:
+        return
+    count = f"{len(lacking)} weights of a {type(model).__name__}, such as {lacking[-1]}"
+    raise UserError(f"{folder}: its files lack {count}: only causal language models, saved whole, can be used here")
 
 
 def _merged(folder: Path, dtype: str, options: dict[str, Any]) -> "PreTrainedModel":

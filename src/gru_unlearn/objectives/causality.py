@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import evaluating, input_embeddings, text_part
+from gru_unlearn.common.modules import evaluating, input_embeddings, text_part, trying
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives.token_logps import supervised_logits
 
@@ -82,11 +82,11 @@ def looks_ahead(model: nn.Module, ids: Sequence[int]) -> bool:
     if half == 0 or bool((row == other).all()):
         return False
 
-    with evaluating(model):
-        change = (_all_logps(model, row) - _all_logps(model, other)).abs().mean(dim=-1)  # [L - 1]
-    before, after = change[:half], change[half:]
     rounding = 0.01 if weight.dtype == torch.float32 else 0.05
-    return bool(before.mean() > rounding * after.mean())
+    with trying("a look at whether the model looks ahead"), evaluating(model):
+        change = (_all_logps(model, row) - _all_logps(model, other)).abs().mean(dim=-1)  # [L - 1]
+        return bool(change[:half].mean() > rounding * change[half:].mean())
+    return False
 
 
 def _reordered(row: Tensor, half: int) -> Tensor:

@@ -10,6 +10,7 @@ from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.objectives import token_logps
+from gru_unlearn.objectives.causality import require_causal
 
 LOWER = (
     "lower --max-length, the batch sizes, or the memory of a weight (--dtype bfloat16, --use-peft, --load-in-4bit); "
@@ -25,7 +26,8 @@ def try_longest_rows(
     *,
     bf16: bool | None = False,
 ) -> None:
-    """Ask a model for the log-probabilities of each set's longest row. Takes no random number.
+    """Ask a model for the log-probabilities of each set's longest row, and whether it looks ahead there. Takes no
+    random number.
 
     Args:
         model: causal language model, on the device.
@@ -35,7 +37,7 @@ def try_longest_rows(
         bf16: compute in bfloat16, whatever the weights are.
 
     Raises:
-        UserError: out of memory, NaN or infinity, or any other error.
+        UserError: out of memory, NaN or infinity, any other error, or a model that looks ahead.
     """
     for name, examples in sets.items():
         longest = max(examples, key=lambda example: len(example["input_ids"]), default=None)
@@ -47,6 +49,7 @@ def try_longest_rows(
             logps = _logps(model, batch, what)
         if not logps.isfinite().all():
             raise UserError(f"{what} gives NaN or infinity: the model is broken, or its numbers too small (--dtype)")
+        require_causal(model, longest["input_ids"])
 
 
 @torch.no_grad()

@@ -131,16 +131,11 @@ class UnlearningTrainer(PairTrainer):
             resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if not self.is_fsdp_enabled:
-            self._require_causal()
             self._try_longest_rows()
             self._attach_reference_scores()
         if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
         return super().train(resume_from_checkpoint, *args, **kwargs)
-
-    def _require_causal(self) -> None:
-        rows = [example["input_ids"] for example in self.forget_examples]
-        require_causal(self.model, max(rows, key=len))
 
     def _try_longest_rows(self) -> None:
         pad = self.encoder.tokenizer.pad_token_id
@@ -168,7 +163,7 @@ class UnlearningTrainer(PairTrainer):
         """Called when model and optimizer are where they will work, sharded or not, and restored if resuming."""
         self._attach_to_steps()  # before any forward pass: FSDP2 leaves whole parameters behind, not the optimizer's
         if self.is_fsdp_enabled:  # only now every process has its weights: until here one may have held them all
-            self._require_causal()
+            require_causal(self.model, max((row["input_ids"] for row in self.forget_examples), key=len))
             self._attach_reference_scores()
         probe = shortest_and_longest(self.forget_examples, self.model, self.encoder.tokenizer.pad_token_id)
         self._inputs.hide_padding = needs_attention_mask(self.model, probe)
