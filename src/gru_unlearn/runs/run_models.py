@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -37,8 +36,8 @@ def load_on_device(prepared: Prepared, folder: Path) -> Any:
 def compute_as_steps(model: Any, config: UnlearningConfig) -> Any:
     """The model with its forward in the type in which a run's steps compute, as accelerate has it; it is changed."""
     if config.bf16:
-        forward = torch.autocast(config.device.type, torch.bfloat16)(model.forward.__func__)
-        model.forward = MethodType(convert_outputs_to_fp32(forward), model)
+        forward = torch.autocast(config.device.type, torch.bfloat16)(model.forward)
+        model.forward = convert_outputs_to_fp32(forward)
     return model
 
 
