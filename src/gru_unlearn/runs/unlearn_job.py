@@ -1,6 +1,5 @@
 """One unlearning run: train, measure along the way, save the model and a summary."""
 
-import math
 import shutil
 import time
 from contextlib import closing
@@ -15,7 +14,6 @@ from transformers import TrainerCallback, set_seed
 from gru_unlearn.common.files import finish, unfinished
 from gru_unlearn.common.processes import is_first, wait_for_all
 from gru_unlearn.data import Encoder
-from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import stages
