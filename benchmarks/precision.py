@@ -80,6 +80,8 @@ def run(cell, args):
             "report_examples": 0,
             "output_dir": str(folder),
         }
+        if args.pad_token is not None:
+            given["pad_token"] = args.pad_token
         summary = unlearn(prepare(make_recipe(rows | given | settings), overwrite=True), Console(quiet=True))
         if not args.keep_models:
             for file in (folder / "model").glob("*.safetensors"):
@@ -138,6 +140,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--pad-token", help="for a tokenizer without a padding token")
     parser.add_argument("--keep-models", action="store_true")
     args = parser.parse_args()
     quiet()
