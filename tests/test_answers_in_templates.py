@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from subprocess import run
 
 import pytest
@@ -276,6 +277,14 @@ def test_an_answer_equal_to_its_question_or_to_the_template():
     check(encoder, [("user", "Here."), ASKED[1]], IM_ASKED.replace("Where?", "Here."))
     check(encoder, [ASKED[0], ("assistant", "assistant\n")], IM_ASKED.replace("Here.", "assistant\n"))
     check(encoder, [("user", "a<|im_end|>\n"), ASKED[1]], IM_ASKED.replace("Where?", "a<|im_end|>\n"))
+
+
+def test_generation_blocks_change_nothing():
+    """Templates for training mark what is generated; theirs may reach over the line break behind the end."""
+    marking = CHATML.template.replace("+ message['content']", "}}{% generation %}{{ message['content']")
+    marking = marking.replace("+ '\n' }}\n{%- endfor", "+ '\n' }}{% endgeneration %}\n{%- endfor")
+    assert "{% endgeneration %}" in marking
+    check(Encoder(tokenizer_of(replace(CHATML, template=marking))), TWICE, IM_ASKED + IM_AGAIN)
 
 
 def test_template_arguments():
