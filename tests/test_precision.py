@@ -342,7 +342,7 @@ def arguments(checkpoints, kind, out):
     return (
         *("unlearn", "--model", checkpoints / kind, "--forget", checkpoints / "forget.jsonl"),
         *("--retain", checkpoints / "retain.jsonl", "--max-steps", 3, "--warmup-steps", 0, "--report-examples", 0),
-        *("--save-strategy", "no", "--output-dir", out, "--logging-steps", 1),
+        *("--save-strategy", "no", "--output-dir", out, "--logging-steps", 1, "--use-cpu", "true"),
     )
 
 
@@ -392,7 +392,7 @@ def test_a_processor_that_could_be_faster_is_told(gru, checkpoints, tmp_path, mo
     monkeypatch.setattr(run_precision, "LARGE", 1000)
     monkeypatch.setattr(run_precision, "processor_computes_in_bfloat16", lambda: True)
     for name, flags, told in (("plain", [], True), ("off", ["--bf16", "false"], False), ("on", ["--bf16"], False)):
-        code, printed, err = gru(*arguments(checkpoints, "bfloat16", tmp_path / name), "--use-cpu", *flags)
+        code, printed, err = gru(*arguments(checkpoints, "bfloat16", tmp_path / name), *flags)
         assert code == 0, err
         assert ("--bf16 takes about half the time" in printed) == told
         assert ("computed with in bfloat16" in printed) == (name == "on")
@@ -412,7 +412,7 @@ def test_adapters_below_float16_are_merged_and_trained_in_float32(gru, checkpoin
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
 def test_tru_adds_task_vectors_in_float32(gru, checkpoints, tmp_path, kind):
-    _, *given, _, _ = arguments(checkpoints, kind, tmp_path / "out")
+    _, *given = arguments(checkpoints, kind, tmp_path / "out")
     skipped = {"--report-examples", "--save-strategy"}
     pairs = [given[i : i + 2] for i in range(0, len(given), 2)]
     flags = [part for pair in pairs if pair[0] not in skipped for part in pair]
