@@ -157,7 +157,7 @@ def test_merged_adapters_of_a_ledger_are_asked_alike(gru, world):
     limits = ("--utility-floor", "0.001", "--forget-ceiling", "1")
     code, _, err = gru("requests", "init", ledger, recipe, *limits)
     assert code == 0, err
-    assert gru("requests", "add", ledger, world / "forget.jsonl")[0] == 0
+    assert gru("requests", "add", ledger, "--forget", world / "forget.jsonl")[0] == 0
     assert gru("requests", "run", ledger)[0] in (0, 5)  # whether it is adopted or not
     (whole,) = ledger.glob("versions/*/whole")
     assert read(whole / MANNER_FILE)["asked"] == ModelSettings(max_length=64, **TAGS).asked
@@ -221,6 +221,20 @@ def test_attacks_ask_as_the_run_did(world):
     assert subject_settings(model=str(world / "full" / "model"), **rows) == ModelSettings()
     run_of_an_earlier_version = make_battery(AttackRequest(run=world / "full", target=str(world / "base")))
     assert run_of_an_earlier_version.subjects["unlearned"].settings == wanted
+
+
+def test_an_attack_on_a_run_finds_the_run_s_models_from_anywhere(world, monkeypatch, no_hub):
+    (world / "m").mkdir()
+    (world / "base").rename(world / "m" / "base")
+    monkeypatch.chdir(world)
+    run(world, "o", model="m/base", retain_model="m/base")
+    (world / "elsewhere").mkdir()
+    monkeypatch.chdir(world / "elsewhere")
+    subjects = make_battery(AttackRequest(run=world / "o")).subjects
+    assert [subjects[name].folder for name in ("target", "retain_model")] == [world / "m" / "base"] * 2
+    (world / "m" / "base").rename(world / "gone")
+    with pytest.raises(UserError, match=f"--target {world}/m/base: no such folder"):
+        make_battery(AttackRequest(run=world / "o"))
 
 
 def test_what_an_attack_is_known_by_stays_as_it_was_where_all_is_default(world):
@@ -473,15 +487,15 @@ def test_exported_adapters_know_their_base_by_its_hash_alone(gru, world):
     assert "not the model that the adapters were trained on" in out
 
 
-def test_evaluations_that_were_asked_otherwise_do_not_stand_side_by_side(gru, world):
+def test_evaluations_side_by_side_that_were_asked_otherwise_are_told(gru, world):
     folders = {"before": world / "base", "after": world / "full" / "model"}
     for name, model in folders.items():
         assert evaluate(gru, world, model)[0] == 0
         (world / "e").rename(world / name)
     flags = ("--evaluation", world / "before", "--evaluation", world / "after")
-    code, _, err = gru("export", world / "full", "--out", world / "x", *flags)
-    assert code == 2
-    assert "asked with --question-tag 'who : ', another of its suite with 'Question: '" in err
+    code, out, err = gru("export", world / "full", "--out", world / "x", *flags)
+    assert code == 0, err
+    assert "asked with --question-tag 'who : ', another of its suite with 'Question: '" in out
 
 
 # --- what is fetched from the hub ------------------------------------------------------------------------------------
@@ -527,6 +541,13 @@ def test_a_hub_model_s_code_is_fetched_for_whoever_trusts_it(world, hub):
     recipe = make_recipe(settings_of(world, "o", model="org/base", trust_remote_code=True))
     assert prepare(recipe).model.folder == hub[0]
     assert hub[1][-1] == ("org/base", None, True)
+
+
+def test_code_that_no_commit_pins_is_told(world):
+    mapping = {"AutoConfig": "configuration_mara.Config", "AutoModelForCausalLM": "org/other-7b--modeling_mara.Model"}
+    change(world / "base" / "config.json", auto_map=mapping)
+    with pytest.warns(Notice, match=r"config\.json takes code from org/other-7b, where the newest is run"):
+        locate(str(world / "base"), trust_remote_code=True)
 
 
 def test_the_commit_of_a_folder_that_was_fetched():

@@ -136,7 +136,9 @@ def _in_force(request: AttackRequest, run: RunRecord | None) -> JsonObject:
     settings: JsonObject = {}
     if run is not None:
         unlearned = Path(request.run or "", run.output_model)
-        settings = run.settings | {"target": run.settings["model"], "model": str(unlearned)}
+        settings = run.settings | {"target": run.model.place or run.settings["model"], "model": str(unlearned)}
+        if run.retain_model is not None and run.retain_model.place:
+            settings[RETAIN_MODEL] = run.retain_model.place
     given = vars(request) | request.rows
     settings |= {name: value for name, value in given.items() if value is not None}
     for name in ("model", "target", "forget"):

@@ -1,6 +1,8 @@
 """Finding a model, and checking all that says where its weights are: loaders would follow it to other formats and other
 folders. Only safetensors are accepted."""
 
+import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,8 @@ from gru_unlearn.results.run_folder import RunFolder
 
 BUILTIN = "builtin:"
 ADAPTER_CONFIG = "adapter_config.json"
+_CODE_ELSEWHERE = re.compile(r'"([\w.-]+/[\w.-]+?)--[\w.]+"')
+"""A class in another repository: ``owner/name--module.Class``."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -42,6 +46,8 @@ def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False
     _check_weights(folder, f"{flag} {model}")
     if holds_adapters(folder):
         _check_base(folder, f"{flag} {model}", trust_remote_code=trust_remote_code)
+    if trust_remote_code:
+        _tell_of_code_elsewhere(folder, f"{flag} {model}")
     return folder
 
 
@@ -56,6 +62,14 @@ def model_inside(folder: Path, name: str) -> Path:
 
 def _is_model(folder: Path) -> bool:
     return holds_adapters(folder) or (folder / "config.json").is_file()
+
+
+def _tell_of_code_elsewhere(folder: Path, name: str) -> None:
+    """Code of its own comes with a model's commit; what it takes from another repository is the newest there is."""
+    for file in ("config.json", "tokenizer_config.json"):
+        mapping = json.dumps(read_object(folder / file, name).get("auto_map"))
+        for repository in sorted(set(_CODE_ELSEWHERE.findall(mapping))):
+            tell(f"{name}: {file} takes code from {repository}, where the newest is run: no commit is named")
 
 
 def locate_builtin(model: str, flag: str = "--model") -> Path:
@@ -213,3 +227,5 @@ def _check_base(folder: Path, name: str, *, trust_remote_code: bool) -> None:
     if holds_adapters(base):
         raise UserError(f"{named} is an adapter too: merge that into its own base first")
     _check_weights(base, named)
+    if trust_remote_code:
+        _tell_of_code_elsewhere(base, named)

@@ -42,7 +42,15 @@ class Subject:
     @property
     def provenance(self) -> ModelSource:
         """As a summary tells of it."""
-        return ModelSource(source=self.source, sha256=self.sha256)
+        found = ModelSource(source=self.source, sha256=self.sha256)
+        if self.is_folder:
+            found.folder = str(self.folder.resolve())
+        return found
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether its source is a folder, and neither a hub model nor a built-in one."""
+        return Path(self.source).expanduser().is_dir()
 
     def is_same_as(self, other: "Subject") -> bool:
         """Whether they are one model, by their folders or their weights."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gru_unlearn.common.notices import tell
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import TextFormat
 from gru_unlearn.errors import UserError
@@ -162,7 +163,7 @@ def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: s
         if moment in suite or any(other.data != evaluation.data for other in suite.values()):
             raise UserError(f"--evaluation {folder}: a second one of the same model, or on other rows than the first")
         for other in suite.values():
-            _check_asked_alike(folder, evaluation, other)
+            _tell_if_asked_otherwise(folder, evaluation, other)
         suite[moment] = evaluation
     for name, suite in found.items():
         if "after" not in suite:
@@ -170,16 +171,16 @@ def read_evaluations(folders: Sequence[Path], run: UnlearningSummary, weights: s
     return found
 
 
-def _check_asked_alike(folder: Path, evaluation: EvaluationSummary, other: EvaluationSummary) -> None:
-    """Numbers side by side are of the same prompts. What an earlier version asked with is not known."""
+def _tell_if_asked_otherwise(folder: Path, evaluation: EvaluationSummary, other: EvaluationSummary) -> None:
+    """Numbers side by side should be of the same prompts. What an earlier version asked with is not known."""
     if not (evaluation.asked and other.asked):
         return
     for name in (one.name for one in fields(TextFormat)):
         one, another = evaluation.asked.get(name), other.asked.get(name)
         if one != another:
-            raise UserError(
+            tell(
                 f"--evaluation {folder}: asked with {flag_of(name)} {one!r}, another of its suite with {another!r}: "
-                "evaluate one of them again"
+                "where that changes the prompts, their numbers are not comparable"
             )
 
 

@@ -1,5 +1,7 @@
 """Where a result came from: models and rows, known by their content."""
 
+from pathlib import Path
+
 from gru_unlearn.results.file_model import FileModel
 
 
@@ -8,6 +10,16 @@ class ModelSource(FileModel):
 
     source: str | None = None
     sha256: str | None = None
+    folder: str | None = None
+    """the absolute path of one that is a folder: its source may be relative"""
+
+    @property
+    def place(self) -> str | None:
+        """By what it is found again, from any working directory; a folder is never taken for a hub model."""
+        was_moved_along = self.source and Path(self.source).expanduser().is_dir()
+        if self.folder is None or (was_moved_along and not Path(self.folder).is_dir()):
+            return self.source
+        return self.folder
 
 
 class RowsSource(FileModel):

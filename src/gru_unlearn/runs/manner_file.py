@@ -24,7 +24,7 @@ def write_manner(prepared: Prepared, folder: Path) -> None:
 
 def _as_base(model: Subject) -> AdapterBase:
     """What adapters on a model say of it: a folder has an absolute path, a hub model the commit."""
-    commit = None if Path(model.source).expanduser().is_dir() else commit_of(model.folder)
+    commit = None if model.is_folder else commit_of(model.folder)
     if commit is None:
         return AdapterBase(source=str(model.folder.resolve()), sha256=model.sha256)
     return AdapterBase(source=model.source, revision=commit, sha256=model.sha256)
