@@ -142,8 +142,10 @@ def run(options, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    for name, default in (("hidden", 384), ("layers", 6), ("vocabulary", 49152), ("steps", 60)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--hidden", type=int, default=384)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--vocabulary", type=int, default=49152)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--retain-rows", type=int, default=32)
     parser.add_argument("--keep-freed", action="store_true")

@@ -23,7 +23,7 @@ EIGHT_BIT_STATE = 2 * (1 + 4 / 256)
 """Bytes of AdamW's two moments for a parameter in bitsandbytes' 8-bit form: a float32 scale for 256 of them each.
 Embeddings keep 32 bits, as transformers sets it."""
 
-HOLES = 4 / 3
+HOLES = 1.4
 """On a CPU, what a process holds against what it uses at its peak, at most: batches of uneven length leave holes in the
 C library's heap (``benchmarks/memory_over_a_run.py``)."""
 
