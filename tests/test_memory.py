@@ -4,13 +4,14 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import tiny
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
-from gru_unlearn.common.memory import give_back_freed_memory
+from gru_unlearn.common.memory import Heap, give_back_freed_memory, heap
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "memory_over_a_run.py"
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back when asked")
@@ -35,17 +36,36 @@ def test_holes_between_what_is_in_use_go_back():
     assert all(pin.sum() == 8 for pin in pins)
 
 
+@needs_glibc
+def test_the_heap_tells_what_is_in_use():
+    before = heap().in_use
+    block = torch.ones(1024 * 1024)
+    assert heap().in_use - before >= block.nbytes
+
+
 def test_elsewhere_nothing_happens(monkeypatch):
-    monkeypatch.setattr("gru_unlearn.common.memory._malloc_trim", lambda: None)
+    monkeypatch.setattr("gru_unlearn.common.memory._library", lambda: None)
     give_back_freed_memory()
+    give_back_freed_memory(least=1)
+    assert heap() == (0, 0)
 
 
-def test_a_run_gives_back_after_each_pass_and_each_evaluation(tmp_path, monkeypatch):
+@needs_glibc
+def test_a_little_is_not_worth_the_time(monkeypatch):
+    asked = []
+    monkeypatch.setattr("gru_unlearn.common.memory.heap", lambda: Heap(in_use=5, freed=1000))
+    monkeypatch.setattr("gru_unlearn.common.memory._library", lambda: SimpleNamespace(malloc_trim=asked.append))
+    for least in (1001, 1000, 0):
+        give_back_freed_memory(least)
+    assert asked == [0, 0]
+
+
+def test_a_run_gives_back_now_and_then_and_after_evaluations(tmp_path, monkeypatch):
     given = []
-    for module in ("trainer", "pair_trainer"):
-        monkeypatch.setattr(f"gru_unlearn.training.{module}.give_back_freed_memory", lambda: given.append(1))
+    for module in ("steps", "pair_trainer"):
+        monkeypatch.setattr(f"gru_unlearn.training.{module}.give_back_freed_memory", given.append)
     config = UnlearningConfig(
-        output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=2, gradient_accumulation_steps=1,
+        output_dir=str(tmp_path), max_steps=9, per_device_train_batch_size=2, gradient_accumulation_steps=1,
         save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
     )  # fmt: skip
     trainer = UnlearningTrainer(
@@ -53,7 +73,7 @@ def test_a_run_gives_back_after_each_pass_and_each_evaluation(tmp_path, monkeypa
         processing_class=tiny.tokenizer(),
     )  # fmt: skip
     trainer.train()
-    assert len(given) == 5
+    assert len(given) == 3  # before the first step, and after four and eight
 
 
 @needs_glibc

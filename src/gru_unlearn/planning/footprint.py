@@ -3,7 +3,7 @@
 Per device, in bytes. What is certain is exact: weights, gradients, optimizer state, retain direction, copy of the
 parameters. What a forward pass keeps for the backward pass is an estimate (:mod:`forward_memory`).
 ``benchmarks/plan_against_measured.py`` compares the calculation with measured peaks. The device's own share (context,
-libraries, fragments) is not in it.
+libraries, fragments) is not in it; :data:`HOLES` says how much that may be on a CPU.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,10 @@ FOUR_BIT_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 EIGHT_BIT_STATE = 2 * (1 + 4 / 256)
 """Bytes of AdamW's two moments for a parameter in bitsandbytes' 8-bit form: a float32 scale for 256 of them each.
 Embeddings keep 32 bits, as transformers sets it."""
+
+HOLES = 1.4
+"""On a CPU, what a process holds against what it uses at its peak, at most: batches of uneven length leave holes in the
+C library's heap (``benchmarks/memory_over_a_run.py``)."""
 
 IN_FLIGHT = 3
 """Gradients of tensors whose part of r is on its way to the host at once, each with that part beside it."""

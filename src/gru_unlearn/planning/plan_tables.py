@@ -8,7 +8,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from gru_unlearn.planning.footprint import predict
+from gru_unlearn.planning.footprint import HOLES, predict
 from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.planning.plan_job import BY_PREFERENCE, IN_HALVES
 from gru_unlearn.reporting.tables import make_table
@@ -56,7 +56,18 @@ def advice(summary: PlanSummary) -> list[str]:
     host = max(planned.host for planned in summary.setups if planned.setup.method == chosen.method)
     if host:
         lines.append(f"r takes up to {host / GIB:.1f} GiB of main memory for each device.")
-    return lines
+    return lines + _on_a_cpu(summary)
+
+
+def _on_a_cpu(summary: PlanSummary) -> list[str]:
+    """What a CPU's heap adds, where a set-up for one is shown."""
+    wanted = ("full", "float32", 1, False)
+    for planned in summary.setups:
+        setup = planned.setup
+        if (setup.method, setup.precision, setup.devices, setup.checkpointing) == wanted:
+            most = HOLES * planned.peak / GIB
+            return [f"On a CPU {setup} may hold {most:.1f} GiB: rows of uneven length leave holes in the heap."]
+    return []
 
 
 def docs_table(counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from gru_unlearn.common.memory import give_back_freed_memory
+from gru_unlearn.common.memory import MUCH, give_back_freed_memory
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.errors import NonFiniteError
@@ -130,7 +130,7 @@ class PairTrainer(Trainer):
             found = self.evaluator(self.model, self.encoder)
             metrics |= {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         if self.args.device.type == "cpu":
-            give_back_freed_memory()
+            give_back_freed_memory(MUCH)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

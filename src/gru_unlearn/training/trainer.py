@@ -19,7 +19,6 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.data import Batch, encoder_for
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
@@ -235,12 +234,10 @@ class UnlearningTrainer(PairTrainer):
         return total
 
     def _after_pass(self) -> None:
-        """A graph is gone: the next one has other lengths, and little use for the holes that this one leaves."""
+        """A graph is gone, and the next one has other lengths."""
         every = self.args.torch_empty_cache_steps
         if every is not None and self.state.global_step % every == 0:
             clear_device_cache()
-        if self.args.device.type == "cpu":
-            give_back_freed_memory()
 
     @contextlib.contextmanager
     def _retain_gradients(self, model: nn.Module) -> Iterator[float]:
