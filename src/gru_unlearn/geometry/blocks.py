@@ -214,7 +214,7 @@ def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: 
     wide = torch.promote_types(u.dtype, torch.float32)
     x, y = u.to(wide), r.to(wide)
     conflict = _conflict_of_blocks(x, y, granularity)
-    before = (conflict.dot.sum(), *(norm.square().sum() for norm in conflict[1:]))
+    before = conflict.dot.sum(), conflict.forget_norm.square().sum(), conflict.retain_norm.square().sum()
 
     a, b = rule(conflict)
     g = x * a + y * b
