@@ -16,7 +16,8 @@ from torch import nn
 from torch.amp import GradScaler
 
 from gru_unlearn import GradientRectifier
-from gru_unlearn.geometry.direction import Direction
+from gru_unlearn.geometry import products
+from gru_unlearn.geometry.direction import Direction, _fold_where_
 
 GAMMA = 0.4
 SEEDS = st.integers(0, 2**31)
@@ -139,6 +140,20 @@ def test_a_direction_folds_like_its_plain_reference():
         for p, e in zip(params, expected, strict=True):
             part = direction.get(p)
             torch.testing.assert_close(torch.zeros_like(e) if part is None else part.double(), e, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("finite", [True, False])
+def test_folding_on_the_device_is_folding(dtype, finite, monkeypatch):
+    """The kernel that never asks, against the plain formula, over several pieces and other strides."""
+    monkeypatch.setitem(products._CHUNK, "cpu", 50)
+    for factor in (0.6, 1.0, torch.tensor(0.6, dtype=torch.float64)):
+        for turn in (False, True):
+            total, new = torch.randn(7, 31), torch.randn(31, 7).T if turn else torch.randn(7, 31)
+            new = new.to(dtype)
+            expected = total * factor + 0.4 * new.float() if finite else total.clone()
+            _fold_where_(total, factor, new if finite else new * math.nan, 0.4, torch.tensor(finite))
+            torch.testing.assert_close(total, expected)
 
 
 # --- windows without a step --------------------------------------------------------------------------------------

@@ -338,3 +338,22 @@ def test_data_that_cannot_work(tmp_path):
     with pytest.raises(UserError, match="row 1 has the fields a"):
         trainer(tmp_path, forget=[{"a": 1}])
     assert trainer(tmp_path, retain=None, rectification="none").train().global_step == 4
+
+
+@pytest.mark.parametrize("word", ["gru", "gru/element/update", "gru/memory=2"])
+def test_a_retain_gradient_that_is_not_finite_stops_the_run(tmp_path, word):
+    """The losses are finite, and so is the forget gradient: only the retain pass tells."""
+    run = trainer(tmp_path, rectification=word)
+    mean_loss = run._mean_loss
+
+    def broken(side, model, batch):
+        loss = mean_loss(side, model, batch)
+        if side == "forget" or run.state.global_step < 2:
+            return loss
+        weight = next(model.parameters())
+        return loss + (0 * weight.sum()).abs().sqrt()  # 0, with a slope of NaN
+
+    run._mean_loss = broken
+    with pytest.raises(NonFiniteError, match="step 3"):
+        run.train()
+    assert weights(run.model).isfinite().all()

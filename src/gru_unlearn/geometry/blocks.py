@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gru_unlearn.geometry.closed_form import Conflict
+from gru_unlearn.geometry.closed_form import NEGLIGIBLE, Conflict
 from gru_unlearn.geometry.products import (
     Factor,
     Vector,
@@ -148,7 +148,7 @@ def is_rounding(left: Tensor, kept: Tensor, numbers: Tensor, eps: float) -> Tens
         eps: of the type in which the inner products were taken.
     """
     bound = 4 + (numbers - 1).sqrt() / 8
-    return (kept > 0) & (left <= eps * bound * kept)
+    return (kept > NEGLIGIBLE) & (left <= eps * bound * kept)
 
 
 def _by_group(products: Tensor, groups: Sequence[str]) -> Tensor:
@@ -214,7 +214,7 @@ def _rectify_piece_(u: Tensor, r: Tensor, granularity: str, rule: Rule, target: 
     wide = torch.promote_types(u.dtype, torch.float32)
     x, y = u.to(wide), r.to(wide)
     conflict = _conflict_of_blocks(x, y, granularity)
-    before = conflict.dot.sum(), x.square().sum(), y.square().sum()
+    before = conflict.dot.sum(), conflict.forget_norm.square().sum(), conflict.retain_norm.square().sum()
 
     a, b = rule(conflict)
     g = x * a + y * b

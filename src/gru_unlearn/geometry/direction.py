@@ -216,7 +216,17 @@ class Direction:
 
 
 def _fold_(total: Tensor, factor: Tensor | float, new: Tensor, weight: float, finite: Tensor) -> None:
-    """total ← factor · total + weight · new where ``finite``, else as it was; without waiting for the device."""
+    """total ← factor · total + weight · new if ``finite``, else as it was."""
+    if finite.device.type != "cpu" or not finite.numpy():  # elsewhere, asking would wait for the device
+        _fold_where_(total, factor, new, weight, finite)
+        return
+    if isinstance(factor, Tensor) or factor != 1:
+        total.mul_(factor)
+    total.add_(new, alpha=weight)
+
+
+def _fold_where_(total: Tensor, factor: Tensor | float, new: Tensor, weight: float, finite: Tensor) -> None:
+    """The same, decided on the device; a piece of the tensor at a time saves scratch memory."""
     for old, fresh in pieces(total, new):
         folded = (old * factor).add_(fresh, alpha=weight)
         torch.where(finite, folded, old, out=old)
