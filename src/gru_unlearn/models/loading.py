@@ -90,9 +90,10 @@ def load_model(
     try:
         if adapters:
             return _merged(folder, dtype, options)
-        model, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     except Exception as error:  # loaders of many architectures raise many types; each becomes one line
         raise UserError(f"{folder}: the model does not load ({_reason(error)})") from error
+    model, found = loaded
     _require_whole(model, found["missing_keys"], folder)
     if load_in_4bit:
         _keep_trainable(model)
