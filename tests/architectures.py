@@ -21,7 +21,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.answers import _by_prompt, _takes_trees, score_answers
 from gru_unlearn.evaluation.generation import generate
 from gru_unlearn.evaluation.gradnorm import _batched_if_possible, gradient_norms
-from gru_unlearn.evaluation.next_token import CachedReader, reader_for
+from gru_unlearn.evaluation.next_token import CachedReader, PatientReader, RereadingReader, reader_for
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
 
@@ -278,7 +278,7 @@ def check_generation(name):
     limits = [8, 12, 5, 10]
     found = generate(subject, prompts, limits, [], 0)
     assert found == [continued(subject, *asked) for asked in zip(prompts, limits, strict=True)]
-    return "with a cache" if reader_for(subject, prompts, 0) is CachedReader else "reading anew"
+    return WAYS[reader_for(subject, prompts, 0)]
 
 
 def check_gradient_norms(name):
@@ -299,6 +299,12 @@ def check_gradient_norms(name):
     together = _batched_if_possible(subject, rows, 0) is not None
     return "several rows at once" if together else "row by row"
 
+
+WAYS = {
+    CachedReader: "with a cache",
+    PatientReader: "with a cache, ended texts read along",
+    RereadingReader: "reading anew",
+}
 
 CHECKS = {
     "scoring": lambda name, _: check_scoring(name),

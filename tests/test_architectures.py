@@ -78,20 +78,20 @@ def test_other_kinds_are_refused_in_python(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["t5", "bart", "bert", "gemma3_text looking ahead"])
-@pytest.mark.parametrize("command", ["unlearn", "evaluate"])
+@pytest.mark.parametrize("command", ["unlearn", "evaluate", "plan"])
 def test_other_kinds_are_refused_on_the_command_line(gru, name, command, tmp_path):
     refused_model(name).save_pretrained(tmp_path / "model")
     tiny.tokenizer().save_pretrained(tmp_path / "model")
-    rows = {"forget": tiny.rows(4), "retain": tiny.rows(4, 8)}
-    flags = ["--model", tmp_path / "model"]
-    for kind, of_kind in rows.items():
-        (tmp_path / f"{kind}.json").write_text(json.dumps(of_kind))
-        flags += [f"--{kind}", tmp_path / f"{kind}.json"]
-    if command == "evaluate":
-        flags += ["--suite", "own", "--out", tmp_path / "out"]
-    else:
-        flags += ["--output-dir", tmp_path / "out"]
-    code, _, err = gru(command, *flags)
+    rows = []
+    for kind, start in (("forget", 0), ("retain", 8)):
+        (tmp_path / f"{kind}.json").write_text(json.dumps(tiny.rows(4, start)))
+        rows += [f"--{kind}", tmp_path / f"{kind}.json"]
+    further = {
+        "unlearn": [*rows, "--output-dir", tmp_path / "out"],
+        "evaluate": [*rows, "--suite", "own", "--out", tmp_path / "out"],
+        "plan": [],
+    }
+    code, _, err = gru(command, "--model", tmp_path / "model", *further[command])
     assert code == 2
     assert name.split()[0] in err
     assert "only causal language models" in err

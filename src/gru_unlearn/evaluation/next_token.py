@@ -1,8 +1,7 @@
-"""Two ways to the logits of the next token of several texts, and which of them a model allows.
+"""Ways to the logits of the next token of several texts, and which of them a model allows.
 
-With a cache every step costs one token; that needs a model that keeps keys and values, lets rows be taken out of them,
-and is not irritated by padding on the left. Without one, everything is read anew at each step, padded on the right:
-slow, and right for whatever looks back only.
+With a cache every step costs one token; that needs a model that keeps one, and is not irritated by padding on the left.
+Without one, everything is read anew at each step, padded on the right: slow, and right for whatever looks back only.
 """
 
 from collections.abc import Sequence
@@ -66,6 +65,26 @@ class CachedReader:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
 
 
+class PatientReader(CachedReader):
+    """With a cache that no text can be taken out of, such as one of states: texts that have ended are read along."""
+
+    def __init__(self, model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: int) -> None:
+        super().__init__(model, texts, pad_token_id)
+        self.places = list(range(len(texts)))
+        """rows of those that go on"""
+
+    def logits(self) -> Tensor:
+        """Of each text's next token: [B, V]."""
+        return super().logits()[self.places]
+
+    def go_on(self, kept: Sequence[int], tokens: Tensor) -> None:
+        """Keep some of the texts and add a token to each."""
+        self.places = [self.places[place] for place in kept]
+        column = self.ids[:, -1].clone()
+        column[self.places] = tokens[list(kept)]
+        super().go_on(range(len(column)), column)
+
+
 class RereadingReader:
     """Without a cache. Arguments as of :class:`CachedReader`."""
 
@@ -96,21 +115,23 @@ _KEPT = ([0, 1], [1], [0])
 _STEPS = len(_KEPT)
 
 ReaderType = type[CachedReader] | type[RereadingReader]
+"""A way; that of :class:`PatientReader` is among the first."""
 
 
 @torch.no_grad()
 def reader_for(model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: int) -> ReaderType:
-    """The faster way that goes on from texts such as these as the plain one does: tried for a few steps on the longest
+    """The fastest way that goes on from texts such as these as the plain one does: tried for a few steps on the longest
     and the shortest, the latter of which goes on alone."""
     longest, shortest = max(texts, key=len), min(texts, key=len)
     if len(shortest) == len(longest):
         shortest = longest[len(longest) // 2 :]
     room = positions(model) or len(longest) + _STEPS
     both = [text[: room - _STEPS] for text in (longest, shortest)]
-    with trying("a cache in generation"):
-        cached, plain = CachedReader(model, both, pad_token_id), RereadingReader(model, both, pad_token_id)
-        if all(_agree(cached, plain, kept, input_embeddings(model).dtype) for kept in _KEPT):
-            return CachedReader
+    for way in (CachedReader, PatientReader):
+        with trying(f"{way.__name__} in generation"):
+            cached, plain = way(model, both, pad_token_id), RereadingReader(model, both, pad_token_id)
+            if all(_agree(cached, plain, kept, input_embeddings(model).dtype) for kept in _KEPT):
+                return way
     return RereadingReader
 
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Pretrain
 
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.locating import BUILTIN, locate_builtin, model_inside
+from gru_unlearn.objectives.causality import require_causal_config
 from gru_unlearn.results.plan_summary import Shape
 
 PRESETS = {
@@ -45,9 +46,11 @@ def model_config(model: str) -> PretrainedConfig:
     if not Path(source).exists() and model.count("/") != 1:
         raise UserError(f"--model {model}: no such file or folder; presets are {', '.join(PRESETS)}")
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the hub client and configurations raise many types; each becomes one line
         raise UserError(f"--model {model}: no configuration that loads ({first_line(error)})") from None
+    require_causal_config(config, f"--model {model}")
+    return config
 
 
 def shape_of(config: PretrainedConfig) -> Shape:
