@@ -421,3 +421,44 @@ def test_tru_adds_task_vectors_in_float32(gru, checkpoints, tmp_path, kind):
     assert {value.dtype for value in load_file(tmp_path / "out" / "model" / "model.safetensors").values()} == {
         torch.float32
     }
+
+
+# --- 16-bit checkpoints that are computed with in bfloat16 -----------------------------------------------------------
+
+
+def fall(summary):
+    return summary["trajectory"][0]["forget_prob"] - summary["trajectory"][-1]["forget_prob"]
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_a_bfloat16_computation_sees_small_steps_from_narrow_weights(gru, tmp_path, kind):
+    for name, rows in (("forget", tiny.rows(8)), ("retain", tiny.rows(16, start=8))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = tiny.save(tmp_path / "wide")
+    wide = learnt(tmp_path)
+    fell = {}
+    for name, model in (("wide", wide), ("narrow", copy.deepcopy(wide).to(kind))):
+        folder = tiny.save(tmp_path / name)
+        model.save_pretrained(folder)
+        out = tmp_path / f"run-{name}"
+        code, printed, err = gru(
+            *("unlearn", "--model", folder, "--forget", tmp_path / "forget.jsonl", "--retain", tmp_path / "retain.jsonl"),
+            *("--max-steps", 20, "--warmup-steps", 0, "--learning-rate", "2e-5", "--bf16", "true", "--objective", "ga"),
+            *("--report-examples", 0, "--save-strategy", "no", "--output-dir", out),
+        )
+        assert code == 0, err
+        summary = json.loads((out / "summary.json").read_text())
+        fell[name] = fall(summary)
+        assert summary["settings"]["dtype"] == ("float32" if name == "wide" else "bfloat16")
+    assert "their lower halves kept beside them" in printed
+    assert fell["narrow"] == pytest.approx(fell["wide"], rel=0.2)
+
+
+def test_float32_weights_on_narrow_numbers_are_told(tmp_path):
+    with pytest.warns(Notice, match="stand on numbers of 16 bits"):
+        trainer(tmp_path, tiny.model().bfloat16().float(), bf16=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        trainer(tmp_path, tiny.model().bfloat16().float(), bf16=False)
+        trainer(tmp_path, tiny.model(), bf16=True)
+        trainer(tmp_path, tiny.model().bfloat16(), bf16=True)

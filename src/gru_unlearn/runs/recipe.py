@@ -48,8 +48,9 @@ class Recipe:
         "QLoRA: keep the model in 4 bits (NF4) under the adapters; needs use_peft and bitsandbytes.", False
     )
     dtype: Literal["auto", "float32", "bfloat16"] = option(
-        "Weights' type: float32; bfloat16, where memory does not allow that; auto: float32 for weights that are "
-        "trained, the checkpoint's for those below adapters.",
+        "Weights' type: float32; bfloat16, each with its lower half beside it, so that it is stepped as float32; auto: "
+        "bfloat16 for checkpoints of 16 bits that are computed with in bfloat16, else float32; below adapters the "
+        "checkpoint's.",
         "auto",
     )
     attn_implementation: str | None = option("eager, sdpa, flash_attention_2.", None)
@@ -144,8 +145,6 @@ def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = Fal
     _check_ranges(checked)
     _check_patterns(checked)
     own = {name: value for name, value in checked.items() if name in _OWN}
-    if own.get("dtype", "auto") == "auto" and not own.get("use_peft"):
-        own["dtype"] = "float32"  # in any smaller type most of a step is lost in rounding
     inherited = {name: value for name, value in checked.items() if name in _CONFIG}
     if on_any_machine and not torch.cuda.is_available():
         inherited["use_cpu"] = True

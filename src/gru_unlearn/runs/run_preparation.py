@@ -17,7 +17,6 @@ from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
-from gru_unlearn.models.stored_types import stored_types
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
@@ -26,6 +25,7 @@ from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
+from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.packages import INSTALL, require_packages
@@ -67,8 +67,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     _check_recipe(recipe, sets)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
         models = _find_models(recipe)
-    if recipe.dtype == "auto" and "float16" in stored_types(models["model"].folder):
-        recipe = replace(recipe, dtype="float32")  # below adapters, too: gradients go through it
+        recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
         models = _find_models(recipe)
     model, retain_model = models["model"], models.get("retain_model")
     if retain_model is not None:

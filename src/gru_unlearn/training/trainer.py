@@ -87,7 +87,7 @@ class UnlearningTrainer(PairTrainer):
         _require_sets(sets, args)
         if args.trainable_params is not None:
             train_only(model, args.trainable_params)
-        check_trained_types(model)
+        check_trained_types(model, bf16=args.bf16)
         self.rounding: RoundingProbe | None = None
         self._step_hooks: list[RemovableHandle] = []
         self.rectifier: GradientRectifier | None = None

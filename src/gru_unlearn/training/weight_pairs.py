@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from gru_unlearn.common.notices import tell
 from gru_unlearn.errors import UserError
+from gru_unlearn.geometry.products import local
 
 PAIRS_FILE = "lower_halves.safetensors"
 
@@ -76,18 +78,38 @@ _MIXING = ((-1640531535, 15), (-2048144789, 13), (-1028477387, 16))
 """Odd factors, as signed 32-bit numbers, and shifts: the golden ratio's, and those of MurmurHash3's finalizer."""
 
 
-def check_trained_types(model: nn.Module) -> None:
-    """Whether all trained weights are of a type that can be stepped.
+def check_trained_types(model: nn.Module, *, bf16: bool | None = False) -> None:
+    """Whether all trained weights are of a type that can be stepped, and seen to move if they are computed with in bfloat16.
 
     Raises:
         UserError: some are float16.
     """
+    if bf16 and stands_on_narrow_numbers(model):
+        tell(
+            "the float32 weights stand on numbers of 16 bits, their checkpoint's, and a computation in bfloat16 sees "
+            "nothing of small steps from those: load them in bfloat16, which is stepped as float32 here (one process), "
+            "or pass --bf16 false"
+        )
     for name, param in model.named_parameters():
         if param.requires_grad and param.dtype == torch.float16:
             raise UserError(
                 f"{name} is float16, in which gradients and steps overflow or vanish: load the model in "
                 "float32 (dtype=torch.float32), or in bfloat16"
             )
+
+
+def stands_on_narrow_numbers(model: nn.Module) -> bool:
+    """Whether the largest trained tensor is float32 with numbers of 16 bits: loaded so, and not moved yet."""
+    wide = [p for p in model.parameters() if p.requires_grad and p.dtype == torch.float32 and not p.is_meta]
+    if not wide:
+        return False
+    largest = max(wide, key=lambda p: p.numel())
+    bits = local(largest).detach().reshape(-1)[:_PIECE].contiguous().view(torch.int32)
+    return bool((bits & _BELOW_FLOAT16 == 0).all() and bits.any())
+
+
+_BELOW_FLOAT16 = (1 << 13) - 1
+"""The bits of a float32 that neither float16 nor bfloat16 has."""
 
 
 class WeightPairs:
