@@ -351,7 +351,6 @@ transformers {transformers}, torch {torch} on {date}; `make architectures` measu
 
 A cell names the way that was taken: each short one is tried first, and left for the plain one where the model is unfit
 for it. What stands behind a model type is a variant of it.
-
 """
 
 
