@@ -78,7 +78,9 @@ def test_bfloat16_checkpoints_forget_as_float32_ones_do(gru, tmp_path):
     assert fell[torch.bfloat16] == pytest.approx(fell[torch.float32], rel=0.02)
     for name, value in saved[torch.float32].items():
         assert value.dtype == torch.float32
-        assert saved[torch.bfloat16][name].dtype == torch.bfloat16, "what is served in the checkpoint's type is what was measured"
+        assert saved[torch.bfloat16][name].dtype == torch.bfloat16, (
+            "what is served in the checkpoint's type is what was measured"
+        )
 
 
 @pytest.mark.parametrize("rectification", ["gru", "gru/element/update"])

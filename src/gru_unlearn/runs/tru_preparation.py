@@ -12,8 +12,8 @@ from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.tru_options import TruOptions
 
 DEFAULTS: dict[str, JsonValue] = {"output_dir": "runs/tru", "warmup_steps": 0, "bf16": False}
-"""No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0. Computed with in float32:
-task vectors are what is left of small steps, and bfloat16 shows few of them to the next one."""
+"""No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0. Computed with in
+float32: task vectors are what is left of small steps, and bfloat16 shows few of them to the next one."""
 
 FIXED: dict[str, JsonValue] = {
     "objective": "ga",

@@ -14,8 +14,9 @@ def weight_type(recipe: Recipe, folder: Path) -> str:
 
     Weights below adapters keep the checkpoint's type, unless that is float16. And a checkpoint of 16 bits that is
     computed with in bfloat16 keeps bfloat16 weights, their lower halves beside them
-    (:mod:`gru_unlearn.training.weight_pairs`). Its numbers, as float32, all stand on bfloat16 numbers or half way between
-    two of them: a computation in bfloat16 sees nothing of a small step from the one, and too much of one from the other.
+    (:mod:`gru_unlearn.training.weight_pairs`). Its numbers, as float32, all stand on bfloat16 numbers or half way
+    between two of them: a computation in bfloat16 sees nothing of a small step from the one, and too much of one from
+    the other.
     """
     if recipe.dtype != "auto":
         return recipe.dtype

@@ -79,7 +79,7 @@ _MIXING = ((-1640531535, 15), (-2048144789, 13), (-1028477387, 16))
 
 
 def check_trained_types(model: nn.Module, *, bf16: bool | None = False) -> None:
-    """Whether all trained weights are of a type that can be stepped, and seen to move if they are computed with in bfloat16.
+    """Whether all trained weights are of a type that can be stepped, and are seen to move where ``bf16`` computes.
 
     Raises:
         UserError: some are float16.
