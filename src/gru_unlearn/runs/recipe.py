@@ -17,6 +17,9 @@ from gru_unlearn.runs.best_rule import rule_text
 from gru_unlearn.training import UnlearningConfig
 
 
+WeightType = Literal["auto", "float32", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings of a run. All other names that a recipe may contain are fields of ``UnlearningConfig``."""
@@ -47,7 +50,7 @@ class Recipe:
     load_in_4bit: bool = option(
         "QLoRA: keep the model in 4 bits (NF4) under the adapters; needs use_peft and bitsandbytes.", False
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = option(
+    dtype: WeightType = option(
         "Weights' type: float32; bfloat16, each with its lower half beside it, so that it is stepped as float32; auto: "
         "bfloat16 for checkpoints of 16 bits that are computed with in bfloat16, else float32; below adapters the "
         "checkpoint's.",

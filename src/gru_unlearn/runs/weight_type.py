@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gru_unlearn.models.stored_types import stored_types
-from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.recipe import Recipe, WeightType
 
 NARROW = ("bfloat16", "float16")
 
 
-def weight_type(recipe: Recipe, folder: Path) -> str:
+def weight_type(recipe: Recipe, folder: Path) -> WeightType:
     """The type of a model's weights in a run: as set, else float32, with two exceptions.
 
     Weights below adapters keep the checkpoint's type, unless that is float16. And a checkpoint of 16 bits that is
