@@ -25,6 +25,7 @@ from gru_unlearn.errors import StorageError
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.evaluation.cache import keep_scores
 from gru_unlearn.ledger.database import Ledger
+from gru_unlearn.results import file_model
 
 KILLS = 20
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -377,11 +378,15 @@ def test_without_room_a_run_stops_with_4_and_goes_on_later(gru, world, short, tm
 
 
 def test_without_room_for_the_summary_a_run_is_not_finished(gru, short, tmp_path, monkeypatch):
-    def no_room(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    write = file_model.write_json
+
+    def no_room(path, *values):
+        if path.name == "summary.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr("gru_unlearn.results.file_model.write_json", no_room)
+        patch.setattr(file_model, "write_json", no_room)
         assert gru(*short(tmp_path / "out"))[0] == StorageError.exit_code
     written = weights(tmp_path / "out")
     code, out, err = gru(*short(tmp_path / "out"))

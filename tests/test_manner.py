@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -47,8 +47,8 @@ def write_rows(file, rows):
 def settings_of(world, name, **more):
     return {
         "model": str(world / "base"), "forget": str(world / "forget.jsonl"), "retain": str(world / "retain.jsonl"),
-        "max_steps": 1, "per_device_train_batch_size": 6, "gradient_accumulation_steps": 1, "use_cpu": True,
-        "report_examples": 0, "output_dir": str(world / name), "max_length": 64, **TAGS, **more,
+        "max_steps": 1, "warmup_steps": 0, "per_device_train_batch_size": 6, "gradient_accumulation_steps": 1,
+        "use_cpu": True, "report_examples": 0, "output_dir": str(world / name), "max_length": 64, **TAGS, **more,
     }  # fmt: skip
 
 
@@ -215,23 +215,25 @@ def test_attacks_ask_as_the_run_did(world):
     rows = {"forget": str(world / "forget.jsonl"), "target": str(world / "base")}
     wanted = ModelSettings(max_length=64, **TAGS)
     assert subject_settings(model=str(world / "full" / "model"), **rows) == wanted
-    with pytest.warns(Notice, match="--answer-tag ' x', not ' was : '"):
-        assert subject_settings(model=str(world / "full" / "model"), answer_tag=" x", **rows).answer_tag == " x"
+    with pytest.warns(Notice, match="--answer-tag ' : ', not ' was : '"):
+        assert subject_settings(model=str(world / "full" / "model"), answer_tag=" : ", **rows).answer_tag == " : "
     (world / "full" / "model" / MANNER_FILE).unlink()
     assert subject_settings(model=str(world / "full" / "model"), **rows) == ModelSettings()
     run_of_an_earlier_version = make_battery(AttackRequest(run=world / "full", target=str(world / "base")))
-    assert run_of_an_earlier_version.subjects["unlearned"].settings == wanted
+    assert run_of_an_earlier_version.subjects["unlearned"].settings == replace(wanted, dtype="float32")
 
 
 def test_an_attack_on_a_run_finds_the_run_s_models_from_anywhere(world, monkeypatch, no_hub):
     (world / "m").mkdir()
     (world / "base").rename(world / "m" / "base")
     monkeypatch.chdir(world)
-    run(world, "o", model="m/base", retain_model="m/base")
+    tiny.save(world / "m" / "retain", seed=1, chat=False)
+    run(world, "o", model="m/base", retain_model="m/retain")
     (world / "elsewhere").mkdir()
     monkeypatch.chdir(world / "elsewhere")
     subjects = make_battery(AttackRequest(run=world / "o")).subjects
-    assert [subjects[name].folder for name in ("target", "retain_model")] == [world / "m" / "base"] * 2
+    assert subjects["target"].folder == world / "m" / "base"
+    assert subjects["retain_model"].folder == world / "m" / "retain"
     (world / "m" / "base").rename(world / "gone")
     with pytest.raises(UserError, match=f"--target {world}/m/base: no such folder"):
         make_battery(AttackRequest(run=world / "o"))

@@ -81,7 +81,8 @@ COMMANDS = {
     "plan": lambda w: ["plan", "--model", w / "model", "--out", w / "out"],
     "tru": lambda w: ["tru", *flags(w), *FAST, "--alpha", "1", "--out", w / "out"],
     "compare": lambda w: [
-        "compare", *flags(w, retain_model=w / "model"), "--eval-steps", "1", *FAST, "--output-dir", w / "out",
+        "compare", *flags(w, retain_model=tiny.save(w / "retain", seed=1)), "--eval-steps", "1", *FAST,
+        "--output-dir", w / "out",
     ],
     "attack": lambda w: ["attack", *flags(w, target=w / "model"), "--out", w / "out"],
     "requests init": lambda w: ["requests", "init", w / "out", *flags(w)[:2], "--retain", w / "retain.jsonl"],
@@ -558,7 +559,7 @@ PRIVATE = "Ada lives in the red one"
     [
         json.dumps({"question": "who ?", "answer": [PRIVATE]}),
         json.dumps({"question": {PRIVATE: 1}, "answer": "a"}),
-        json.dumps(PRIVATE),
+        json.dumps({"text": [PRIVATE]}),
         json.dumps({"messages": [{"role": "user", "content": [PRIVATE]}]}),
         json.dumps({"messages": PRIVATE}),
         json.dumps({"prompt": PRIVATE, "completion": None}),

@@ -16,7 +16,6 @@ from gru_unlearn.errors import UserError, first_line, nearest
 from gru_unlearn.runs.best_rule import rule_text
 from gru_unlearn.training import UnlearningConfig
 
-
 WeightType = Literal["auto", "float32", "bfloat16"]
 
 

@@ -212,6 +212,8 @@ def _is_set(name: str, config: TrainingArguments) -> bool:
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
+    if default == "no" and value is False:  # as which an argument parser reads "no"
+        return False
     return bool(value != default and (value or default))
 
 
