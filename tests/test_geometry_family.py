@@ -218,7 +218,7 @@ def test_element_is_the_sign_gate_to_the_bit(dtype, seed):
 def test_pieces_of_a_tensor_join_without_a_seam(monkeypatch):
     net = Stack([[(50, 7)]])
     forget, retain = vector(net, 1), vector(net, 2)
-    monkeypatch.setattr(blocks_module, "_PIECE", 21)
+    monkeypatch.setattr(blocks_module, "_PIECE", {"cpu": 21})
     for granularity in ("row", "element"):
         g, _ = rectified(net, f"gru/{granularity}", forget, retain)
         torch.testing.assert_close(g, closed_form(dense(forget), dense(retain), blocks_of(net, granularity)))
