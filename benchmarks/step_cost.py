@@ -99,7 +99,8 @@ class SummedLoss(PlainTrainer):
     """Gradient difference as a subclass with one loss: two forward passes, a sum, one backward pass."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        return model(**tensors(inputs["retain"])).loss - model(**tensors(inputs["forget"])).loss
+        (retain,), (forget,) = inputs["retain"], inputs["forget"]
+        return model(**tensors(retain)).loss - model(**tensors(forget)).loss
 
 
 class PublishedGru(PlainTrainer):
@@ -114,8 +115,8 @@ class PublishedGru(PlainTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         model.train()
         inputs = self._prepare_inputs(inputs)
-        forget, loss = self._gradients(model, inputs["forget"], -1)
-        retain, _ = self._gradients(model, inputs["retain"], 1)
+        forget, loss = self._gradients(model, inputs["forget"][0], -1)
+        retain, _ = self._gradients(model, inputs["retain"][0], 1)
         new = flattened(retain) * self.new_gradient_weight
         self.smoothed = new if self.smoothed is None else new + (1 - self.new_gradient_weight) * self.smoothed
         restore(model, projected(flattened(forget), self.smoothed))

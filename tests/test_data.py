@@ -201,9 +201,20 @@ def test_a_batch_has_as_many_partners_as_asked_for(forget, batch_size, retain_ba
 def test_paired_batches_have_both_sides():
     examples = [{"input_ids": [2, n, 1], "labels": [-100, n, 1]} for n in range(5, 9)]
     data = ForgetRetainDataset(examples[:2], examples[2:])
-    batch = collate_pairs([data[0, [1]], data[1, [0, 1]]], pad_token_id=0)
-    assert batch["forget"]["input_ids"][:, 1].tolist() == [5, 6]
-    assert batch["retain"]["input_ids"][:, 1].tolist() == [8, 7, 8]
+    pairs = [data[0, [1]], data[1, [0, 1]]]
+    batches = collate_pairs(pairs, pad_token_id=0)
+    assert [batch["input_ids"][:, 1].tolist() for batch in batches["forget"]] == [[5, 6]]
+    assert [batch["input_ids"][:, 1].tolist() for batch in batches["retain"]] == [[8, 7, 8]]
+    cut = collate_pairs(pairs, pad_token_id=0, at_once=2)
+    assert [batch["input_ids"][:, 1].tolist() for batch in cut["retain"]] == [[8, 7], [8]]
+
+
+def test_batches_of_a_side_are_of_similar_length_and_the_longest_come_first():
+    examples = [{"input_ids": [2] * n, "labels": [2] * n} for n in (3, 9, 4, 8, 2)]
+    (pair,) = [{"forget": examples[:1], "retain": examples}]
+    cut = collate_pairs([pair], pad_token_id=0, at_once=2)
+    assert [batch["input_ids"].shape for batch in cut["retain"]] == [(2, 9), (2, 4), (1, 2)]
+    assert [len(batch["supervised"]["mask"]) for batch in cut["retain"]] == [2, 2, 1]
 
 
 @given(count=st.integers(0, 50), limit=st.integers(1, 20))

@@ -145,7 +145,8 @@ def test_a_batch_brings_the_places_of_its_labels():
     examples = encoder.encode_all([to_record(row, "") for row in FORGET], "")
     examples[0]["alternative"] = examples[3]
     batch = collate_pairs([{"forget": [examples[0]], "retain": examples[1:4]}], pad_token_id=0)
-    for part in (batch["forget"], batch["forget"]["alternative"], batch["retain"]):
+    (forget,), (retain,) = batch["forget"], batch["retain"]
+    for part in (forget, forget["alternative"], retain):
         found = part["supervised"]
         kept = part["labels"] != -100
         assert torch.equal(part["labels"].flatten()[found["tokens"]], part["labels"][kept])

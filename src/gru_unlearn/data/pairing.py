@@ -104,9 +104,30 @@ class ForgetRetainDataset(Dataset[PairedExamples]):
         return len(self.forget)
 
 
-def collate_pairs(pairs: Sequence[PairedExamples], pad_token_id: int) -> dict[str, Batch]:
-    """``{"forget": batch, "retain": batch}``, each padded to its own longest example, its labels located."""
+def collate_pairs(
+    pairs: Sequence[PairedExamples], pad_token_id: int, at_once: int | None = None
+) -> dict[str, list[Batch]]:
+    """``{"forget": batches, "retain": batches}``, each batch padded to its own longest example, its labels located.
+
+    Args:
+        pairs: of one backward pass on the forget side.
+        pad_token_id: what rows are filled up with.
+        at_once: most examples a batch may have; by default a side is one batch. Gradients of a side are a sum over its
+            batches, so that its size costs no memory.
+    """
     forget = chain.from_iterable(pair["forget"] for pair in pairs)
     retain = chain.from_iterable(pair["retain"] for pair in pairs)
-    sides = {"forget": list(forget), "retain": list(retain)}
-    return {side: locate_supervised(collate(examples, pad_token_id)) for side, examples in sides.items()}
+    found = {}
+    for side, examples in (("forget", list(forget)), ("retain", list(retain))):
+        batches = [collate(some, pad_token_id) for some in _in_batches(examples, at_once or len(examples))]
+        found[side] = [locate_supervised(batch) for batch in batches]
+    return found
+
+
+def _in_batches(examples: list[Example], at_once: int) -> Iterator[list[Example]]:
+    """Several batches are of similar length each, which saves padding, and the longest come first: what they leave of
+    memory is enough for the others."""
+    if len(examples) > at_once:
+        examples = sorted(examples, key=lambda example: -len(example["input_ids"]))
+    for start in range(0, len(examples), at_once):
+        yield examples[start : start + at_once]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ class PairTrainer(Trainer):
             args=args,
             train_dataset=ForgetRetainDataset(sets.forget, sets.retain or sets.forget),
             eval_dataset=self.eval_examples,
-            data_collator=partial(collate_pairs, pad_token_id=encoder.tokenizer.pad_token_id),
+            data_collator=partial(
+                collate_pairs, pad_token_id=encoder.tokenizer.pad_token_id, at_once=args.per_device_train_batch_size
+            ),
             processing_class=encoder.tokenizer,
             **kwargs,
         )
@@ -100,7 +103,8 @@ class PairTrainer(Trainer):
         sides = ["forget"]
         if self.args.needs_retain_set:
             sides.append("retain")
-        return sum(super(PairTrainer, self).floating_point_ops(inputs[side]) for side in sides)
+        batches = chain.from_iterable(inputs[side] for side in sides)
+        return sum(super(PairTrainer, self).floating_point_ops(batch) for batch in batches)
 
     def mean_over_processes(self, values: dict[str, float]) -> dict[str, float]:
         """Named numbers, each the mean over all processes."""

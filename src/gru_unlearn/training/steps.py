@@ -5,6 +5,7 @@ Losses are means over all of the window, however it is cut into micro-batches an
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -38,14 +39,14 @@ class AccumulationWindow:
     """The micro-batches of one optimizer step: their sizes, and the losses so far.
 
     Args:
-        micro_batches: of this process, each with the two :data:`SIDES`, their labels located.
+        micro_batches: of this process, each with the batches of the two :data:`SIDES`, their labels located.
         accelerator: of the run.
 
     Attributes:
         losses: name → its mean over what has been seen of the window, a tensor on the device.
     """
 
-    def __init__(self, micro_batches: Sequence[dict[str, Batch]], accelerator: Accelerator) -> None:
+    def __init__(self, micro_batches: Sequence[dict[str, list[Batch]]], accelerator: Accelerator) -> None:
         self.processes = accelerator.num_processes
         self.losses: dict[str, Tensor] = {}
         counts = _summed([_count(micro_batches, side) for side in SIDES], accelerator)
@@ -75,9 +76,10 @@ class AccumulationWindow:
         return loss.detach()
 
 
-def _count(micro_batches: Sequence[dict[str, Batch]], side: str) -> list[int]:
+def _count(micro_batches: Sequence[dict[str, list[Batch]]], side: str) -> list[int]:
     """A side's :class:`WindowSize` in this process: by shapes, which are known without asking a device."""
-    located = [batch[side]["supervised"] for batch in micro_batches]
+    batches = chain.from_iterable(both[side] for both in micro_batches)
+    located = [batch["supervised"] for batch in batches]
     examples = sum(len(where["mask"]) for where in located)
     tokens = sum(len(where["predicting"]) for where in located)
     hidden = sum(len(where["tokens"]) for where in located)

@@ -7,7 +7,7 @@ the forget pass; once per accumulation window the projection, then clipping, the
 import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -223,14 +223,18 @@ class UnlearningTrainer(PairTrainer):
         total = torch.zeros((), device=self.args.device)
         if self.args.needs_retain_set:
             with self._retain_gradients(model) as weight:
-                loss = self._mean_loss("retain", model, inputs["retain"])
-                self.accelerator.backward(loss * weight)
-            total += self.args.resolved_retain_weight * self._window.note("retain_loss", loss)
+                loss = self._pass_back("retain", model, inputs["retain"], weight)
+            total += self.args.resolved_retain_weight * loss
+        return total + self._pass_back("forget", model, inputs["forget"])
+
+    def _pass_back(self, side: str, model: nn.Module, batches: Sequence[Batch], weight: float = 1.0) -> Tensor:
+        """Backward passes over a side's batches, one graph after the other; the sum of their losses, without weight."""
+        total = torch.zeros((), device=self.args.device)
+        for batch in batches:
+            loss = self._mean_loss(side, model, batch)
+            self.accelerator.backward(loss * weight)
+            total += self._window.note(f"{side}_loss", loss)
             self._after_pass()
-        loss = self._mean_loss("forget", model, inputs["forget"])
-        self.accelerator.backward(loss)
-        total += self._window.note("forget_loss", loss)
-        self._after_pass()
         return total
 
     def _after_pass(self) -> None:
