@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gru_unlearn.data import count_overlap, fingerprint, load_records, to_record
+import tiny
+from gru_unlearn.data import Encoder, attach_alternatives, count_overlap, fingerprint, load_records, to_record
 from gru_unlearn.data.csv_files import parse_csv
 from gru_unlearn.data.layouts import CONTENT, LAYOUTS, OF_MESSAGES, holds_content, unread
 from gru_unlearn.data.overlap import check_apart, count_repeated, describe_rows
@@ -381,3 +382,33 @@ def test_the_documentation_lists_every_layout():
     for layout in LAYOUTS:
         named = [f"`{name}`" for name in (*layout.required, layout.details) if name]
         assert any(layout.known_from in row and all(name in row for name in named) for row in rows), layout
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
+def test_a_message_that_is_excluded_from_training_is_not_forgotten_in_silence(mark):
+    said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", **mark}]
+    with pytest.raises(UserError, match=r"f\.jsonl, row 3: messages, assistant: (weight 0|train False) excludes"):
+        to_record({"messages": said}, "f.jsonl, row 3")
+    for value in (1, True, None):
+        kept = dict.fromkeys(mark, value)
+        if value is not None:
+            assert (
+                to_record({"messages": [said[0], {"role": "assistant", "content": "a", **kept}]}, "row").answer == "a"
+            )
+
+
+@pytest.mark.parametrize("value", [1957, "", ["", "b"], {"a": 1}])
+def test_other_answers_that_are_none_are_refused(value):
+    encoder = Encoder(tiny.tokenizer())
+    records = [to_record({**tiny.rows(1)[0], "alternate": value}, "f.jsonl, row 1")]
+    examples = encoder.encode_all(records, "forget")
+    with pytest.raises(UserError, match=r"f\.jsonl, row 1: alternate must be another answer, and holds"):
+        attach_alternatives(examples, records, encoder, "alternate", ["I don't know"])
+
+
+def test_a_field_of_other_answers_that_no_row_has_is_refused():
+    encoder = Encoder(tiny.tokenizer())
+    records = [to_record({**row, "alternate": "blue ."}, "row") for row in tiny.rows(2)]
+    examples = encoder.encode_all(records, "forget")
+    with pytest.raises(UserError, match="no field 'alternat' with an alternative answer"):
+        attach_alternatives(examples, records, encoder, "alternat", ["I don't know"])

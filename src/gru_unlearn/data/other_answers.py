@@ -7,6 +7,9 @@ from gru_unlearn.data.encoding import Encoder, Example
 from gru_unlearn.data.records import Record, Turn
 from gru_unlearn.errors import UserError
 
+DEFAULT_FIELD = "alternate"
+"""Where other answers stand, unless a setting names another field."""
+
 
 def attach_alternatives(
     examples: Sequence[Example], records: Sequence[Record], encoder: Encoder, field: str, otherwise: Sequence[str] = ()
@@ -26,7 +29,8 @@ def attach_alternatives(
         raise UserError("forget: plain texts have no question, so no alternative answer: use another objective")
     answers = [_alternative(record, field) for record in records]
     missing = [number for number, answer in enumerate(answers, start=1) if not answer]
-    if missing and not otherwise:
+    misnamed = len(missing) == len(records) and field != DEFAULT_FIELD
+    if missing and (misnamed or not otherwise):
         raise UserError(
             f"forget, row {missing[0]}: no field {field!r} with an alternative answer "
             f"({len(missing)} of {len(records)} rows lack one): add it, or name another field with --alternative-field"
@@ -40,8 +44,17 @@ def attach_alternatives(
 
 
 def _alternative(record: Record, field: str) -> str:
-    """What stands in the field; empty if nothing that could be an answer."""
+    """What stands in the field; empty if the row has none.
+
+    Raises:
+        UserError: what stands there is no answer.
+    """
     value = record.row.get(field)
     if isinstance(value, list) and value:
         value = value[0]
-    return value.strip() if isinstance(value, str) else ""
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value.strip():
+        got = "no text" if isinstance(value, str) else f"a {type(value).__name__}"
+        raise UserError(f"{record.where}: {field} must be another answer, and holds {got}")
+    return value.strip()

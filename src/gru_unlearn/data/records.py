@@ -118,6 +118,9 @@ def _turn(message: Any, where: str) -> Turn:
         raise UserError(f"{where}: each message needs a role (system, user or assistant) and a content")
     if lost := left_over(message, (speaker, said), CONTENT | OF_MESSAGES):
         raise UserError(f"{where}, {role}: a message holds {listed(lost)} beside its {said}: take it out")
+    for mark in ("weight", "train"):
+        if mark in message and not message[mark]:
+            raise UserError(f"{where}, {role}: {mark} {message[mark]!r} excludes this message: take the message out")
     return Turn(role, _text(message.get(said), f"{where}, {role}"))
 
 

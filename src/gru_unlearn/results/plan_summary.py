@@ -10,8 +10,9 @@ from gru_unlearn.results.file_model import FileModel
 class Setup:
     """One way to run: what is trained, in which numbers, on how many devices, with which batches.
 
-    ``rows`` are the forget rows of one pass on one device, ``retain_rows`` those of its retain pass (None: as
-    ``gru unlearn`` chooses); ``length`` is in tokens, padding included, of which ``answer_share`` is supervised.
+    ``rows`` are the forget rows of one pass on one device, ``retain_rows`` the retain rows beside them (None: as
+    ``gru unlearn`` chooses), which pass in as many at a time as there are forget rows; ``length`` is in tokens, padding
+    included, of which ``answer_share`` is supervised.
     """
 
     method: str = "full"
@@ -30,15 +31,9 @@ class Setup:
     retain_direction_device: str | None = None
 
     @property
-    def largest_pass(self) -> int:
-        """Rows of the larger of both passes; the rectification ``recommended`` takes four times as many retain rows."""
-        factor = 4 if self.rectification == "recommended" else 1
-        return max(self.rows, self.retain_rows or factor * self.rows)
-
-    @property
     def tokens(self) -> int:
         """Of the larger pass."""
-        return self.largest_pass * self.length
+        return self.rows * self.length
 
     @property
     def trains_all(self) -> bool:
