@@ -20,6 +20,7 @@ from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.runs.idle_settings import idle_settings, refuse_idle
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 
 FORCED = {"allow_overlap": True, "report_examples": 0}
@@ -39,6 +40,7 @@ def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: C
     if folder.is_file() or not RunFolder(folder).is_empty:
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
+    refuse_idle(recipe)
     first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
     if holds_adapters(first):
         raise UserError(f"--model {recipe.model} is an adapter: a ledger starts from whole weights, merge it first")
@@ -72,6 +74,8 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         before = ledger.settings()
         now = before.model_dump(include={"utility_floor", "forget_ceiling"}) | dict(limits)
         recipe, unlearning = _check_settings(before.unlearning | settings)
+        earlier, _ = _check_settings(before.unlearning)
+        refuse_idle(recipe, known=idle_settings(earlier).keys() - settings.keys())
         baseline: Baseline = {}
         if any(kind.key in settings for kind in KEPT):
             first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
