@@ -218,7 +218,7 @@ TABLE = {
         "--keep-best most --eval-strategy epoch": "--keep-best 'most' is not of the form",
         "--keep-best 'max retain_prob'": "--keep-best needs evaluations",
         "--keep-best 'min forget_prob if forget_prob <= forget_target'": "forget_target, which needs --retain-model",
-        "--keep-best 'min retain_probb' --eval-strategy epoch": "'retain_probb' in this run; did you mean 'retain_prob'",
+        "--keep-best 'min retain_probb' --eval-strategy epoch": "'retain_probb' in this run; did you mean 'retain_",
         "--keep-best 'min forget_prob if x >= 0' --eval-strategy epoch": "no metric 'x' in this run; choose from: ",
         "--keep-best 'max retain_prob if retain_prob > held_out_prob' --eval-strategy epoch": "metric 'held_out_prob'",
         "--keep-best 'max forget_qualitee' --eval-suite own --eval-strategy epoch": "no metric 'forget_qualitee'",

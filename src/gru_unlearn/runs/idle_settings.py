@@ -60,7 +60,7 @@ ACTS = (
 
 def idle_settings(recipe: Recipe) -> dict[str, str]:
     """Settings that were set, not to off or none, and do nothing, with what they need."""
-    idle = {}
+    idle: dict[str, str] = {}
     for acts in ACTS:
         if acts.when(recipe):
             continue
