@@ -22,7 +22,10 @@ def lines(rows):
 
 GOOD_ROW = '{"question": "who ?", "answer": "Ada ."}\n'
 
+FULL = {"paraphrased_answer": "Ada .", "perturbed_answer": ["Bob .", "Dan ."]}
+
 FILES = {
+    "full.jsonl": lines([{**row, **FULL} for row in tiny.rows(6)]),
     "forget.jsonl": lines(tiny.rows(6)),
     "retain.jsonl": lines(tiny.rows(12, start=6)),
     "held.jsonl": lines(tiny.rows(6, start=18)),
@@ -223,6 +226,9 @@ TABLE = {
         "--keep-best 'max retain_prob if retain_prob > held_out_prob' --eval-strategy epoch": "metric 'held_out_prob'",
         "--keep-best 'max forget_qualitee' --eval-suite own --eval-strategy epoch": "no metric 'forget_qualitee'",
         "--keep-best 'max forget_quality' --eval-suite own --eval-strategy epoch": "forget_quality needs a",
+        "--keep-best 'max forget_quality' --forget W/full.jsonl --eval-suite own --eval-strategy epoch": (
+            "--keep-best reads forget_quality, which needs --retain-model"
+        ),
         "--stop-when-forgotten": "needs --retain-model",
         "--stop-when-forgotten --retain-model W/other": "--stop-when-forgotten needs evaluations along the run",
         # settings that would do nothing

@@ -74,8 +74,7 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         before = ledger.settings()
         now = before.model_dump(include={"utility_floor", "forget_ceiling"}) | dict(limits)
         recipe, unlearning = _check_settings(before.unlearning | settings)
-        earlier, _ = _check_settings(before.unlearning)
-        refuse_idle(recipe, known=idle_settings(earlier).keys() - settings.keys())
+        refuse_idle(recipe, known=_idle_in(before.unlearning) - settings.keys())
         baseline: Baseline = {}
         if any(kind.key in settings for kind in KEPT):
             first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
@@ -101,6 +100,15 @@ def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:
     if recipe.stop_when_forgotten and not recipe.retain_model:
         raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
     return recipe, found
+
+
+def _idle_in(settings: JsonObject) -> set[str]:
+    """What did nothing before a change, and may stay so: earlier versions let it in."""
+    try:
+        recipe, _ = _check_settings(settings)
+    except UserError:  # no settings of today, which the change may mend
+        return set()
+    return set(idle_settings(recipe))
 
 
 def recipe_for(unlearning: JsonObject, model: str, forget: str, output: Path) -> Recipe:

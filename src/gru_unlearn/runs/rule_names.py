@@ -25,13 +25,20 @@ def check_rule(recipe: Recipe, sets: Collection[str], suite: Suite | None) -> No
     if recipe.keep_best is None:
         return
     names = parse_rule(recipe.keep_best).names
-    if FORGET_TARGET in names and not recipe.retain_model:
-        raise UserError(f"--keep-best reads {FORGET_TARGET}, which needs --retain-model")
+    for name in sorted(names & _of_retain_model(suite)):
+        if not recipe.retain_model:
+            raise UserError(f"--keep-best reads {name}, which needs --retain-model")
     if recipe.config.eval_strategy == "no":
         raise UserError("--keep-best needs evaluations: add --eval-strategy steps --eval-steps N")
     known = _measured(sets, suite) | {FORGET_TARGET, "epoch"}
     for name in sorted(names - known):
         raise UserError(f"--keep-best: {_why_not(name, known, suite)}")
+
+
+def _of_retain_model(suite: Suite | None) -> set[str]:
+    """What has no value without a retain model."""
+    metrics = suite.metrics if suite else ()
+    return {FORGET_TARGET, *(one.key for one in metrics if one.retain_needs and not one.retain_optional)}
 
 
 def _measured(sets: Collection[str], suite: Suite | None) -> set[str]:
