@@ -22,7 +22,10 @@ def lines(rows):
 
 GOOD_ROW = '{"question": "who ?", "answer": "Ada ."}\n'
 
+FULL = {"paraphrased_answer": "Ada .", "perturbed_answer": ["Bob .", "Dan ."]}
+
 FILES = {
+    "full.jsonl": lines([{**row, **FULL} for row in tiny.rows(6)]),
     "forget.jsonl": lines(tiny.rows(6)),
     "retain.jsonl": lines(tiny.rows(12, start=6)),
     "held.jsonl": lines(tiny.rows(6, start=18)),
@@ -218,7 +221,28 @@ TABLE = {
         "--keep-best most --eval-strategy epoch": "--keep-best 'most' is not of the form",
         "--keep-best 'max retain_prob'": "--keep-best needs evaluations",
         "--keep-best 'min forget_prob if forget_prob <= forget_target'": "forget_target, which needs --retain-model",
+        "--keep-best 'min retain_probb' --eval-strategy epoch": "'retain_probb' in this run; did you mean 'retain_",
+        "--keep-best 'min forget_prob if x >= 0' --eval-strategy epoch": "no metric 'x' in this run; choose from: ",
+        "--keep-best 'max retain_prob if retain_prob > held_out_prob' --eval-strategy epoch": "metric 'held_out_prob'",
+        "--keep-best 'max forget_qualitee' --eval-suite own --eval-strategy epoch": "no metric 'forget_qualitee'",
+        "--keep-best 'max forget_quality' --eval-suite own --eval-strategy epoch": "forget_quality needs a",
+        "--keep-best 'max forget_quality' --forget W/full.jsonl --eval-suite own --eval-strategy epoch": (
+            "--keep-best reads forget_quality, which needs --retain-model"
+        ),
         "--stop-when-forgotten": "needs --retain-model",
+        "--stop-when-forgotten --retain-model W/other": "--stop-when-forgotten needs evaluations along the run",
+        # settings that would do nothing
+        "--stop-at-forget-prob 0.5": "needs evaluations along the run: add --eval-strategy steps --eval-steps N",
+        "--lora-r 4": "--lora-r needs adapters: add --use-peft",
+        "--lora-alpha 4": "add --use-peft",
+        "--lora-dropout 0.1": "add --use-peft",
+        "--lora-target-modules q_proj": "add --use-peft",
+        "--eval-data W": "--eval-data needs a suite that reads data of its own",
+        "--eval-data W --eval-suite own": "--eval-data needs a suite that reads data of its own",
+        "--eval-forget-split forget05 --eval-suite builtin": "add --eval-suite tofu",
+        "--eval-unseen-split holdout10": "--eval-unseen-split needs the suite that has splits: add --eval-suite tofu",
+        "--hidden-module mlp": "--hidden-module needs an objective that compares activations: add --objective rmu",
+        "--alternative-field other": "add --objective dpo, altpo or idk",
         "--use-cpu perhaps": "use_cpu: input should be a valid boolean",
         "--seed -1": "seed must be at least 0 and below 4294967296, got -1",
         "--adam-beta1 2": "adam_beta1 must be at least 0 and below 1, got 2",

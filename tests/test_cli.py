@@ -199,7 +199,11 @@ def test_an_old_flag_still_works_and_says_which_one_holds_today(gru, world, tmp_
 
 
 def test_an_old_setting_still_works_and_says_which_one_holds_today(gru, world):
-    given = ["--eval-holdout-split", "holdout01", "--dry-run"]
+    row = {**tiny.rows(1)[0], "paraphrased_answer": "Ada .", "perturbed_answer": ["Bob .", "Dan ."]}
+    for name in ("forget10_perturbed", "retain_perturbed", "real_authors_perturbed", "world_facts_perturbed"):
+        (world / f"{name}.json").write_text(json.dumps([row]))
+    (world / "holdout01.json").write_text(json.dumps(tiny.rows(1, start=4)))
+    given = ["--eval-suite", "tofu", "--eval-data", world, "--eval-holdout-split", "holdout01", "--dry-run"]
     code, out, err = gru("unlearn", *inputs(world), *FAST, *given)
     assert (code, err) == (0, "")
     assert out.count("eval_holdout_split is an old name that still works: set eval_unseen_split instead") == 1
@@ -238,3 +242,33 @@ def test_a_rule_that_cannot_be(gru, world, rule, message):
     code, _, err = gru("unlearn", *inputs(world), *FAST, "--keep-best", rule, "--eval-strategy", "epoch")
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+def test_settings_that_act_are_accepted_and_so_are_those_that_are_off(gru, world):
+    (world / "off.yaml").write_text("stop_at_forget_prob: null\nstop_when_forgotten: false\neval_data: null\n")
+    code, _, err = gru("unlearn", world / "off.yaml", *inputs(world), *FAST, "--dry-run")
+    assert (code, err) == (0, "")
+    rule = "maximize: model_utility, where: {forget_Q_A_Prob: {at_most: retain_prob}}"
+    given = ["--eval-suite", "own", "--stop-at-forget-prob", "0.1", "--keep-best", rule, "--eval-strategy", "epoch"]
+    code, _, err = gru("unlearn", *inputs(world), *FAST, *given, "--dry-run")
+    assert (code, err) == (0, "")
+
+
+def test_task_vectors_take_the_mark_without_evaluations_and_a_comparison_shares_what_is_idle_in_some_runs(gru, world):
+    given = inputs(world, **{"retain": None, "output-dir": None, "stop-at-forget-prob": "0.01"})
+    code, _, err = gru("tru", *given, *FAST, "--lora-r", "2", "--out", world / "tru")
+    assert (code, err) == (0, "")
+    tiny.save(world / "other", seed=1)
+    shared = [
+        "--retain-model",
+        world / "other",
+        "--hidden-module",
+        "mlp",
+        "--eval-steps",
+        "3",
+        "--alternative-field",
+        "x",
+    ]
+    given = ["--objectives", "npo", "--rectifications", "none", *shared]
+    code, _, err = gru("compare", *inputs(world), *FAST, *given)
+    assert (code, err) == (0, "")

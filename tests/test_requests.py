@@ -490,6 +490,23 @@ def test_adapters_become_whole_models(world, tmp_path):
     assert len(requests.verify(ledger)) == 4
 
 
+def test_settings_that_would_do_nothing_are_refused_but_those_that_stood_there_stay(world, tmp_path):
+    with pytest.raises(UserError, match="--stop-at-forget-prob needs evaluations along the run"):
+        make_ledger(tmp_path / "refused", world, ask=(), stop_at_forget_prob=0.1)
+    assert not (tmp_path / "refused").exists()
+    evaluated = {"stop_at_forget_prob": 0.1, "eval_strategy": "steps", "eval_steps": 2}
+    ledger = make_ledger(tmp_path / "ledger", world, ask=(), **evaluated)
+    with pytest.raises(UserError, match="--stop-at-forget-prob needs evaluations"):
+        requests.change(ledger, {"eval_strategy": "no"}, {}, QUIET)
+    with pytest.raises(UserError, match="--lora-r needs adapters"):
+        requests.change(ledger, {"lora_r": 4}, {}, QUIET)
+    with Ledger.open(ledger) as opened:  # as an earlier version let it in
+        before = opened.settings()
+        opened.change(before.model_copy(update={"unlearning": before.unlearning | {"lora_r": 4}}), {})
+    requests.change(ledger, {"learning_rate": 1e-3}, {}, QUIET)
+    requests.add(ledger, str(world / "forget1.jsonl"), reason="letter", received="2025-03-01")
+
+
 # --- deaths ----------------------------------------------------------------------------------------------------------
 
 

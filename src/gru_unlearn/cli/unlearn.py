@@ -38,7 +38,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
             console.print(f"{named}: {help_text}", soft_wrap=True, highlight=False)
         return
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
-    prepared = prepare(recipe, overwrite=options.overwrite_output_dir)
+    prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False)
     if options.dry_run:
         left_out = rehearse(prepared)
         for name, value in [*describe_run(prepared), ("precision", describe_precision(prepared))]:

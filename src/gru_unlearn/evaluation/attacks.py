@@ -121,6 +121,7 @@ def privacy_leakage(key: str) -> Metric:
         compute,
         needs=ANSWERS,
         retain_needs=ANSWERS,
+        retain_optional=True,
         definition="((1 - AUC) - (1 - AUC of the retain model)) / (1 - AUC of the retain model) x 100, AUC of the "
         "min-k attack; below 0 the forget rows are still recognised, above 0 they stand out as unusually improbable",
         range="-100 upwards, in percent",

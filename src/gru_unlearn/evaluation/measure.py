@@ -63,6 +63,8 @@ class Metric:
     """which way is better for an unlearned model: ``higher``, ``lower``, or the value to come close to"""
     source: str
     retain_needs: tuple[str, ...] = ()
+    retain_optional: bool = False
+    """it has a value without a retain model too"""
 
 
 class Explanation(NamedTuple):

@@ -20,6 +20,7 @@ from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.runs.idle_settings import idle_settings, refuse_idle
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 
 FORCED = {"allow_overlap": True, "report_examples": 0}
@@ -39,6 +40,7 @@ def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: C
     if folder.is_file() or not RunFolder(folder).is_empty:
         raise UserError(f"{folder} is not empty: a ledger needs a new folder")
     recipe, settings = _check_settings(settings)
+    refuse_idle(recipe)
     first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
     if holds_adapters(first):
         raise UserError(f"--model {recipe.model} is an adapter: a ledger starts from whole weights, merge it first")
@@ -72,6 +74,7 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         before = ledger.settings()
         now = before.model_dump(include={"utility_floor", "forget_ceiling"}) | dict(limits)
         recipe, unlearning = _check_settings(before.unlearning | settings)
+        refuse_idle(recipe, known=_idle_in(before.unlearning) - settings.keys())
         baseline: Baseline = {}
         if any(kind.key in settings for kind in KEPT):
             first = locate(recipe.model, trust_remote_code=recipe.trust_remote_code)
@@ -97,6 +100,15 @@ def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:
     if recipe.stop_when_forgotten and not recipe.retain_model:
         raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
     return recipe, found
+
+
+def _idle_in(settings: JsonObject) -> set[str]:
+    """What did nothing before a change, and may stay so: earlier versions let it in."""
+    try:
+        recipe, _ = _check_settings(settings)
+    except UserError:  # no settings of today, which the change may mend
+        return set()
+    return set(idle_settings(recipe))
 
 
 def recipe_for(unlearning: JsonObject, model: str, forget: str, output: Path) -> Recipe:

@@ -21,17 +21,15 @@ from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, RunFolder
-from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
+from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.packages import INSTALL, require_packages
-
-FORGET_TARGET = "forget_target"
-"""What a rule for the best model calls the retain model's forget probability."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,13 @@ class Prepared:
         return self.claim.folder.path
 
 
-def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
+def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = True) -> Prepared:
     """Load and check data, tokenizer, models' folders and output folder, cheapest first.
+
+    Args:
+        recipe: the settings.
+        overwrite: discard a run in the output folder.
+        idle_settings: accept settings that do nothing, as those that the runs of a comparison share.
 
     Raises:
         UserError: the first thing that cannot work.
@@ -65,6 +68,10 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     sources = {kind.key: getattr(recipe, kind.key) for kind in ROW_KINDS}
     sets = {name: load_records(source) for name, source in sources.items() if source is not None}
     _check_recipe(recipe, sets)
+    if not idle_settings:
+        refuse_idle(recipe)
+    suite = _make_suite(recipe, sets)
+    check_rule(recipe, sets, suite)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
         models = _find_models(recipe)
         recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
@@ -87,7 +94,6 @@ def prepare(recipe: Recipe, *, overwrite: bool = False) -> Prepared:
     folder = RunFolder(Path(recipe.config.output_dir or "."))
     inputs = (model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
-    suite = _make_suite(recipe, sets)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
 
 
@@ -132,7 +138,6 @@ def _check_recipe(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> None:
         raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
     if not recipe.allow_overlap:
         _check_overlap(sets)
-    _check_rule(recipe)
     if recipe.report_examples < 0:
         raise UserError(f"report_examples must be at least 0, got {recipe.report_examples}")
 
@@ -140,16 +145,6 @@ def _check_recipe(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> None:
 def _check_overlap(sets: Mapping[str, Sequence[Record]]) -> None:
     pairs = (("forget", "retain"), ("forget", "held_out"), ("held_out", "retain"))
     check_apart(sets, pairs, "take them out, or pass --allow-overlap")
-
-
-def _check_rule(recipe: Recipe) -> None:
-    """What can be said of --keep-best before any metric exists."""
-    if recipe.keep_best is None:
-        return
-    if FORGET_TARGET in parse_rule(recipe.keep_best).names and not recipe.retain_model:
-        raise UserError(f"--keep-best reads {FORGET_TARGET}, which needs --retain-model")
-    if recipe.config.eval_strategy == "no":
-        raise UserError("--keep-best needs evaluations: add --eval-strategy steps --eval-steps N")
 
 
 def _check_adapters(recipe: Recipe, model: Path) -> None:

@@ -22,9 +22,10 @@ from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
+from gru_unlearn.runs.rule_names import FORGET_TARGET
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
-from gru_unlearn.runs.run_preparation import FORGET_TARGET, Prepared, check_machine
+from gru_unlearn.runs.run_preparation import Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
 from gru_unlearn.runs.training_progress import TrainingProgress
 from gru_unlearn.training import UnlearningTrainer, last_whole_checkpoint

@@ -1,0 +1,84 @@
+"""Settings that were set and would do nothing: each acts only beside another one, which the refusal names."""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from gru_unlearn.common.options import flag_of
+from gru_unlearn.errors import UserError
+from gru_unlearn.objectives import OBJECTIVES, inputs_of
+from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.training.inputs import FROM_ALTERNATIVES
+
+
+class Acts(NamedTuple):
+    """When settings act."""
+
+    settings: tuple[str, ...]
+    when: Callable[[Recipe], bool]
+    needs: str
+    """the same in words, after "needs" """
+
+
+def _asks_for_other_answers(recipe: Recipe) -> bool:
+    return bool(inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES)
+
+
+ACTS = (
+    Acts(
+        ("stop_when_forgotten", "stop_at_forget_prob"),
+        lambda recipe: recipe.config.eval_strategy != "no",
+        "evaluations along the run: add --eval-strategy steps --eval-steps N",
+    ),
+    Acts(
+        ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
+        lambda recipe: recipe.use_peft,
+        "adapters: add --use-peft",
+    ),
+    Acts(
+        ("eval_data",),
+        lambda recipe: recipe.eval_suite in ("builtin", "tofu", "muse"),
+        "a suite that reads data of its own: add --eval-suite builtin, tofu or muse",
+    ),
+    Acts(
+        ("eval_forget_split", "eval_unseen_split"),
+        lambda recipe: recipe.eval_suite == "tofu",
+        "the suite that has splits: add --eval-suite tofu",
+    ),
+    Acts(
+        ("hidden_module",),
+        lambda recipe: recipe.config.objective == "rmu",  # and retain loss rmu, which goes with no other objective
+        "an objective that compares activations: add --objective rmu",
+    ),
+    Acts(
+        ("alternative_field",),
+        _asks_for_other_answers,
+        "an objective that asks for another answer: add --objective dpo, altpo or idk",
+    ),
+)
+"""What the project's own settings need beside them."""
+
+
+def idle_settings(recipe: Recipe) -> dict[str, str]:
+    """Settings that were set, not to off or none, and do nothing, with what they need."""
+    idle: dict[str, str] = {}
+    for acts in ACTS:
+        if acts.when(recipe):
+            continue
+        found = [name for name in acts.settings if _is_on(recipe.settings.get(name))]
+        idle |= dict.fromkeys(found, acts.needs)
+    return idle
+
+
+def _is_on(value: object) -> bool:
+    return value is not None and value is not False
+
+
+def refuse_idle(recipe: Recipe, known: Collection[str] = ()) -> None:
+    """Whether all that was set acts; ``known``: names that were idle before and may stay so.
+
+    Raises:
+        UserError: a setting does nothing; what it needs is named.
+    """
+    for name, needs in idle_settings(recipe).items():
+        if name not in known:
+            raise UserError(f"{flag_of(name)} needs {needs}, or leave it out")
