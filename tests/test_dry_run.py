@@ -5,14 +5,16 @@ import json
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
-from gru_unlearn.common.modules import positions
+from gru_unlearn.common.modules import input_embeddings, positions
 from gru_unlearn.data import Encoder, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.generation import continuations
+from gru_unlearn.models.loading import empty_model
 from gru_unlearn.training.longest_rows import try_longest_rows
 
 FAST = ["--max-steps", "1", "--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "--use-cpu"]
@@ -119,6 +121,43 @@ def test_generation_ends_where_positions_do(gru, world):
     encoder = Encoder(tiny.tokenizer())
     prompt = encoder.prompt_ids(to_record(tiny.rows(1)[0], ""))
     assert len(continuations(model, encoder, [prompt], [100], 1)) == 1
+
+
+# --- adapters --------------------------------------------------------------------------------------------------------
+
+
+def put_adapters(world, tokenizer=None):
+    """Adapters in the place of the model, which becomes their base; returns how many parameters the base has."""
+    base = (world / "model").rename(world / "base")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    count = model.num_parameters()
+    modules = "c_attn" if model.config.model_type == "gpt2" else "q_proj"
+    get_peft_model(model, LoraConfig(r=2, target_modules=[modules], task_type="CAUSAL_LM")).save_pretrained(
+        world / "model"
+    )
+    (tokenizer or tiny.tokenizer()).save_pretrained(world / "model")
+    return count
+
+
+def test_a_dry_run_on_adapters_looks_at_their_base(gru, world):
+    count = put_adapters(world)
+    code, out, err = unlearn(gru, world, "--dry-run")
+    assert code == 0, err
+    assert f"({count / 1e6:.1f} M parameters)" in out
+    assert "matches no parameter" in refused(gru, world, "--trainable-params", "nope")
+
+
+def test_rows_longer_than_the_positions_below_adapters_are_refused(gru, world):
+    gpt2(world / "model", places=8)
+    put_adapters(world)
+    assert "forget: the longest row has 16 tokens, and the model has positions for 8 only" in refused(gru, world)
+
+
+def test_tokens_that_came_with_adapters_have_room(world):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens([f"word{number}" for number in range(40)])
+    put_adapters(world, tokenizer)
+    assert len(input_embeddings(empty_model(world / "model"))) == len(tokenizer)
 
 
 # --- embeddings and padding ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from gru_unlearn.common.modules import input_embeddings, positions
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.loading import empty_model
-from gru_unlearn.models.locating import holds_adapters, read_object
+from gru_unlearn.models.locating import read_object
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.recipe import Recipe
@@ -31,8 +31,6 @@ def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> N
     """
     for name, subject in models.items():
         check_generation_config(subject.folder)
-        if holds_adapters(subject.folder):  # the base says the rest when it is loaded
-            continue
         model = _empty(subject, recipe)
         check_positions(model, sets, subject.label)
         check_tokens(model, sets, subject)
