@@ -394,7 +394,7 @@ def test_given_rows_that_models_have_no_positions_for_are_refused(gru, world, wi
     code, _, err = gru(*with_positions, *(word for pair in sets.items() for word in pair))
     assert (code, err.count("\n")) == (2, 1), err
     assert f"{name}: the longest row has" in err
-    assert "has positions for 20 only: pass --max-length 20" in err
+    assert "the unlearned model has positions for 20 only: pass --max-length 20" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -151,7 +151,7 @@ def test_so_are_rows_that_only_a_suite_reads(gru, world):
     write(world / "forget.jsonl", [row | {"paraphrased_answer": LONG} for row in tiny.rows(4)])
     assert unlearn(gru, world, "--dry-run")[0] == 0
     line = refused(gru, world, "--eval-suite", "own")
-    assert "forget: the longest row has" in line
+    assert "suite own, forget: the longest row has" in line
     assert "positions for 20 only: pass --max-length 20" in line
     assert unlearn(gru, world, "--eval-suite", "own", "--max-length", "20", "--allow-truncation", "--dry-run")[0] == 0
 

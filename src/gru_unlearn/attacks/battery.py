@@ -131,7 +131,8 @@ def _check_room(battery: Battery) -> None:
         sets = {}
         for name, records in rows.items():
             sets[name] = subject.encoder.encode_all(records, f"{name} (tokens of the {subject.label})")
-        require_room(subject.empty(), ids_of(sets), subject.encoder.tokenizer, subject.label)
+        label = "unlearned model" if subject.name == UNLEARNED else subject.label
+        require_room(subject.empty(), ids_of(sets), subject.encoder.tokenizer, label)
 
 
 def _read_run(folder: Path | None) -> RunRecord | None:

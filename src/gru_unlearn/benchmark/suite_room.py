@@ -18,4 +18,5 @@ def require_suite_room(subject: Subject, suite: Suite, *, retain_model: bool = F
     if positions(model) is None:
         return
     tasks = plan_tasks(suite, suite.needs(retain_model), subject.encoder)
-    require_room(model, ids_by_set(tasks), subject.encoder.tokenizer, subject.label)
+    ids = {f"suite {suite.name}, {name}": rows for name, rows in ids_by_set(tasks).items()}
+    require_room(model, ids, subject.encoder.tokenizer, subject.label)
