@@ -360,6 +360,44 @@ def test_what_rows_or_models_do_not_allow_is_left_out_with_the_reason(gru, world
     assert "no zero line" in " ".join(out.split())
 
 
+@pytest.fixture
+def with_positions(world, tmp_path):
+    """The arguments of an attack on a model with twenty learned positions."""
+    torch.manual_seed(0)
+    ends = {"bos_token_id": 2, "eos_token_id": 1}
+    config = GPT2Config(vocab_size=48, n_positions=20, n_embd=8, n_layer=1, n_head=2, **ends)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    flags = ["--model", tmp_path / "model", "--target", tmp_path / "model", "--out", tmp_path / "out"]
+    return ["attack", *flags, "--relearning-steps", 1, "--samples", 1, "--max-rows", 4]
+
+
+def test_prompts_and_rows_that_models_have_no_positions_for_are_left_out(gru, world, with_positions, tmp_path):
+    long = write_rows(tmp_path / "long.jsonl", [{"question": "who is Dan ?", "answer": "the red one . " * 8}])
+    sets = ["--forget", world / "forget.jsonl", "--retain", long, "--unrelated", world / "retain.jsonl"]
+    code, _, err = gru(*with_positions, *sets, "--attacks", "relearning,prompts")
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    reasons = {(line["attack"], line["variant"]): line["why"] for line in found["left_out"]}
+    assert ("relearning", "related rows") in reasons
+    assert ("prompts", "few-shot") in reasons
+    assert any(variant.startswith("best of") for _, variant in reasons)
+    assert all("positions for 20 only" in reason for reason in reasons.values())
+    variants = {line["variant"] for line in found["attacks"]}
+    assert {"forget rows", "unrelated rows", "paraphrase", "1/2 of the answer"} == variants - {"1/4 of the answer"}
+
+
+@pytest.mark.parametrize("name", ["forget", "unrelated"])
+def test_given_rows_that_models_have_no_positions_for_are_refused(gru, world, with_positions, tmp_path, name):
+    long = write_rows(tmp_path / "long.jsonl", [{"question": "who is Dan ?", "answer": "the red one . " * 8}])
+    sets = {"--forget": world / "forget.jsonl", "--retain": world / "retain.jsonl"} | {f"--{name}": long}
+    code, _, err = gru(*with_positions, *(word for pair in sets.items() for word in pair))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"{name}: the longest row has" in err
+    assert "the unlearned model has positions for 20 only: pass --max-length 20" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_says_what_to_attack_and_is_not_attacked_with_other_rows(gru, world, tmp_path):
     forget = shutil.copy(world / "forget.jsonl", tmp_path / "forget.jsonl")
     flags = ["--model", world / "target", "--retain-model", world / "retain_model", "--forget", forget]

@@ -5,14 +5,18 @@ import json
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
-from gru_unlearn.common.modules import positions
+from gru_unlearn.common.modules import input_embeddings, positions
 from gru_unlearn.data import Encoder, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.generation import continuations
+from gru_unlearn.evaluation.scoring import score
+from gru_unlearn.evaluation.suites import own
+from gru_unlearn.models.loading import empty_model
 from gru_unlearn.training.longest_rows import try_longest_rows
 
 FAST = ["--max-steps", "1", "--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "1", "--use-cpu"]
@@ -121,6 +125,99 @@ def test_generation_ends_where_positions_do(gru, world):
     assert len(continuations(model, encoder, [prompt], [100], 1)) == 1
 
 
+LONG = "lives in the red one . " * 6
+
+
+def test_alternatives_longer_than_learned_positions_are_refused(gru, world):
+    gpt2(world / "model", places=20)
+    write(world / "forget.jsonl", [row | {"alternate": LONG} for row in tiny.rows(4)])
+    assert unlearn(gru, world, "--dry-run")[0] == 0  # nobody reads them
+    line = refused(gru, world, "--objective", "dpo")
+    assert "forget (alternatives): the longest row has" in line
+    assert "positions for 20 only: pass --max-length 20" in line
+    flags = ["--objective", "dpo", "--max-length", "20", "--allow-truncation"]
+    assert unlearn(gru, world, *flags)[0] == 0
+
+
+@pytest.mark.parametrize("objective", ["idk", "dpo"])
+def test_so_are_builtin_answers(gru, world, objective):
+    gpt2(world / "model", places=16)
+    assert unlearn(gru, world, "--dry-run")[0] == 0
+    assert "forget (alternatives): the longest row has" in refused(gru, world, "--objective", objective)
+
+
+def test_so_are_rows_that_only_a_suite_reads(gru, world):
+    gpt2(world / "model", places=20)
+    write(world / "forget.jsonl", [row | {"paraphrased_answer": LONG} for row in tiny.rows(4)])
+    assert unlearn(gru, world, "--dry-run")[0] == 0
+    line = refused(gru, world, "--eval-suite", "own")
+    assert "suite own, forget: the longest row has" in line
+    assert "positions for 20 only: pass --max-length 20" in line
+    assert unlearn(gru, world, "--eval-suite", "own", "--max-length", "20", "--allow-truncation", "--dry-run")[0] == 0
+
+
+def test_so_are_rows_of_an_evaluation(gru, world, monkeypatch):
+    monkeypatch.setenv("GRU_UNLEARN_CACHE", str(world / "cache"))
+    gpt2(world / "model", places=20)
+    flags = ["--suite", "own", "--model", world / "model", "--retain", world / "retain.jsonl", "--out", world / "out"]
+    for row in ({"question": "who is Dan ?", "answer": LONG}, {"text": LONG}):
+        write(world / "forget.jsonl", [row])
+        code, _, err = gru("evaluate", *flags, "--forget", world / "forget.jsonl")
+        assert (code, err.count("\n")) == (2, 1), err
+        assert "forget: the longest row has" in err
+        assert "the model has positions for 20 only: pass --max-length 20" in err
+        assert not (world / "out").exists()
+
+
+def test_scoring_and_generation_refuse_what_has_no_room(world):
+    gpt2(world / "model", places=16)
+    model, encoder = AutoModelForCausalLM.from_pretrained(world / "model").eval(), Encoder(tiny.tokenizer())
+    row = to_record({"question": "who is Dan ?", "answer": LONG}, "")
+    with pytest.raises(UserError, match=r"forget: the longest row has .* positions for 16 only"):
+        score(model, encoder, own([row], []))
+    with pytest.raises(UserError, match="prompts: the longest row has 17 tokens"):
+        continuations(model, encoder, [[5], [5] * 17], [3, 3], 2)
+    with pytest.raises(UserError, match=r"prompts: token 48 .* has no embedding"):
+        continuations(model, encoder, [[48]], [3], 1)
+
+
+# --- adapters --------------------------------------------------------------------------------------------------------
+
+
+def put_adapters(world, tokenizer=None):
+    """Adapters in the place of the model, which becomes their base; returns how many parameters the base has."""
+    base = (world / "model").rename(world / "base")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    count = model.num_parameters()
+    modules = "c_attn" if model.config.model_type == "gpt2" else "q_proj"
+    get_peft_model(model, LoraConfig(r=2, target_modules=[modules], task_type="CAUSAL_LM")).save_pretrained(
+        world / "model"
+    )
+    (tokenizer or tiny.tokenizer()).save_pretrained(world / "model")
+    return count
+
+
+def test_a_dry_run_on_adapters_looks_at_their_base(gru, world):
+    count = put_adapters(world)
+    code, out, err = unlearn(gru, world, "--dry-run")
+    assert code == 0, err
+    assert f"({count / 1e6:.1f} M parameters)" in out
+    assert "matches no parameter" in refused(gru, world, "--trainable-params", "nope")
+
+
+def test_rows_longer_than_the_positions_below_adapters_are_refused(gru, world):
+    gpt2(world / "model", places=8)
+    put_adapters(world)
+    assert "forget: the longest row has 16 tokens, and the model has positions for 8 only" in refused(gru, world)
+
+
+def test_tokens_that_came_with_adapters_have_room(world):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens([f"word{number}" for number in range(40)])
+    put_adapters(world, tokenizer)
+    assert len(input_embeddings(empty_model(world / "model"))) == len(tokenizer)
+
+
 # --- embeddings and padding ------------------------------------------------------------------------------------------
 
 
@@ -151,6 +248,14 @@ def test_padding_with_the_end_token_trains_alike(gru, world, tmp_path):
         found[pad] = load_file(tmp_path / pad / "model" / "model.safetensors")
     for name, weight in found["<pad>"].items():
         torch.testing.assert_close(weight, found["<eos>"][name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_token_of_an_alternative_without_an_embedding_is_refused(gru, world):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_tokens([f"word{number}" for number in range(40)])
+    tokenizer.save_pretrained(world / "model")
+    write(world / "forget.jsonl", [row | {"alternate": "word39"} for row in tiny.rows(4)])
+    assert "forget (alternatives): token " in refused(gru, world, "--objective", "dpo")
 
 
 # --- the generation's configuration ----------------------------------------------------------------------------------

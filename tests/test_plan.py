@@ -36,6 +36,17 @@ def batch(rows=2, tokens=32, vocabulary=48, answer=1):
     return {"input_ids": ids, "attention_mask": None, "labels": labels}  # as the trainer passes it to causal models
 
 
+def test_adapters_are_planned_as_their_base(tmp_path):
+    tiny.save(tmp_path / "base")
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "base")
+    adapters = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    adapters.save_pretrained(tmp_path / "adapters")
+    assert model_config(str(tmp_path / "adapters")).to_dict() == model_config(str(tmp_path / "base")).to_dict()
+    (tmp_path / "base").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="adapters whose base is not on this machine"):
+        model_config(str(tmp_path / "adapters"))
+
+
 @pytest.mark.parametrize(
     ("preset", "parameters"),
     [("llama-1b", 1_235_814_400), ("llama-8b", 8_030_261_248), ("llama-70b", 70_553_706_496)],

@@ -11,6 +11,7 @@ from typing import Any
 from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, canonical, fingerprint, load_records
+from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.suites import check_unseen, remark_on_unseen
 from gru_unlearn.models.model_settings import ASKING, ModelSettings
@@ -116,9 +117,22 @@ def make_battery(request: AttackRequest) -> Battery:
     battery = Battery(request, _find_subjects(settings), sets, numbers, prefixes, rate, data)
     if run is not None:
         _check_unchanged(battery, run)
-    for subject in battery.subjects.values():
-        subject.encoder.encode_all(sets["forget"], f"forget (tokens of the {subject.label})")
+    _check_room(battery)
     return battery
+
+
+def _check_room(battery: Battery) -> None:
+    """Whether the models can read the rows that were given. Prompts made of them are left out where they are too long,
+    and so are rows that come with the attack."""
+    request, rows = battery.request, {"forget": battery.sets["forget"]}
+    if "relearning" in request.attacks and request.unrelated != AttackRequest.unrelated:
+        rows["unrelated"] = battery.sample(battery.sets["unrelated"], len(battery.forget))
+    for subject in battery.subjects.values():
+        sets = {}
+        for name, records in rows.items():
+            sets[name] = subject.encoder.encode_all(records, f"{name} (tokens of the {subject.label})")
+        label = "unlearned model" if subject.name == UNLEARNED else subject.label
+        require_room(subject.empty(), ids_of(sets), subject.encoder.tokenizer, label)
 
 
 def _read_run(folder: Path | None) -> RunRecord | None:

@@ -17,6 +17,7 @@ from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants, probe
 from gru_unlearn.common.words import words
 from gru_unlearn.data import Example, Record
+from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.models.subject import Subject
@@ -78,6 +79,7 @@ def _relearn(battery: Battery, rows: Sequence[Record], others: Sequence[int], su
     count, seed = battery.request.relearning_steps, battery.request.seed
     model = subject.load("float32")
     examples = subject.encoder.encode_all(rows, "relearning")
+    require_room(model, ids_of({"relearning": examples}), subject.encoder.tokenizer)
     every = max(1, count // POINTS)
     steps: list[int] = []
     path: list[list[float]] = []

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import check_request, make_suite
+from gru_unlearn.benchmark.suite_room import require_suite_room
 from gru_unlearn.common.files import default_cache, write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import count_overlap, fingerprint
@@ -61,6 +62,9 @@ def prepare_evaluation(request: EvaluationRequest, out: Path, *, overwrite: bool
         data = _sources(suite)
     subjects = find_subjects(vars(request), model=request.model, retain_model=request.retain_model)
 
+    if suite is not None:
+        for name, subject in subjects.items():
+            require_suite_room(subject, suite, retain_model=name == RETAIN_MODEL)
     identity = {"settings": settings_of(request), **{name: subject.sha256 for name, subject in subjects.items()}}
     if suite is not None:
         keys = {name: _key_of_scores(subject, suite) for name, subject in subjects.items()}

@@ -1,6 +1,6 @@
 """Alternative answers to the questions of the forget set: given in its rows, or "I don't know" in many words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gru_unlearn.data.encoding import Encoder, Example
@@ -41,6 +41,17 @@ def attach_alternatives(
         changed.append(replace(record, turns=(*record.turns[:-1], Turn("assistant", other))))
     for example, alternative in zip(examples, encoder.encode_all(changed, "forget (alternatives)"), strict=True):
         example["alternative"] = alternative
+
+
+def with_alternatives(sets: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
+    """The sets, and behind each the alternatives of its examples as a set of its own, where they have any."""
+    together: dict[str, list[Example]] = {}
+    for name, examples in sets.items():
+        together[name] = list(examples)
+        others = [example["alternative"] for example in examples if "alternative" in example]
+        if others:
+            together[f"{name} (alternatives)"] = others
+    return together
 
 
 def _alternative(record: Record, field: str) -> str:

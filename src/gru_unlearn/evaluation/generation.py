@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gru_unlearn.common.modules import positions
 from gru_unlearn.data import Encoder
+from gru_unlearn.data.model_room import require_room
 from gru_unlearn.evaluation.next_token import ReaderType, reader_for
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
@@ -100,7 +101,11 @@ def continuations(
         prompts: token ids, none empty, such as :meth:`Encoder.prompt_ids`.
         limits, temperature, draws: as in :func:`generate`; with the same draws a prompt goes on alike in any batch.
         batch_size: prompts at once; changes rounding alone.
+
+    Raises:
+        UserError: the model has no room for a prompt.
     """
+    require_room(model, {"prompts": prompts}, encoder.tokenizer)
     pad, stop, most = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder), positions(model)
     texts = [""] * len(prompts)
     reader = reader_for(model, prompts, pad) if prompts else None

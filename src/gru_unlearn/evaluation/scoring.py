@@ -8,13 +8,14 @@ from torch import nn
 
 from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Encoder
+from gru_unlearn.data.model_room import require_room
 from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.generation import continue_prompts
 from gru_unlearn.evaluation.gradnorm import task_gradient_norms
 from gru_unlearn.evaluation.measure import Evaluation, measure
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.table import Entry, ScoreTable
-from gru_unlearn.evaluation.tasks import Task, plan_tasks
+from gru_unlearn.evaluation.tasks import Task, ids_by_set, plan_tasks
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
 
 Progress = Callable[[str, int, int], None]
@@ -43,7 +44,7 @@ def evaluate(
         A key in ``metrics`` for each metric of the suite; one without a value is in ``missing``, with the reason.
 
     Raises:
-        UserError: an answer does not fit the encoder's length limit.
+        UserError: an answer does not fit the encoder's length limit, or the model's positions or embeddings.
     """
     table = score(
         model,
@@ -83,10 +84,11 @@ def score(
         on_progress: see :data:`Progress`.
 
     Raises:
-        UserError: an answer does not fit the encoder's length limit.
+        UserError: an answer does not fit the encoder's length limit, or the model's positions or embeddings.
     """
     require_causal_config(getattr(model, "config", None), "the model")
     tasks = plan_tasks(suite, suite.needs(retain_model), encoder)
+    require_room(model, ids_by_set(tasks), encoder.tokenizer)
     require_causal(model, max((task.ids for task in tasks), key=len, default=[]))
     mine: Sequence[int] = range(len(tasks))
     if across_processes:

@@ -1,6 +1,6 @@
 """Which distinct answers a suite's metrics need scored, encoded once each."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from gru_unlearn.common.words import blank_between
@@ -53,6 +53,14 @@ def plan_tasks(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[T
             _add_answers(tasks, name, rows, wanted)
         _encode(list(tasks.values())[known:], name, encoder)
     return list(tasks.values())
+
+
+def ids_by_set(tasks: Iterable[Task]) -> dict[str, list[list[int]]]:
+    """The token ids of tasks, by the set that asked for them first."""
+    ids: dict[str, list[list[int]]] = {}
+    for task in tasks:
+        ids.setdefault(task.uses[0].set, []).append(task.ids)
+    return ids
 
 
 def _wanted_of(name: str, needs: Collection[str]) -> set[str]:

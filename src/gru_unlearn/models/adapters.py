@@ -23,17 +23,17 @@ def load_merged(folder: Path, options: dict[str, Any]) -> Any:
         raise ValueError(f"adapters of the kind {kind}, not {KIND}")
     trusted = bool(options.get("trust_remote_code"))
     base: Any = AutoModelForCausalLM.from_pretrained(base_of(folder, trust_remote_code=trusted), **options)
-    _make_room(base, folder, trusted)
+    make_room(base, folder, trusted)
     merged: Any = PeftModel.from_pretrained(base, folder).merge_and_unload()
     for parameter in merged.parameters():  # those under adapters were frozen
         parameter.requires_grad_(parameter.is_floating_point())
     return merged
 
 
-def _make_room(base: Any, folder: Path, trust_remote_code: bool) -> None:
+def make_room(base: Any, folder: Path, trust_remote_code: bool) -> None:
     """As peft's own loader does: for tokens that came with the adapters."""
     if not (folder / "tokenizer_config.json").is_file():
         return
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if len(tokenizer) > base.get_input_embeddings().weight.shape[0]:
-        base.resize_token_embeddings(len(tokenizer))
+        base.resize_token_embeddings(len(tokenizer), mean_resizing=base.device.type != "meta")

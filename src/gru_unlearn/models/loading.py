@@ -18,8 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.adapters import load_merged
-from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
+from gru_unlearn.models.adapters import load_merged, make_room
+from gru_unlearn.models.locating import ADAPTER_CONFIG, base_of, holds_adapters, read_object
 from gru_unlearn.objectives.causality import require_causal_config
 
 if TYPE_CHECKING:
@@ -160,12 +160,20 @@ def free_memory() -> None:
 
 
 def empty_model(folder: Path, trust_remote_code: bool = False) -> "PreTrainedModel":
-    """A model by its configuration alone, on the meta device, where tensors have shapes and no memory."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    """A model by its configuration alone, on the meta device, where tensors have shapes and no memory.
+
+    Of adapters it is their base, with room for the tokens that came with them: what merging them leaves.
+    """
+    adapters = holds_adapters(folder)
+    whole = base_of(folder, trust_remote_code=trust_remote_code) if adapters else folder
+    config = AutoConfig.from_pretrained(whole, trust_remote_code=trust_remote_code)
     with torch.device("meta"):  # "eager", because a configuration may name an attention that is code from the hub
-        return AutoModelForCausalLM.from_config(
+        model = AutoModelForCausalLM.from_config(
             config, trust_remote_code=trust_remote_code, attn_implementation="eager"
         )
+        if adapters:
+            make_room(model, folder, trust_remote_code)
+    return model
 
 
 def parameter_count(folder: Path, trust_remote_code: bool = False) -> int:

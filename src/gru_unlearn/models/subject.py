@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Encoder
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, first_line
+from gru_unlearn.models.loading import empty_model
 from gru_unlearn.models.locating import locate
 from gru_unlearn.models.manners import settings_for, tell_if_asked_otherwise
 from gru_unlearn.models.model_settings import ModelSettings
@@ -77,6 +78,18 @@ class Subject:
     def model(self) -> Any:
         """The model as it is, for looking only."""
         return self.load()
+
+    def empty(self) -> Any:
+        """The model by its configuration alone, on the meta device.
+
+        Raises:
+            UserError: it describes none.
+        """
+        try:
+            return empty_model(self.folder, self.settings.trust_remote_code)
+        except Exception as error:  # configurations of many architectures raise many types; each becomes one line
+            reason = first_line(error)
+            raise UserError(f"{self.source}: no causal language model can be made of it ({reason})") from None
 
     def load(self, dtype: str | None = None) -> Any:
         """A fresh copy, in evaluation mode, on the GPU where there is one."""

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.locating import BUILTIN, locate_builtin, model_inside
+from gru_unlearn.models.locating import BUILTIN, base_at_hand, holds_adapters, locate_builtin, model_inside
 from gru_unlearn.objectives.causality import require_causal_config
 from gru_unlearn.results.plan_summary import Shape
 
@@ -42,7 +42,7 @@ def model_config(model: str) -> PretrainedConfig:
         return PRESETS[model]
     source = locate_builtin(model) if model.startswith(BUILTIN) else model
     if Path(source).is_dir():
-        source = model_inside(Path(source), f"--model {model}")
+        source = _whole(model_inside(Path(source), f"--model {model}"), f"--model {model}")
     if not Path(source).exists() and model.count("/") != 1:
         raise UserError(f"--model {model}: no such file or folder; presets are {', '.join(PRESETS)}")
     try:
@@ -51,6 +51,16 @@ def model_config(model: str) -> PretrainedConfig:
         raise UserError(f"--model {model}: no configuration that loads ({first_line(error)})") from None
     require_causal_config(config, f"--model {model}")
     return config
+
+
+def _whole(folder: Path, name: str) -> Path:
+    """The folder itself, or that of the base where it holds adapters; nothing is downloaded for a plan."""
+    if not holds_adapters(folder):
+        return folder
+    base = base_at_hand(folder)
+    if base is None:
+        raise UserError(f"{name}: adapters whose base is not on this machine: name the base itself")
+    return base
 
 
 def shape_of(config: PretrainedConfig) -> Shape:

@@ -6,11 +6,10 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from gru_unlearn.common.modules import input_embeddings, positions
-from gru_unlearn.data import Example
+from gru_unlearn.data import Example, with_alternatives
+from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.loading import empty_model
-from gru_unlearn.models.locating import holds_adapters, read_object
+from gru_unlearn.models.locating import read_object
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.recipe import Recipe
@@ -31,57 +30,10 @@ def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> N
     """
     for name, subject in models.items():
         check_generation_config(subject.folder)
-        if holds_adapters(subject.folder):  # the base says the rest when it is loaded
-            continue
-        model = _empty(subject, recipe)
-        check_positions(model, sets, subject.label)
-        check_tokens(model, sets, subject)
+        model = subject.empty()
+        require_room(model, ids_of(with_alternatives(sets)), subject.encoder.tokenizer, subject.label)
         if name == "model":
             _check_modules(model, recipe)
-
-
-def _empty(subject: Subject, recipe: Recipe) -> Any:
-    try:
-        return empty_model(subject.folder, recipe.trust_remote_code)
-    except Exception as error:  # configurations of many architectures raise many types; each becomes one line
-        raise UserError(f"{subject.source}: no causal language model can be made of it ({first_line(error)})") from None
-
-
-def check_positions(model: Any, sets: Sets, label: str) -> None:
-    """Whether every row ends before the model's positions do.
-
-    Raises:
-        UserError: one does not.
-    """
-    most = positions(model)
-    if most is None:
-        return
-    for name, examples in sets.items():
-        longest = max((len(example["input_ids"]) for example in examples), default=0)
-        if longest > most:
-            raise UserError(
-                f"{name}: the longest row has {longest} tokens, and the {label} has positions for {most} only: "
-                f"pass --max-length {most}, and --allow-truncation to train on what is left of answers"
-            )
-
-
-def check_tokens(model: Any, sets: Sets, subject: Subject) -> None:
-    """Whether the model has an embedding for every token of the rows, and for padding.
-
-    Raises:
-        UserError: it lacks one, because the tokenizer grew and the model did not, or is another model's.
-    """
-    rows, tokenizer = len(input_embeddings(model)), subject.encoder.tokenizer
-    used = {"padding": tokenizer.pad_token_id}
-    for name, examples in sets.items():
-        used[name] = max((max(example["input_ids"]) for example in examples), default=0)
-    for name, token in used.items():
-        if token >= rows:
-            word = tokenizer.convert_ids_to_tokens(token)
-            raise UserError(
-                f"{name}: token {token} ({word!r}) has no embedding in the {subject.label}, which has {rows}: its "
-                "tokenizer is another model's, or grew and the model did not; --pad-token names another padding"
-            )
 
 
 def check_generation_config(folder: Path) -> None:

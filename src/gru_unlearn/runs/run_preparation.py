@@ -11,6 +11,7 @@ from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import make_suite
+from gru_unlearn.benchmark.suite_room import require_suite_room
 from gru_unlearn.data import Encoder, Example, Record, check_apart, describe_rows, fingerprint, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import Suite
@@ -84,6 +85,10 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
     check_models(recipe, models, examples)
+    suite = _make_suite(recipe, sets)
+    if suite is not None:
+        for name, subject in models.items():
+            require_suite_room(subject, suite, retain_model=name == "retain_model")
 
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},

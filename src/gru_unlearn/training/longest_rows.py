@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gru_unlearn.common.modules import evaluating
-from gru_unlearn.data import Example, pad_examples
+from gru_unlearn.data import Example, pad_examples, with_alternatives
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.objectives.causality import require_causal
@@ -31,7 +31,7 @@ def try_longest_rows(
 
     Args:
         model: causal language model, on the device.
-        sets: name → examples.
+        sets: name → examples; their alternatives are tried as well.
         pad_token_id: of the tokenizer.
         device: where the model is.
         bf16: compute in bfloat16, whatever the weights are.
@@ -39,7 +39,7 @@ def try_longest_rows(
     Raises:
         UserError: out of memory, NaN or infinity, any other error, or a model that looks ahead.
     """
-    for name, examples in sets.items():
+    for name, examples in with_alternatives(sets).items():
         longest = max(examples, key=lambda example: len(example["input_ids"]), default=None)
         if longest is None:
             continue
