@@ -14,9 +14,10 @@ def require_suite_room(subject: Subject, suite: Suite, *, retain_model: bool = F
     Raises:
         UserError: the model has no room for one.
     """
+    encoder = subject.encoder  # first: what loads a tokenizer says best what is no model for it
     model = subject.empty()
     if positions(model) is None:
         return
-    tasks = plan_tasks(suite, suite.needs(retain_model), subject.encoder)
+    tasks = plan_tasks(suite, suite.needs(retain_model), encoder)
     ids = {f"suite {suite.name}, {name}": rows for name, rows in ids_by_set(tasks).items()}
-    require_room(model, ids, subject.encoder.tokenizer, subject.label)
+    require_room(model, ids, encoder.tokenizer, subject.label)
