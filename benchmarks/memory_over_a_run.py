@@ -28,8 +28,9 @@ from gru_unlearn.planning.model_shape import shape_of
 from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.training import steps
 
-FLAT = 1.1
-"""What is held after the first epoch, at its peak and at rest, may be so much above that in it: batches differ."""
+FLAT = {"peak": 1.25, "rest": 1.1}
+"""What is held after the first epoch, at its peak and at rest, may be so much above that in it: which rows meet, and which
+holes they find, differs from step to step, the more so the smaller the model."""
 
 QUESTION, ANSWER = (8, 30), (8, 90)
 """Tokens of each, drawn evenly."""
@@ -156,7 +157,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         seen, plan = run(options, folder)
     growth = {kind: grown(seen, kind) for kind in ("peak", "rest")}
-    flat = max(growth.values()) <= FLAT
+    flat = all(growth[kind] <= FLAT[kind] for kind in FLAT)
     peak = max(step.peak for step in seen)
     print(f"\nafter the first epoch: peaks {growth['peak']:.2f} of those in it, at rest {growth['rest']:.2f}")
     print(f"gru plan: {plan / 1e6:.0f} MB, with holes {HOLES * plan / 1e6:.0f}; measured: {peak / 1e6:.0f} MB")
