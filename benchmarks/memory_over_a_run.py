@@ -29,8 +29,8 @@ from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.training import steps
 
 FLAT = {"peak": 1.25, "rest": 1.1}
-"""What is held after the first epoch, at its peak and at rest, may be so much above that in it: which rows meet, and which
-holes they find, differs from step to step, the more so the smaller the model."""
+"""What is held after the first epoch, at its peak and at rest, may be so much above that in it: which rows meet, and
+which holes they find, differs from step to step, the more so the smaller the model."""
 
 QUESTION, ANSWER = (8, 30), (8, 90)
 """Tokens of each, drawn evenly."""
