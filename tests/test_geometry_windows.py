@@ -286,6 +286,26 @@ def plain_step(net, r, u, *, inside=0.0, retain_step=0.0, clip=None, lr=0.1):
     return flat(net.parameters()) - lr * g
 
 
+def scaled_step(
+    net, optimizer, rectifier, scaler, r, u, *, order="retain, forget", clipping="not", clip=1.0, inside=0.0
+):
+    def retain_pass():
+        with rectifier.retain(gradient_share=inside):
+            scaler.scale(net.loss(r)).backward()
+
+    passes = {"retain": retain_pass, "forget": lambda: scaler.scale(net.loss(u)).backward()}
+    for name in order.split(", "):
+        passes[name]()
+    if "unscale" in clipping:
+        scaler.unscale_(optimizer)
+    if "rectify" in clipping:
+        rectifier.rectify()
+    if "clip" in clipping:
+        nn.utils.clip_grad_norm_(net.parameters(), clip)
+    scaler.step(optimizer)
+    scaler.update()
+
+
 CLIPPING = ("not", "rectifier", "unscale, rectify, clip", "rectify, clip", "unscale, then step")
 EXTRAS = ({}, {"inside": 0.7}, {"retain_step": 0.6})
 
@@ -301,41 +321,10 @@ def test_under_a_scaler_all_units_are_the_losses_own(clipping, extra, order):
     r, u = drawn(1), [x - 2 * y for x, y in zip(drawn(2), drawn(1), strict=True)]
     expected = plain_step(net, r, u, clip=clip, **extra)
 
-    def retain_pass():
-        with rectifier.retain(gradient_share=extra.get("inside", 0.0)):
-            scaler.scale(net.loss(r)).backward()
-
-    passes = {"retain": retain_pass, "forget": lambda: scaler.scale(net.loss(u)).backward()}
-    for name in order.split(", "):
-        passes[name]()
-    if "unscale" in clipping:
-        scaler.unscale_(optimizer)
-    if "rectify" in clipping:
-        rectifier.rectify()
-    if "clip" in clipping:
-        nn.utils.clip_grad_norm_(net.parameters(), clip)
-    scaler.step(optimizer)
-    scaler.update()
+    how = {"order": order, "clipping": clipping, "clip": clip, "inside": extra.get("inside", 0.0)}
+    scaled_step(net, optimizer, rectifier, scaler, r, u, **how)
     torch.testing.assert_close(flat(net.parameters()), expected)
     torch.testing.assert_close(held(rectifier), GAMMA * flat(r))
-
-
-def scaled_step(net, optimizer, rectifier, scaler, r, u, *, order="retain, forget", clipping="not"):
-    def retain_pass():
-        with rectifier.retain():
-            scaler.scale(net.loss(r)).backward()
-
-    passes = {"retain": retain_pass, "forget": lambda: scaler.scale(net.loss(u)).backward()}
-    for name in order.split(", "):
-        passes[name]()
-    if "unscale" in clipping:
-        scaler.unscale_(optimizer)
-    if "rectify" in clipping:
-        rectifier.rectify()
-    if "clip" in clipping:
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    scaler.step(optimizer)
-    scaler.update()
 
 
 @pytest.mark.parametrize("keeps", [False, True])

@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 import tiny
-from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.training import last_whole_checkpoint
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
@@ -17,24 +16,7 @@ FORGET, RETAIN = tiny.rows(8), tiny.rows(16, start=8)
 
 
 def trainer(folder, model, **options):
-    defaults = {
-        "learning_rate": 1e-4,
-        "max_steps": 6,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "warmup_steps": 0,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "report_to": "none",
-    }
-    return UnlearningTrainer(
-        model,
-        UnlearningConfig(output_dir=str(folder), **(defaults | options)),
-        forget_dataset=FORGET,
-        retain_dataset=RETAIN,
-        processing_class=tiny.tokenizer(),
-    )
+    return tiny.trainer(folder, model, **({"learning_rate": 1e-4, "max_steps": 6} | options))
 
 
 class StopAfter(TrainerCallback):
@@ -45,10 +27,6 @@ class StopAfter(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         control.should_training_stop = state.global_step >= self.step
-
-
-def weights(model):
-    return torch.cat([p.detach().float().reshape(-1) for p in model.parameters()])
 
 
 def test_bfloat16_is_computed_with_by_default(tmp_path):
@@ -94,18 +72,18 @@ def test_runs_resume_where_they_were(tmp_path, kind, rectification):
     cut.train()
     resumed = trainer(tmp_path / "cut", tiny.model(seed=1).to(kind), **options)
     resumed.train(resume_from_checkpoint=str(last_whole_checkpoint(tmp_path / "cut")))
-    difference = (weights(whole.model) - weights(resumed.model)).norm()
-    start = weights(tiny.model().to(kind)).to(difference.device)
-    assert difference <= 0.01 * (weights(whole.model) - start).norm()
+    difference = (tiny.weights(whole.model) - tiny.weights(resumed.model)).norm()
+    start = tiny.weights(tiny.model().to(kind)).to(difference.device)
+    assert difference <= 0.01 * (tiny.weights(whole.model) - start).norm()
 
 
 def test_bfloat16_weights_move_as_float32_ones(tmp_path):
     moved = {}
     for kind in (torch.float32, torch.bfloat16):
         model = tiny.model().bfloat16().to(kind)
-        start = weights(model)
+        start = tiny.weights(model)
         run = trainer(tmp_path / str(kind), model, objective="ga", learning_rate=1e-5, max_steps=50)
         run.train()
         with run._pairs.joined():
-            moved[kind] = (weights(model).cpu() - start).norm()
+            moved[kind] = (tiny.weights(model).cpu() - start).norm()
     assert moved[torch.bfloat16] == pytest.approx(moved[torch.float32], rel=0.05)

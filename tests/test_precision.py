@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 import tiny
-from gru_unlearn import UnlearningConfig, UnlearningTrainer
+from gru_unlearn import UnlearningConfig
 from gru_unlearn.common.notices import Notice
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.models.loading import load_model
@@ -27,30 +27,8 @@ TYPES = ["float32", "bfloat16", "float16"]
 
 
 def trainer(folder, model, **options):
-    defaults = {
-        "learning_rate": 1e-5,
-        "max_steps": 4,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "warmup_steps": 0,
-        "lr_scheduler_type": "constant",
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "report_to": "none",
-    }
-    return UnlearningTrainer(
-        model,
-        UnlearningConfig(output_dir=str(folder), **(defaults | options)),
-        forget_dataset=FORGET,
-        retain_dataset=RETAIN,
-        processing_class=tiny.tokenizer(),
-    )
-
-
-def weights(model):
-    return torch.cat([p.detach().float().reshape(-1) for p in model.parameters()])
+    defaults = {"learning_rate": 1e-5, "max_steps": 4, "lr_scheduler_type": "constant", "use_cpu": True}
+    return tiny.trainer(folder, model, **(defaults | options))
 
 
 def logged(run, name):
@@ -184,11 +162,11 @@ def test_bfloat16_weights_forget_as_float32_does(tmp_path, rate):
     for kind in (torch.float32, torch.bfloat16):
         model = tiny.model().to(torch.bfloat16).to(kind)
         run = trainer(tmp_path / str(kind), model, objective="ga", learning_rate=rate, max_steps=100, logging_steps=50)
-        before = weights(model)
+        before = tiny.weights(model)
         run.train()
-        seen[kind] = (weights(model) - before).double()
+        seen[kind] = (tiny.weights(model) - before).double()
         with run._pairs.joined():
-            fell[kind] = (weights(model) - before).double()
+            fell[kind] = (tiny.weights(model) - before).double()
         assert min(logged(run, "surviving_share")) > 0.999
     one, other = fell.values()
     assert (one @ other / one.norm() / other.norm()) > 0.95
@@ -213,7 +191,7 @@ def test_bfloat16_runs_resume_to_the_same_bits(tmp_path, killed_at):
     for run in (whole, resumed):
         assert {p.dtype for p in run.model.parameters()} == {torch.bfloat16}
     with whole._pairs.joined(), resumed._pairs.joined():
-        assert torch.equal(weights(whole.model), weights(resumed.model))
+        assert torch.equal(tiny.weights(whole.model), tiny.weights(resumed.model))
 
 
 def test_float16_weights_are_never_stepped(tmp_path):
@@ -408,7 +386,7 @@ def test_adapters_below_float16_are_merged_and_trained_in_float32(gru, checkpoin
         assert json.loads((out / "summary.json").read_text())["settings"]["dtype"] == expected
         merged = load_model(out / "model")
         assert merged.dtype == torch.float32
-        assert not torch.equal(weights(merged), weights(merged).bfloat16().float())
+        assert not torch.equal(tiny.weights(merged), tiny.weights(merged).bfloat16().float())
         assert load_model(out / "model", dtype="bfloat16").dtype == torch.bfloat16
 
 

@@ -5,6 +5,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from gru_unlearn import UnlearningConfig, UnlearningTrainer
+
 logging.disable_progress_bar()
 
 CHAT_TEMPLATE = (
@@ -71,3 +73,28 @@ def save(folder, seed=0, chat=True):
     model(seed).save_pretrained(folder)
     tokenizer(chat).save_pretrained(folder)
     return folder
+
+
+def trainer(folder, model, **options):
+    """Of eight rows to forget and sixteen to keep, quiet, without checkpoints."""
+    defaults = {
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "warmup_steps": 0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+    return UnlearningTrainer(
+        model,
+        UnlearningConfig(output_dir=str(folder), **(defaults | options)),
+        forget_dataset=rows(8),
+        retain_dataset=rows(16, start=8),
+        processing_class=tokenizer(),
+    )
+
+
+def weights(model):
+    """All of them as one float32 vector."""
+    return torch.cat([p.detach().float().reshape(-1) for p in model.parameters()])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters, read_object
+from gru_unlearn.models.locating import base_at_hand, holds_adapters
 
 TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """What safetensors calls a type → what torch and people call it. Others hold no weights that could be trained."""
@@ -16,9 +16,7 @@ TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16
 def stored_types(folder: Path) -> Mapping[str, int]:
     """Type → how many weights of a model are stored in it, most first; of adapters, those of their base's folder."""
     if holds_adapters(folder):
-        base = Path(str(read_object(folder / ADAPTER_CONFIG, str(folder)).get("base_model_name_or_path") or folder))
-        if base.is_dir() and base != folder:
-            folder = base
+        folder = base_at_hand(folder) or folder
     counts: Counter[str] = Counter()
     for file in folder.glob("*.safetensors"):
         counts.update(_types_in(file))

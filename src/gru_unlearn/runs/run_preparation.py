@@ -74,9 +74,10 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
     suite = _make_suite(recipe, sets)
     check_rule(recipe, sets, suite)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        models = _find_models(recipe)
-        recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
-        models = _find_models(recipe)
+        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
+    recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
+    for subject in models.values():
+        subject.settings = replace(subject.settings, dtype=recipe.dtype)
     model, retain_model = models["model"], models.get("retain_model")
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
@@ -85,7 +86,6 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
     _check_adapters(recipe, model.folder)
     examples = _tokenize(sets, encoder, recipe.config)
     check_models(recipe, models, examples)
-    suite = _make_suite(recipe, sets)
     if suite is not None:
         for name, subject in models.items():
             require_suite_room(subject, suite, retain_model=name == "retain_model")
@@ -100,10 +100,6 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
     inputs = (model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
-
-
-def _find_models(recipe: Recipe) -> dict[str, Subject]:
-    return find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
 
 
 def _tokenize(
