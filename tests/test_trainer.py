@@ -163,7 +163,7 @@ def test_kl_retain_loss_is_zero_at_the_start_and_pulls_back(tmp_path):
     assert losses[-1] > 1e-3
 
 
-@pytest.mark.parametrize("retain_loss", ["nll", "kl"])
+@pytest.mark.parametrize("retain_loss", ["nll", "kl", "anchor"])
 def test_lora_trains_the_adapters_only(tmp_path, retain_loss):
     model = get_peft_model(tiny.model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -253,6 +253,7 @@ class KillAt(TrainerCallback):
         {"objective": "ga", "retain_weight": 1.0, "retain_placement": "after"},
         {"objective": "npo", "retain_loss": "kl", "per_device_train_batch_size": 1, "gradient_accumulation_steps": 3},
         {"objective": "tnpo", "rectification": "gru/element/update", "retain_batch_size": 7},
+        {"objective": "npo", "retain_loss": "anchor", "retain_weight": 10.0},
         {"objective": "dpo", "rectification": "gru/layer/memory=3"},
         {"objective": "rmu", "rectification": "pdu"},
     ],

@@ -26,6 +26,10 @@ class Batch(TypedDict):
     """[B]"""
     token_reference: NotRequired[Tensor]
     """[B, T]"""
+    anchor_logps: NotRequired[Tensor]
+    """[N, K+1], row after row"""
+    anchor_tokens: NotRequired[Tensor]
+    """[N, K]"""
     alternative_reference: NotRequired[Tensor]
     """[B]"""
 
@@ -54,6 +58,9 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
         batch["alternative_reference"] = torch.tensor([example["alternative_reference"] for example in examples])
     if "token_reference" in first:
         batch["token_reference"] = pad_sequence([example["token_reference"] for example in examples], batch_first=True)
+    if "anchor_logps" in first:
+        batch["anchor_logps"] = torch.cat([example["anchor_logps"] for example in examples])
+        batch["anchor_tokens"] = torch.cat([example["anchor_tokens"] for example in examples])
     if "alternative" in first:
         batch["alternative"] = collate([example["alternative"] for example in examples], pad_token_id)
     return batch

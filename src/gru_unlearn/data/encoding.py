@@ -35,6 +35,10 @@ class Example(TypedDict):
     """log-probability of the supervised tokens under the model before unlearning"""
     token_reference: NotRequired[Tensor]
     """the same for each of them, [T]"""
+    anchor_logps: NotRequired[Tensor]
+    """what the retain loss of this name needs of the model before unlearning, [T, K+1]"""
+    anchor_tokens: NotRequired[Tensor]
+    """likewise, [T, K]"""
     alternative_reference: NotRequired[float]
     """the same of the alternative"""
 

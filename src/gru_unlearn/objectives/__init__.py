@@ -7,6 +7,8 @@ A loss names what it needs of the model in its parameters; the trainer computes 
 - ``token_reference [B, T]``: the same per token, zero-padded like ``logps``;
 - ``logits [N, V]``, ``targets [N]``: logits at the N supervised positions, row after row, and the tokens there;
 - ``reference_logits [N, V]``: the same logits of the model before unlearning;
+- ``anchor_logps [N, K+1]``, ``anchor_tokens [N, K]``: of that model the log-probabilities of its K likeliest tokens
+  and, last, of all others together, and which tokens these are;
 - ``alternative_logps [B, A]``, ``alternative_mask [B, A]``, ``alternative_reference [B]``: as the first three, for an
   alternative answer to the same prompt;
 - ``hidden [M, H]``, ``reference_hidden [M, H]``: output of a chosen module at the M supervised positions, of the model
@@ -31,7 +33,7 @@ from gru_unlearn.objectives.alternatives import IDK_ANSWERS, dpo, idk
 from gru_unlearn.objectives.contract import INPUTS, Objective, hyperparameters_of, inputs_of
 from gru_unlearn.objectives.distillation import ceu, undial
 from gru_unlearn.objectives.forget import ga, npo, satimp, simnpo, tnpo, wga
-from gru_unlearn.objectives.retain import kl, nll
+from gru_unlearn.objectives.retain import anchor, anchors_of, kl, nll
 from gru_unlearn.objectives.token_logps import (
     IGNORE_INDEX,
     Supervised,
@@ -62,7 +64,7 @@ DEFAULT_RETAIN_WEIGHT = {"graddiff": 1.0, "altpo": 1.0, "idk": 1.0, "rmu": 1200.
 """Objectives whose definition contains a retain term, with its weight; 0 for all others. RMU's belongs to its own
 retain loss, a squared distance of activations, and to Zephyr-7B."""
 
-RETAIN_LOSSES: dict[str, Objective] = {"nll": nll, "kl": kl, "rmu": rmu_retain}
+RETAIN_LOSSES: dict[str, Objective] = {"nll": nll, "kl": kl, "anchor": anchor, "rmu": rmu_retain}
 """Name → retain loss. ``rmu`` is for the objective ``rmu`` only: it needs a module whose activations are compared."""
 
 __all__ = [
@@ -74,6 +76,8 @@ __all__ = [
     "RETAIN_LOSSES",
     "Objective",
     "Supervised",
+    "anchor",
+    "anchors_of",
     "ceu",
     "dpo",
     "ga",

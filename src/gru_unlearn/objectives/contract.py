@@ -14,6 +14,7 @@ INPUTS = frozenset(
     {
         *("logps", "mask", "reference", "token_reference"),
         *("logits", "targets", "reference_logits"),
+        *("anchor_logps", "anchor_tokens"),
         *("alternative_logps", "alternative_mask", "alternative_reference"),
         *("hidden", "reference_hidden", "direction"),
     }

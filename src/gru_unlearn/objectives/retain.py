@@ -1,5 +1,8 @@
 """Retain losses on the output, to be minimised. RMU's own is in :mod:`activations`."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,3 +20,30 @@ def kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
     log_p = F.log_softmax(logits.float(), dim=-1)
     log_ref = F.log_softmax(reference_logits.float(), dim=-1)
     return F.kl_div(log_p, log_ref, reduction="none", log_target=True).sum(dim=-1)[None]
+
+
+def anchor(logits: Tensor, anchor_logps: Tensor, anchor_tokens: Tensor) -> Tensor:
+    """KL(p_ref ‖ p) per token, [1, N], over the K likeliest tokens of p_ref and all others taken as one.
+
+    Never more than :func:`kl`, because taking outcomes together loses what tells them apart, and next to it where
+    p_ref is sure of itself. What it needs of the model before unlearning is small enough to be scored once, so that
+    no second model is kept and none is asked at each step.
+    """
+    log_p = F.log_softmax(logits.float(), dim=-1)
+    tokens = anchor_tokens.long()
+    others = log_p.scatter(-1, tokens, -math.inf).logsumexp(dim=-1, keepdim=True)
+    merged = torch.cat([log_p.gather(-1, tokens), others], dim=-1)
+    return F.kl_div(merged, anchor_logps.float(), reduction="none", log_target=True).sum(dim=-1)[None]
+
+
+def anchors_of(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """What :func:`anchor` needs of the model before unlearning: ``anchor_logps [N, K+1]``, ``anchor_tokens [N, K]``.
+
+    Args:
+        logits: [N, V] of that model.
+        most: K, made smaller where the vocabulary is: there must be others.
+    """
+    log_p = F.log_softmax(logits.float(), dim=-1)
+    top, tokens = log_p.topk(min(most, log_p.shape[-1] - 1), dim=-1)
+    others = log_p.scatter(-1, tokens, -math.inf).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([top, others], dim=-1), tokens.int()

@@ -77,7 +77,7 @@ def attach_reference_scores(
         UserError: the file is of another forget set.
     """
     file = folder / REFERENCE_FILE
-    lengths = [_count_supervised(example) for example in examples]
+    lengths = [count_supervised(example) for example in examples]
     if resumed and file.is_file():
         scores = load_file(str(file))
         if len(scores["by_token"]) != sum(lengths):
@@ -94,7 +94,8 @@ def attach_reference_scores(
             example["alternative_reference"] = total
 
 
-def _count_supervised(example: Example) -> int:
+def count_supervised(example: Example) -> int:
+    """Tokens of an example that are supervised and predicted."""
     return sum(label != IGNORE_INDEX for label in example["labels"][1:])
 
 

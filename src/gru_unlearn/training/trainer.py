@@ -19,12 +19,22 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from gru_unlearn.data import Batch, encoder_for
+from gru_unlearn.data import Batch, Example, encoder_for
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import Objective
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
+from gru_unlearn.training.anchors import (
+    FROM_ANCHORS,
+    Anchors,
+    anchors_file,
+    attach_anchors,
+    drawn_partners,
+    read_anchors,
+    score_anchors,
+    write_anchors,
+)
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import Rows, to_examples
@@ -36,7 +46,7 @@ from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
-from gru_unlearn.training.steps import AccumulationWindow, StepCallback, StepLog
+from gru_unlearn.training.steps import SIDES, AccumulationWindow, StepCallback, StepLog
 from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
 
@@ -132,6 +142,7 @@ class UnlearningTrainer(PairTrainer):
         if not self.is_fsdp_enabled:
             self._try_longest_rows()
             self._attach_reference_scores()
+            self._attach_anchors()
         if self._method.needs & FROM_REFERENCE_MODEL and not hasattr(self.model, "disable_adapter"):
             self._keep_reference_model()
         return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -150,6 +161,34 @@ class UnlearningTrainer(PairTrainer):
             self.forget_examples, self._answer_logps, folder, resumed=resumed, writes=self.args.should_save
         )
 
+    def _attach_anchors(self) -> None:
+        for side in SIDES:
+            if not self._method.asks[side] & FROM_ANCHORS:
+                continue
+            examples, file = self.forget_examples, anchors_file(self.args.output_dir, side)
+            if side == "retain":
+                drawn = drawn_partners(self._get_train_sampler(), self.args, self.accelerator.num_processes)
+                examples = [self.retain_examples[number] for number in drawn]
+            attach_anchors(examples, self._anchors(examples, file))
+
+    def _anchors(self, examples: Sequence[Example], file: Path) -> Anchors:
+        """Those that the run began with."""
+        if self._checkpoint_to_resume is not None:
+            if not file.is_file():
+                raise UserError(f"{file}, which the run's first start wrote, is gone: start anew")
+            return read_anchors(file)
+        with self.compute_loss_context_manager():
+            anchors = score_anchors(
+                self.model,
+                examples,
+                batch_size=self.args.per_device_eval_batch_size,
+                pad_token_id=self.encoder.tokenizer.pad_token_id,
+                device=self.args.device,
+            )
+        if self.args.should_save:
+            write_anchors(anchors, file)
+        return anchors
+
     def _keep_reference_model(self) -> None:
         if self.is_fsdp_enabled and self.args.device.type != "cpu":
             raise UserError(
@@ -164,6 +203,7 @@ class UnlearningTrainer(PairTrainer):
         if self.is_fsdp_enabled:  # only now every process has its weights: until here one may have held them all
             require_causal(self.model, max((row["input_ids"] for row in self.forget_examples), key=len))
             self._attach_reference_scores()
+            self._attach_anchors()
         probe = shortest_and_longest(self.forget_examples, self.model, self.encoder.tokenizer.pad_token_id)
         self._inputs.hide_padding = needs_attention_mask(self.model, probe)
         self._inputs.last_mlp = last_mlp(self.model, probe)
