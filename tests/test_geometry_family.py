@@ -762,7 +762,7 @@ def test_words_and_values_correspond():
         ("grue", "unknown rectification 'grue': one of none, recommended, gru"),
         (
             "gru/elements",
-            r"unknown part 'elements' .*\(model, layer, tensor, row, element\).*\(gradient, update\) and memory=K",
+            r"unknown part 'elements' .*\(model, layer, tensor, row, element\).*\(gradient, update\), memory=K",
         ),
         ("gru/memory=-1", "unknown part 'memory=-1'"),
         ("gru/memory=", "unknown part 'memory='"),
