@@ -541,7 +541,7 @@ def test_sago_takes_each_number_from_one_side(seed, against, weight):
     forget = [x + against * y for x, y in zip(vector(net, seed), retain, strict=True)]
     g, _ = rectified(net, f"sago/weight={weight}", forget, retain)
     u, r = dense(forget), dense(retain)
-    torch.testing.assert_close(g, torch.where(u * r < 0, weight * r, u))
+    assert torch.equal(g, torch.where(u * r < 0, weight * r, u))
     assert (g * r >= 0).all()
 
 
@@ -670,7 +670,7 @@ def test_primal_dual_follows_its_multiplier():
 def test_zeros_stay_zeros_and_none_counts_as_zero(granularity):
     """No NaN from 0/0 for any rule; a missing entry gives what an entry of zeros gives."""
     names = ["a.0.w", "a.0.b", "c"]
-    x = [torch.randn(3, 2, generator=torch.Generator().manual_seed(1)).double(), torch.ones(2).double(), None]
+    x = [torch.randn(3, 2, generator=torch.Generator().manual_seed(1)).double(), torch.full((2,), 3.0).double(), None]
     y = [-x[0], None, torch.ones(4).double()]
     groups = group_names(names, granularity)
     shapes = [(3, 2), (2,), (4,)]
@@ -685,7 +685,7 @@ def test_zeros_stay_zeros_and_none_counts_as_zero(granularity):
         filled = [torch.zeros(s).double() if t is None else t.clone() for s, t in zip(shapes, x, strict=True)]
         zeros = [torch.zeros(s).double() if t is None else t for s, t in zip(shapes, y, strict=True)]
         measures, expected = apply(forget, y), apply(filled, zeros)
-        torch.testing.assert_close(forget[0], filled[0])
+        torch.testing.assert_close(forget[:2], filled[:2])
         for one, other in zip(measures[:3], expected[:3], strict=True):
             torch.testing.assert_close(one, other)
         assert forget[2] is None
@@ -845,15 +845,6 @@ def test_a_rule_of_your_own(granularity):
         expected[b] += 0.5 * r[b] * (u[b] @ r[b] > 0)
     torch.testing.assert_close(g, expected)
     assert str(rectifier.rectification).startswith("bold")
-
-
-def test_the_pages_one_line_takes_r_where_signs_differ():
-    (line,) = re.findall(r"^Rectification\(lambda .*$", PAGE.read_text(), flags=re.MULTILINE)
-    net = Stack(SHAPES)
-    forget, retain = vector(net, 1), vector(net, 2)
-    g, _ = rectified(net, eval(line), forget, retain)
-    u, r = dense(forget), dense(retain)
-    assert torch.equal(g, torch.where(u * r >= 0, u, r))
 
 
 def test_the_rule_of_the_page_runs_in_a_plain_loop():
