@@ -26,7 +26,8 @@ SHARED: JsonObject = {
 """Settings of every run unless the recipe or a flag says otherwise."""
 
 OF_A_METHOD = (
-    "new_gradient_weight", "retain_batch_size", "retain_loss", "retain_weight", "retain_placement", "max_grad_norm",
+    "new_gradient_weight", "retain_batch_size", "retain_every", "retain_loss", "retain_weight", "retain_placement",
+    "max_grad_norm",
 )  # fmt: skip
 """Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 

@@ -38,8 +38,7 @@ def choose_projection(
 
         return solver, against_several
 
-    assert member.make_rule is not None, "without one, several are held"
-    rule = member.make_rule()
+    rule = chosen.make_rule()
 
     def against_one(vector: Vector, directions: Sequence[Vector], target: Vector | None) -> Measures:
         (r,) = directions

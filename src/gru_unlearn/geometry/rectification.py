@@ -1,6 +1,7 @@
 """What to do with conflicting gradients, as a value and as one word: ``gru``, ``gru/element/update``, ``pcgrad``."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from gru_unlearn.geometry.blocks import GRANULARITIES, INSIDE_TENSORS
 from gru_unlearn.geometry.family import FAMILY, Member, names_of
@@ -21,25 +22,29 @@ class Rectification:
 
     Args:
         rule: name among :data:`NAMES` except none and recommended, or a rule of your own (see :mod:`rules`).
-        granularity: the blocks that are rectified one by one, see :mod:`blocks`.
+        granularity: the blocks that are rectified one by one, see :mod:`blocks`; by default the rule's own.
         space: ``gradient`` rectifies u before the optimizer sees it; ``update`` rectifies the optimizer's displacement,
             so that ⟨Δθ_b, r_b⟩ ≤ 0 holds for what really happens to the weights, whatever momentum, preconditioner,
             weight decay and clipping made of the gradient.
         memory: 1, r is the smoothed retain gradient; K, the gradients of the last K steps are held, and u is
             projected on the cone of directions that none of them forbids (see :mod:`cone`).
+        settings: name and value of the rule's own settings, such as ``(("weight", 0.1),)`` for ``sago``.
 
     Raises:
         ValueError: an unknown name, or a combination that does not exist.
     """
 
     rule: str | Rule = "gru"
-    granularity: str = "model"
+    granularity: str = ""
     space: str = "gradient"
     memory: int = 1
+    settings: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.rule, str) and self.rule not in FAMILY:
             raise ValueError(f"unknown rectification {self.rule!r}: one of {', '.join(NAMES)}")
+        if not self.granularity:
+            object.__setattr__(self, "granularity", self.member.granularity)
         if self.granularity not in GRANULARITIES:
             raise ValueError(f"unknown granularity {self.granularity!r}: one of {', '.join(GRANULARITIES)}")
         if self.space not in SPACES:
@@ -56,6 +61,29 @@ class Rectification:
             raise ValueError(f"{self} has no form: only {able} have a memory")
         if self.holds_several and self.granularity in INSIDE_TENSORS:
             raise ValueError(f"memory {self.memory} works on whole tensors: granularity model, layer or tensor")
+        if member.granularities is not None and self.granularity not in member.granularities:
+            raise ValueError(
+                f"{self} has no form: {self.rule} works at granularity {' or '.join(member.granularities)}"
+            )
+        self._check_settings(member)
+
+    def _check_settings(self, member: Member) -> None:
+        for name, value in self.settings:
+            if name not in member.settings:
+                known = ", ".join(member.settings) or "none of its own"
+                raise ValueError(f"{self.rule} has no setting {name!r}: it has {known}")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} of {self.rule} must be finite and not negative, got {value:g}")
+
+    def with_setting(self, name: str, value: float) -> "Rectification":
+        """The same with one more of the rule's own settings."""
+        return replace(self, settings=(*self.settings, (name, value)))
+
+    def make_rule(self) -> Rule:
+        """The rule with its settings, anew; not for one that always holds several gradients."""
+        make = self.member.make_rule
+        assert make is not None, "several are held"
+        return make(**dict(self.settings))
 
     @property
     def member(self) -> Member:
@@ -73,17 +101,18 @@ class Rectification:
     def __str__(self) -> str:
         own = self.rule
         parts = [own if isinstance(own, str) else getattr(own, "__name__", type(own).__name__)]
-        if self.granularity != "model":
+        if self.granularity != self.member.granularity:
             parts.append(self.granularity)
         if self.space != "gradient":
             parts.append(self.space)
         if self.memory > 1:
             parts.append(f"memory={self.memory}")
+        parts += [f"{name}={float(value)!r}".removesuffix(".0") for name, value in self.settings]
         return "/".join(parts)
 
 
 def parse_rectification(text: str) -> Rectification | None:
-    """``RULE[/GRANULARITY][/SPACE][/memory=K]`` → its value; None for ``none``.
+    """``RULE[/GRANULARITY][/SPACE][/memory=K][/SETTING=NUMBER]`` → its value; None for ``none``.
 
     Raises:
         ValueError: an unknown part, with what there is.
@@ -96,15 +125,19 @@ def parse_rectification(text: str) -> Rectification | None:
     if rule in ("none", "recommended"):
         raise ValueError(f"rectification {text!r}: {rule!r} stands alone, without granularity, space or memory")
     choices: dict[str, str | int] = {}
+    settings: dict[str, float] = {}
     for part in parts:
         name, value = _choice(part, text)
-        if name in choices:
+        if name in choices or name in settings:
             raise ValueError(f"rectification {text!r} names its {name} twice")
-        choices[name] = value
-    return Rectification(rule, **choices)  # type: ignore[arg-type]
+        if isinstance(value, float):
+            settings[name] = value
+        else:
+            choices[name] = value
+    return Rectification(rule, **choices, settings=tuple(settings.items()))  # type: ignore[arg-type]
 
 
-def _choice(part: str, text: str) -> tuple[str, str | int]:
+def _choice(part: str, text: str) -> tuple[str, str | int | float]:
     """``layer`` → granularity, ``layer``."""
     if part in GRANULARITIES:
         return "granularity", part
@@ -113,10 +146,20 @@ def _choice(part: str, text: str) -> tuple[str, str | int]:
     word, _, number = part.partition("=")
     if word == "memory" and number.isdecimal():
         return "memory", int(number)
+    if word != "memory" and (found := _number(number)) is not None:
+        return word, found
     raise ValueError(
         f"unknown part {part!r} in rectification {text!r}: after the name come a granularity "
-        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}) and memory=K"
+        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}), memory=K and settings of the rule, as in "
+        "sago/weight=0.1"
     )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def resolve_rectification(given: str | Rectification | Rule) -> Rectification:

@@ -44,7 +44,12 @@ class GradientRectifier:
     An accumulation window is everything between two optimizer steps. Both gradients are sums of the backward
     passes of a window, so scale the losses (by 1/number of backward passes, say) the same way on both sides.
     At the step, r_t = γ · (retain gradient of this window) + (1 − γ) · r_{t−1} with r_0 = 0 and
-    γ = ``new_gradient_weight``; a window without a retain pass uses the last r unchanged.
+    γ = ``new_gradient_weight``; a window without a retain pass uses the last r unchanged, so that the retain pass may
+    be left out of most steps::
+
+        if step % 4 == 0:
+            with rectifier.retain(): retain_loss.backward()
+        forget_loss.backward(); optimizer.step()
 
     A window may also end without a step. That is seen by itself where a scaler has skipped it, where the gradients are
     gone (``zero_grad()``) when the next pass begins, and where a gradient arrives after :meth:`rectify`; an exception

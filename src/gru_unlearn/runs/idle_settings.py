@@ -23,7 +23,39 @@ def _asks_for_other_answers(recipe: Recipe) -> bool:
     return bool(inputs_of(OBJECTIVES[recipe.config.objective]) & FROM_ALTERNATIVES)
 
 
+def _takes_retain_weight(recipe: Recipe) -> bool:
+    """Whether the retain weight acts: on the trainer's retain term, or on the gradient that a rule adds."""
+    config = recipe.config
+    return config.weighs_rule or config.retain_term_weight == config.resolved_retain_weight
+
+
 ACTS = (
+    Acts(
+        ("retain_loss", "retain_batch_size"),
+        lambda recipe: recipe.config.needs_retain_set,
+        "a method that looks at retain rows: add --rectification or --retain-weight",
+    ),
+    Acts(
+        ("new_gradient_weight", "retain_direction_dtype", "retain_direction_device"),
+        lambda recipe: recipe.config.rectification != "none",
+        "a rectification, which keeps the retain gradient: add --rectification",
+    ),
+    Acts(
+        ("retain_every",),
+        lambda recipe: recipe.config.rectification != "none" or recipe.config.retain_every == 1,
+        "a rectification, which keeps the retain gradient between its passes: add --rectification",
+    ),
+    Acts(
+        ("retain_placement",),
+        lambda recipe: recipe.config.rectification != "none" and recipe.config.retain_term_weight > 0,
+        "a rectification with a retain term beside it: add --retain-weight and gru, cosine-clip or gu",
+    ),
+    Acts(
+        ("retain_weight",),
+        _takes_retain_weight,
+        "a retain term, or a rule that takes its weight: ngdiff and hamu weigh both sides themselves, and "
+        "/weight=NUMBER in --rectification goes before",
+    ),
     Acts(
         ("stop_when_forgotten", "stop_at_forget_prob"),
         lambda recipe: recipe.config.eval_strategy != "no",

@@ -195,6 +195,8 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
     per_step, output = f"{forget} forget", str(prepared.output)
     if config.needs_retain_set:
         per_step += f" + {retain} retain"
+        if config.retain_every > 1:
+            per_step += f" at every {config.retain_every}. step"
     if prepared.claim.resume:
         output += " (continues the interrupted run)"
     return [

@@ -51,7 +51,7 @@ class UnlearningConfig(TrainingArguments):
     objective: str = option(f"Forget objective: {', '.join(OBJECTIVES)}.", "npo")
     rectification: str = option(
         f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as "
-        "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update.",
+        "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update; a rule's own settings as in sago/weight=0.1.",
         "gru",
     )
     new_gradient_weight: float | None = option(
@@ -63,6 +63,11 @@ class UnlearningConfig(TrainingArguments):
         "Retain examples per device and backward; None: as many as forget examples, "
         "four times as many for the recommended rectification.",
         None,
+    )
+    retain_every: int = option(
+        "Pass retain examples at every so many optimizer steps only, from the first on; in between their gradient "
+        "stays as it was.",
+        1,
     )
     objective_args: dict[str, Any] | str | None = option(
         "Hyper-parameters of the objective, name=value,name=value or JSON; None: the defaults of docs/objectives.md.",
@@ -81,10 +86,13 @@ class UnlearningConfig(TrainingArguments):
         f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, else nll.", None
     )
     retain_weight: float | None = option(
-        "Weight λ of the retain term; None: the objective's own (docs/objectives.md).", None
+        "Weight λ of the retain term; None: the objective's own (docs/objectives.md). With sago, pcgrad and pdu, "
+        "which add the retain gradient themselves, that of theirs.",
+        None,
     )
-    retain_placement: str = option(
-        "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection.", "inside"
+    retain_placement: str | None = option(
+        "The retain term stands 'inside' the rectified gradient, or is added 'after' the projection; None: inside.",
+        None,
     )
     retain_direction_dtype: str | None = option(
         "Keep the retain direction as float32 or bfloat16; None: in the type of the gradients.", None
@@ -135,6 +143,7 @@ class UnlearningConfig(TrainingArguments):
         self.objective_args = parse_hyperparameters(self.objective_args)
         self._check_method()
         check_ranges(self)
+        self._check_retain_every()
         check_inherited(self)
         settle_compute_type(self)
         self.remove_unused_columns = False  # batches are pairs, not columns
@@ -158,6 +167,15 @@ class UnlearningConfig(TrainingArguments):
         if (self.resolved_retain_loss == "rmu") != (self.objective == "rmu") and self.needs_retain_set:
             raise UserError("objective rmu and retain loss rmu belong together: use both or neither")
 
+    def _check_retain_every(self) -> None:
+        if self.retain_every == 1 or self.retain_term_weight == 0:
+            return
+        raise UserError(
+            f"retain_every {self.retain_every} keeps the rectification's retain gradient between its passes, but the "
+            f"retain term of weight {self.retain_term_weight:g} would be missing there: set retain_weight to 0, take "
+            "a rule that weighs the retain gradient itself (sago, pcgrad, pdu), or leave retain_every at 1"
+        )
+
     def check_objective_args(self) -> None:
         """Check ``objective_args`` against the objective that ``objective`` names, and turn text into numbers.
 
@@ -172,8 +190,20 @@ class UnlearningConfig(TrainingArguments):
 
     @property
     def resolved_rectification(self) -> Rectification | None:
-        """The setting's value; None for ``none``."""
-        return parse_rectification(self.rectification)
+        """The setting's value; None for ``none``. A rule with a weight of its own that is not in its word gets that of
+        the retain term."""
+        chosen = parse_rectification(self.rectification)
+        if chosen is None or not self.weighs_rule:
+            return chosen
+        return chosen.with_setting("weight", self.resolved_retain_weight)
+
+    @property
+    def weighs_rule(self) -> bool:
+        """Whether the rectification's rule takes its weight from the retain term."""
+        chosen = parse_rectification(self.rectification)
+        if chosen is None or "weight" not in chosen.member.settings or "weight" in dict(chosen.settings):
+            return False
+        return self.retain_weight is not None or self.objective in DEFAULT_RETAIN_WEIGHT
 
     @property
     def resolved_direction_dtype(self) -> torch.dtype | None:
@@ -199,6 +229,15 @@ class UnlearningConfig(TrainingArguments):
         if self.retain_weight is not None:
             return self.retain_weight
         return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
+
+    @property
+    def retain_term_weight(self) -> float:
+        """λ of the retain term that the trainer adds to the gradient: 0 beside a rule that descends on the retain loss
+        itself, whose u is the gradient of forgetting alone."""
+        chosen = parse_rectification(self.rectification)
+        if chosen is not None and chosen.member.descends_on_retain:
+            return 0.0
+        return self.resolved_retain_weight
 
     @property
     def hyperparameters(self) -> Mapping[str, HyperparameterValue]:

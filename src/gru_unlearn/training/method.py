@@ -70,7 +70,7 @@ def rectifier_for(
         retain_dtype=args.resolved_direction_dtype,
         retain_device=args.retain_direction_device,
         replicas=replicas,
-        retain_step=args.resolved_retain_weight if args.retain_placement == "after" else 0.0,
+        retain_step=args.retain_term_weight if args.retain_placement == "after" else 0.0,
     )
 
 

@@ -248,6 +248,8 @@ class UnlearningTrainer(PairTrainer):
         if self.control.should_training_stop and self.state.global_step:  # resumed at its end: not a step more
             return [], None
         batches, num_items = super().get_batch_samples(*args, **kwargs)
+        if self.state.global_step % self.args.retain_every:  # the rows drawn for this step are passed over
+            batches = [{**both, "retain": []} for both in batches]
         self._window = AccumulationWindow(batches, self.accelerator)
         return batches, num_items
 
@@ -261,10 +263,10 @@ class UnlearningTrainer(PairTrainer):
             # Sums that FSDP2 defers stand beside p.grad, where the retain pass would collect those of the forget pass.
             cast(Any, model).set_requires_gradient_sync(True)
         total = torch.zeros((), device=self.args.device)
-        if self.args.needs_retain_set:
+        if self.args.needs_retain_set and inputs["retain"]:
             with self._retain_gradients(model) as weight:
                 loss = self._pass_back("retain", model, inputs["retain"], weight)
-            total += self.args.resolved_retain_weight * loss
+            total += self.args.retain_term_weight * loss
         return total + self._pass_back("forget", model, inputs["forget"])
 
     def _pass_back(self, side: str, model: nn.Module, batches: Sequence[Batch], weight: float = 1.0) -> Tensor:
@@ -290,13 +292,13 @@ class UnlearningTrainer(PairTrainer):
         Yields the factor on the loss. Replicas (DDP) keep their own part: the rectifier averages r once a step, and
         what goes into the gradient is averaged with the forget pass.
         """
-        weight = self.args.resolved_retain_weight
+        weight = self.args.retain_term_weight
         with cast(Any, model).no_sync() if self._is_replicated else contextlib.nullcontext():
             if self.rectifier is None:
                 yield weight
             else:
-                inside = weight if self.args.retain_placement == "inside" else 0.0
-                with self.rectifier.retain(gradient_share=inside):
+                after = self.args.retain_placement == "after"
+                with self.rectifier.retain(gradient_share=0.0 if after else weight):
                     yield 1.0
 
     @property
@@ -343,7 +345,7 @@ class UnlearningTrainer(PairTrainer):
     def note_step(self) -> None:
         """Called when the weights have moved: what the step was goes to the rectifier's rule and to the log."""
         losses, rectifier = self._window.losses, self.rectifier
-        if rectifier is not None and hasattr(rectifier.rule, "observe"):
+        if rectifier is not None and hasattr(rectifier.rule, "observe") and "retain_loss" in losses:
             loss = {"retain_loss": losses["retain_loss"].item()}  # of this process's rows
             rectifier.rule.observe(self.mean_over_processes(loss)["retain_loss"])
         if self.args.telemetry:
