@@ -66,7 +66,7 @@ class ComparisonRequest:
 
     objectives: str | None = option("Such as npo,ga; default: the recipe's.", None)
     rectifications: str = option(
-        "Such as none,gru,gru@retain_batch_size=32: settings of its own stand after @.", "none,gru"
+        "Such as none,none@retain_weight=20,gru: settings of its own stand after @.", "none,gru"
     )
     learning_rates: str | None = option(
         "1e-4,2e-4 or 'npo=2e-4,4e-4;ga=5e-5'; default: the recipe's, or 1e-4,3e-4 on built-in data.", None
