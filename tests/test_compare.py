@@ -24,6 +24,7 @@ from gru_unlearn.comparison import cell_results, comparison_tables, pareto, stat
 from gru_unlearn.comparison.cell import peak_memory_mb, seconds_per_step
 from gru_unlearn.comparison.comparison_request import parse_learning_rates, parse_seeds
 from gru_unlearn.comparison.comparison_suite import SuiteJob
+from gru_unlearn.comparison.frontier import find_frontier
 from gru_unlearn.comparison.matrix import Matrix, builtin_settings
 from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
 from gru_unlearn.comparison.pareto import median_curve
@@ -124,8 +125,15 @@ def chosen_rate(cells):
 
 CHOICES = {
     "higher RMF": ([cell(1e-4, 0, 0.8), cell(2e-4, 0, 0.9)], 2e-4),
-    "held-out rows decide nothing": (
-        [cell(1e-4, 0, 0.8, rmf_held_out=0.9), cell(2e-4, 0, 0.81, rmf_held_out=0.1)],
+    "where there are held-out rows, they decide": (
+        [cell(1e-4, 0, 0.9, rmf_held_out=0.7), cell(2e-4, 0, 0.81, rmf_held_out=0.8)],
+        2e-4,
+    ),
+    "before f*, too": (
+        [
+            cell(1e-4, 0, None, rmf_at_quarter=0.9, rmf_held_out_at_quarter=0.4),
+            cell(2e-4, 0, None, rmf_at_quarter=0.8, rmf_held_out_at_quarter=0.5),
+        ],
         2e-4,
     ),
     "more seeds first": (
@@ -444,26 +452,28 @@ def summary():
                 row = cell(2e-4, seed, 0.71 + number / 20, rectification=name, objective=objective)
                 row |= along_the_run(points, 0.2) | {"rmf_held_out": 0.7 + number / 20, "trajectory": points}
                 row |= {"seconds_per_step": 0.1, "peak_memory_mb": 812.5, "retain_prob": 0.6, "held_out_prob": 0.5}
+                row |= {"cost_steps": 8.3, "cost_rows": 332.0, "cost_seconds": 0.8 + number / 10}
                 cells.append(row)
     whole = {"forget_prob": 0.9, "retain_prob": 0.9, "held_out_prob": 0.8}
     return {
         "forget_target": 0.2, "target": whole, "retain_model": whole | {"forget_prob": 0.2}, "cells": cells,
         "aggregates": aggregate(cells),
+        "frontier": find_frontier([CellResult.model_validate(row) for row in cells]),
     }  # fmt: skip
 
 
-def test_the_report_fits_120_columns(summary):
-    console = Console(width=120, record=True, file=io.StringIO())
+def test_the_report_fits_100_columns(summary):
+    console = Console(width=100, record=True, file=io.StringIO())
     for part in comparison_report(summary):
         console.print(part)
     text = console.export_text()
-    assert all(len(line.rstrip()) <= 120 for line in text.splitlines())
+    assert all(len(line.rstrip()) <= 100 for line in text.splitlines())
     assert "…" not in text, "a name or a number was cut"
-    line = next(line for line in text.splitlines() if "memory=8" in line)
+    kept, cost = [line for line in text.splitlines() if "memory=8" in line][:2]
     assert re.search(
-        r"gru/element/update/memory=8 +2e-4 +3/3 +0.810 ± 0.000 +0.800 ± 0.000 +\+0.100 ± 0.000 \* +3/3", line
+        r"gru/element/update/memory=8 +2e-4 +3/3 +0.810 ± 0.000 +0.800 ± 0.000 +\+0.100 ± 0.000 \* +3/3", kept
     )
-    assert "812" in line
+    assert re.search(r"gru/element/update/memory=8 +2e-4 +8.3 +332 +1.0 +0.100 +812 +0.360 +joint", cost)
 
 
 def test_the_picture_stands_alone_and_tells_methods_apart_without_colour(summary):
@@ -498,7 +508,7 @@ def test_the_report_shows_each_method_with_its_verdict(summary):
     chosen = {"learning_rates": {"npo": [2e-4], "simnpo": [2e-4]}, "settings": {"forget": "f"}, "versions": {}}
     found = ComparisonSummary.model_validate(summary | chosen | {"suite": None, "rule": "r"})
     page = report_html(Material("runs/c", found, found.to_json()))
-    assert page.count('role="img"') == 2, "a panel for each objective"
+    assert page.count('role="img"') == 4, "two panels for each objective"
     assert page.count("Is it forgotten? ") == 10
     assert "a<b" not in page
     assert "--rectifications none,gru,gru/element/update/memory=8,a&lt;b" in page.replace("&#39;", "")

@@ -16,16 +16,19 @@ def compare(request: ComparisonRequest, given: GivenSettings, console: Console) 
     """
     from gru_unlearn.comparison.compare_job import compare as run  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.comparison.comparison_tables import comparison_report  # noqa: PLC0415
+    from gru_unlearn.comparison.equal_terms import on_equal_terms, told  # noqa: PLC0415
     from gru_unlearn.comparison.matrix import choose_matrix  # noqa: PLC0415
     from gru_unlearn.comparison.matrix_plan import plan  # noqa: PLC0415
 
-    matrix = choose_matrix(request, given.recipe, given.flags)
+    matrix = on_equal_terms(choose_matrix(request, given.recipe, given.flags), request)
     overwrite, out = request.overwrite_output_dir, request.output_dir
+    if told(matrix.terms):
+        console.print(told(matrix.terms), soft_wrap=True, highlight=False)
     if request.dry_run:
         to_do = len(plan(matrix, overwrite=overwrite).cells)
         console.print(f"{len(matrix.cells)} runs, {to_do} of them still to do. Everything checked, nothing written.")
         return
     for part in comparison_report(run(matrix, console, jobs=request.jobs, overwrite=overwrite)):
-        on = console if isinstance(part, str) else wide(console, 120)
+        on = console if isinstance(part, str) else wide(console, 100)
         on.print(part, highlight=False)
     show_results(console, out, report_of=out)

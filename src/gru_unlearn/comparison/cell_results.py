@@ -1,15 +1,19 @@
-"""What a run of the matrix says: its numbers, read from its folder."""
+"""What a run of the matrix says: its numbers, read from its folder, and what it took to f*."""
 
 from collections.abc import Sequence
 from functools import partial
 
 from gru_unlearn.comparison.matrix import Cell
-from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.evaluation.matched import cost_at_matched_forgetting, retention_at_matched_forgetting
 from gru_unlearn.results.comparison_summary import CELL_FILE, AlongTheRun, CellRecord, CellResult
+from gru_unlearn.results.cost_kinds import COSTS
+from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.model_metrics import Point
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.training.method import rows_of_a_step
 
 LEVELS = {"half": 0.5, "quarter": 0.25}
 """Shares of the target's forget probability at which retention is read, too."""
@@ -36,6 +40,7 @@ def read_cell(cell: Cell, failure: str | None) -> CellResult:
         **record.cost,
         **record.shown,
         **along_the_run(summary.trajectory, target).to_json(),
+        **costs_at_target(cell, summary, record, target),
         **who,
         "status": "done",
         "steps": summary.steps,
@@ -46,6 +51,31 @@ def read_cell(cell: Cell, failure: str | None) -> CellResult:
     if failure:
         found["evaluation_failed"] = failure
     return CellResult.model_validate(found)
+
+
+def costs_at_target(cell: Cell, summary: RunSummary, record: CellRecord, forget_target: float) -> JsonObject:
+    """Steps, rows and seconds to f*. Of a run that did not count along its way they are worked out from its steps."""
+    points, estimated = summary.trajectory, False
+    if any(point.rows is None or point.seconds is None for point in points):
+        rows = rows_of_a_step(make_recipe(cell.settings).config)
+        points, estimated = estimated_costs(points, rows, record.cost.get("seconds_per_step")), True
+    trajectory = [dict(point) for point in points]
+    found: JsonObject = {}
+    for cost in COSTS:
+        found[cost.key] = cost_at_matched_forgetting(trajectory, forget_target, cost.along)
+    if estimated:
+        found["cost_estimated"] = True
+    return found
+
+
+def estimated_costs(points: Sequence[Point], rows: int, seconds: float | None) -> list[Point]:
+    """Points with what they would have taken if every step took so many rows and seconds; what they say goes first."""
+    found = []
+    for point in points:
+        likely = {"rows": point.step * rows, "seconds": None if seconds is None else point.step * seconds}
+        said = {name: value for name, value in point if value is not None}
+        found.append(Point.model_validate(likely | said))
+    return found
 
 
 def along_the_run(points: Sequence[Point], forget_target: float) -> AlongTheRun:

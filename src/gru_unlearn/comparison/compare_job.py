@@ -3,6 +3,7 @@ process (:mod:`cell`)."""
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -10,13 +11,17 @@ from gru_unlearn.common.files import write_text
 from gru_unlearn.common.versions import versions
 from gru_unlearn.comparison.cell_results import read_cell
 from gru_unlearn.comparison.comparison_tables import cell_line
+from gru_unlearn.comparison.equal_terms import equal_of, rule_of
+from gru_unlearn.comparison.frontier import find_frontier
+from gru_unlearn.comparison.frontier_picture import frontier_svg
 from gru_unlearn.comparison.job_queue import run_jobs
 from gru_unlearn.comparison.matrix import SHARED, Matrix
 from gru_unlearn.comparison.matrix_plan import ComparisonPlan, plan
 from gru_unlearn.comparison.pareto import pareto_svg
-from gru_unlearn.comparison.statistics import RULE, aggregate
+from gru_unlearn.comparison.statistics import aggregate
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, ReferenceSummary
+from gru_unlearn.results.cost_kinds import ROWS, SECONDS
 from gru_unlearn.results.run_folder import RunFolder
 
 SECONDS_TO_STOP = 120
@@ -27,7 +32,7 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
     """Do the runs that are not done yet, ``jobs`` at a time, and return the summary.
 
     The matrix' folder then holds ``runs/NAME`` (ordinary runs), ``logs/NAME.txt`` (what each printed),
-    ``summary.json`` and ``pareto.svg``.
+    ``summary.json``, ``pareto.svg`` and, if a method gets to f*, ``frontier.svg``.
 
     Raises:
         UserError: something that cannot work, found before the first run.
@@ -48,7 +53,16 @@ def compare(matrix: Matrix, console: Console, *, jobs: int = 1, overwrite: bool 
         summary.seconds = round(time.perf_counter() - started, 1)
         folder.finish(summary)
         write_text(folder.path / "pareto.svg", pareto_svg(summary))
+        _draw_frontier(folder.path / "frontier.svg", summary)
         return summary
+
+
+def _draw_frontier(file: Path, summary: ComparisonSummary) -> None:
+    """Where no method gets to f*, there is none, nor one of an earlier call."""
+    if summary.frontier is None:
+        file.unlink(missing_ok=True)
+    else:
+        write_text(file, frontier_svg(summary, summary.frontier))
 
 
 def _run(planned: ComparisonPlan, at_once: int, console: Console) -> list[CellResult]:
@@ -78,12 +92,18 @@ def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> Compariso
     matrix = planned.matrix
     reference = ReferenceSummary.read(matrix.reference.summary_file)
     assert reference is not None  # it was measured before the first run
+    equal = equal_of(matrix.terms, matrix.objectives)
+    rows = aggregate(cells, equal, matrix.terms.against)
+    preferred = ROWS if equal.what == "passes" else SECONDS
     return ComparisonSummary(
-        rule=RULE,
+        rule=rule_of(equal),
         forget_target=next((cell.forget_target for cell in cells if cell.done), None),
         target=reference.target,
         retain_model=reference.retain_model,
-        aggregates=aggregate(cells),
+        equal=equal,
+        against=matrix.terms.against,
+        aggregates=rows,
+        frontier=find_frontier(cells, preferred),
         cells=list(cells),
         settings={**SHARED, **matrix.settings},
         learning_rates={objective: list(rates) for objective, rates in matrix.learning_rates.items()},

@@ -66,12 +66,24 @@ class ComparisonRequest:
 
     objectives: str | None = option("Such as npo,ga; default: the recipe's.", None)
     rectifications: str = option(
-        "Such as none,gru,gru@retain_batch_size=32: settings of its own stand after @.", "none,gru"
+        "Such as none,none@retain_weight=20,gru: settings of its own stand after @.", "none,gru"
     )
     learning_rates: str | None = option(
         "1e-4,2e-4 or 'npo=2e-4,4e-4;ga=5e-5'; default: the recipe's, or 1e-4,3e-4 on built-in data.", None
     )
     seeds: str = option("How many (5: 0 to 4), or which (0,7).", "3")
+    equal: str = option(
+        "What is the same for all methods: rows (of a step), or the cost to f*: passes (of rows), time.",
+        "rows",
+        choices=("rows", "passes", "time"),
+    )
+    budget: float | None = option(
+        "Row passes or seconds, for --equal passes or time; default: the least within which every method reaches f*.",
+        None,
+        above=0,
+        finite=True,
+    )
+    against: str | None = option("Compare the methods with this one of them; default: none.", None)
     jobs: int = option("Runs at a time; each gets its share of the threads.", 1, least=1)
     suite: str | None = option(
         "Evaluate saved models: builtin, tofu, own or none. Default: builtin for built-in data.",

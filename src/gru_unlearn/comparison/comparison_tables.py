@@ -1,30 +1,30 @@
 """A comparison's tables for the terminal."""
 
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from functools import partial
 
 from rich.table import Table
 
-from gru_unlearn.comparison.statistics import RULE
-from gru_unlearn.reporting.tables import make_table, shown
-from gru_unlearn.results.comparison_summary import (
-    CellResult,
-    ComparisonSummary,
-    Interval,
-    MethodResult,
-    PairedDifference,
+from gru_unlearn.comparison.cost_tables import cost_notes, cost_table, grid_table
+from gru_unlearn.comparison.method_columns import (
+    NAME,
+    RATE,
+    REACHED,
+    any_has,
+    kept_column,
+    method_table,
+    narrow,
+    with_margin,
 )
+from gru_unlearn.reporting.tables import make_table, shown
+from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, MethodResult, PairedDifference
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
-
-Column = tuple[str, Callable[[MethodResult], object]]
-"""A heading, and what stands below it in the row of a method."""
 
 HOW_TO_READ = (
     "RMF: share of the target's probability of kept answers at the first crossing of f*, the retain model's forget "
     "probability; means are over the seeds that reached it, so compare them only where `reached` agrees. "
-    "minus none: paired by seed with the plain runs, on held-out rows if there are any; * the 95 % interval "
-    "excludes 0, as one in twenty would by chance alone."
+    "minus: paired by seed with that method's runs, on held-out rows if there are any; * the 95 % interval excludes 0, "
+    "as one in twenty would by chance alone."
 )
 
 SAVED_MODELS = {
@@ -53,88 +53,57 @@ def cell_line(cell: CellResult) -> str:
 
 
 def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
-    """The tables of a comparison, at most 120 columns wide for names up to 27, the rule, and what went wrong."""
+    """The tables of a comparison, at most 100 columns wide for names up to 24, the rule, and what went wrong."""
     parts: list[Table | str] = []
     for objective in summary.objectives:
         rows = [row for row in summary.aggregates if row.objective == objective]
         chosen = [row for row in rows if row.chosen]
-        parts += [matched_table(objective, chosen, summary.forget_target), end_table(objective, chosen, summary)]
+        parts += [matched_table(objective, chosen, summary), cost_table(objective, chosen, summary.frontier)]
+        parts.append(end_table(objective, chosen, summary))
         if any(row.reached < row.runs for row in chosen):
             parts.append(levels_table(objective, chosen))
         if len(rows) > len(chosen):
-            parts.append(grid_table(objective, rows))
-    return [*parts, RULE, HOW_TO_READ, *_failures(summary)]
+            parts.append(grid_table(objective, rows, summary.frontier))
+    return [*parts, summary.rule, HOW_TO_READ, *cost_notes(summary), *_failures(summary)]
 
 
-def matched_table(objective: str, rows: Sequence[MethodResult], forget_target: float | None) -> Table:
-    """What is kept at the moment as much is forgotten as the retain model lacks, and what it costs to get there."""
-    columns = [_NAME, _RATE, _REACHED, _RMF]
+def matched_table(objective: str, rows: Sequence[MethodResult], summary: ComparisonSummary) -> Table:
+    """What is kept at the moment as much is forgotten as the retain model lacks."""
+    columns = [NAME, RATE, REACHED, kept_column("RMF", RETAIN.rmf)]
     kept = RETAIN.rmf
-    if _any_has(rows, HELD_OUT.rmf):
+    if any_has(rows, HELD_OUT.rmf):
         kept = HELD_OUT.rmf
-        columns.append((HELD_OUT.label, lambda row: with_margin(row.measure(kept))))
-    memory, heading = "peak_memory_mb", "peak MB"
-    if _any_has(rows, "peak_gpu_memory_mb"):
-        memory, heading = "peak_gpu_memory_mb", "GPU MB"
+        columns.append(kept_column(HELD_OUT.label, kept))
+    heading, other = "minus none", ""
+    if summary.against != "none":
+        heading, other = "minus", f", minus {summary.against}"
     columns += [
-        ("minus none", lambda row: _difference(row.against_none.get(kept))),
-        ("wins", lambda row: _wins(row.against_none.get(kept))),
-        _STEPS,
-        ("s/step", lambda row: mean_of(row.measure("seconds_per_step"), ".3f")),
-        (heading, lambda row: mean_of(row.measure(memory), ".0f")),
+        (heading, lambda row: _difference(row.differences.get(kept))),
+        ("wins", lambda row: _wins(row.differences.get(kept))),
     ]
-    mark = "" if forget_target is None else f" (f* = {shown(forget_target)})"
-    return _method_table(f"{objective} at matched forgetting{mark}, mean ± 95 % interval", columns, rows)
+    mark = "" if summary.forget_target is None else f" (f* = {shown(summary.forget_target)})"
+    return method_table(f"{objective} at matched forgetting{mark}, mean ± 95 % interval{other}", columns, rows)
 
 
 def end_table(objective: str, rows: Sequence[MethodResult], summary: ComparisonSummary) -> Table:
     """The saved models beside the target and the retain model; means over seeds."""
-    columns = {name: label for name, label in SAVED_MODELS.items() if _any_has(rows, name)}
+    columns = {name: label for name, label in SAVED_MODELS.items() if any_has(rows, name)}
     lines: list[list[object]] = [
         ["target", *map(summary.target.get, columns)],
         ["retain model", *map(summary.retain_model.get, columns)],
     ]
     lines += [[row.rectification, *map(row.mean, columns)] for row in rows]
-    return _narrow(make_table(f"{objective}: the saved models, mean", ("", *columns.values()), lines))
+    return narrow(make_table(f"{objective}: the saved models, mean", ("", *columns.values()), lines))
 
 
 def levels_table(objective: str, rows: Sequence[MethodResult]) -> Table:
     """Retention where the forget probability falls to a half and a quarter: for methods that do not get to f*."""
-    columns = [_NAME]
+    columns = [NAME]
     columns += [
-        (label, partial(_mean_and_count, name)) for name, label in BEFORE_THE_MARK.items() if _any_has(rows, name)
+        (label, partial(_mean_and_count, name)) for name, label in BEFORE_THE_MARK.items() if any_has(rows, name)
     ]
     title = f"{objective} before f*: at a half and a quarter of the target's forget probability, mean (seeds)"
-    return _method_table(title, columns, rows)
-
-
-def grid_table(objective: str, rows: Sequence[MethodResult]) -> Table:
-    """Every learning rate, and what decided which one is shown above."""
-    chosen: Column = "", lambda row: "chosen" if row.chosen else ""
-    failed: Column = "failed", lambda row: row.failed or ""
-    return _method_table(
-        f"{objective}: all learning rates", [_NAME, _RATE, chosen, _REACHED, failed, _RMF, _STEPS], rows
-    )
-
-
-def _method_table(title: str, columns: Sequence[Column], rows: Sequence[MethodResult]) -> Table:
-    lines = []
-    for row in rows:
-        lines.append([show(row) for _, show in columns])
-    return _narrow(make_table(title, [heading for heading, _ in columns], lines))
-
-
-def _narrow(table: Table) -> Table:
-    """Two spaces between columns; a name that is too long goes on in the next line."""
-    table.padding, table.show_edge = (0, 1, 0, 0), False
-    table.columns[0].overflow = "fold"
-    for column in table.columns[1:]:
-        column.no_wrap = True
-    return table
-
-
-def _any_has(rows: Sequence[MethodResult], name: str) -> bool:
-    return any(row.measure(name) for row in rows)
+    return method_table(title, columns, rows)
 
 
 def _failures(summary: ComparisonSummary) -> list[str]:
@@ -148,26 +117,6 @@ def _failures(summary: ComparisonSummary) -> list[str]:
 
 
 # --- what stands in a column -----------------------------------------------------------------------------------------
-
-
-def short(rate: float) -> str:
-    """``0.0003`` → ``3e-4``, as people type it."""
-    return f"{Decimal(repr(rate)).normalize():e}"
-
-
-def with_margin(interval: Interval | None, form: str = ".3f") -> str:
-    """``0.906 ± 0.010``, or that f* was not reached."""
-    if interval is None:
-        return "not reached"
-    text = f"{interval.mean:{form}}"
-    if interval.low is None or interval.high is None:
-        return text
-    return f"{text} ± {(interval.high - interval.low) / 2:.3f}"
-
-
-def mean_of(interval: Interval | None, form: str) -> str:
-    """The mean alone, or a dash."""
-    return "–" if interval is None else f"{interval.mean:{form}}"
 
 
 def _difference(found: PairedDifference | None) -> str:
@@ -184,10 +133,3 @@ def _wins(found: PairedDifference | None) -> str:
 def _mean_and_count(name: str, row: MethodResult) -> str:
     found = row.measure(name)
     return f"not reached (0/{row.runs})" if found is None else f"{found.mean:.3f} ({found.n}/{row.runs})"
-
-
-_NAME: Column = "", lambda row: row.rectification
-_RATE: Column = "lr", lambda row: short(row.learning_rate)
-_REACHED: Column = "reached", lambda row: f"{row.reached}/{row.runs}"
-_RMF: Column = "RMF", lambda row: with_margin(row.measure(RETAIN.rmf))
-_STEPS: Column = "steps", lambda row: mean_of(row.measure("steps_to_target"), ".1f")

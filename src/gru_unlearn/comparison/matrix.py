@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -40,6 +40,10 @@ BUILTIN_RATES = "1e-4,3e-4"
 PLURAL = {"objective": "--objectives", "rectification": "--rectifications", "seed": "--seeds"}
 
 
+MethodName = tuple[str, str]
+"""Objective and rectification."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run of the matrix; its folder's name is its name."""
@@ -59,6 +63,22 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """On what terms methods are compared: see :mod:`equal_terms`."""
+
+    what: str = "rows"
+    """or passes, or time"""
+    budget: float | None = None
+    """cost within which a method has to get to f*; None: found when all runs are done"""
+    against: str = "none"
+    """the method that the others are compared with"""
+    retain_rows: Mapping[MethodName, int] = field(default_factory=dict)
+    """method → retain rows for each pass over forget rows; 0 where it looks at none"""
+    raised: frozenset[MethodName] = frozenset()
+    """methods that get more of them than they would by themselves"""
+
+
+@dataclass(frozen=True)
 class Matrix:
     """What is compared: the settings that all runs share, and what differs between them."""
 
@@ -70,6 +90,7 @@ class Matrix:
     seeds: Sequence[int]
     output: Path
     suite: EvaluationRequest | None = None
+    terms: Terms = Terms()
 
     @property
     def cells(self) -> list[Cell]:
@@ -86,11 +107,19 @@ class Matrix:
         return RunFolder(self.output / "reference")
 
     def _cell(self, objective: str, rectification: str, rate: float, seed: int) -> Cell:
-        safe = re.sub(r"[^A-Za-z0-9_.+-]+", "+", rectification)
+        run_as = rectification
+        if (objective, rectification) in self.terms.raised:
+            run_as = with_retain_rows(rectification, self.terms.retain_rows[objective, rectification])
+        safe = re.sub(r"[^A-Za-z0-9_.+-]+", "+", run_as)
         folder = self.output / "runs" / f"{objective}-{safe}-lr{rate:g}-seed{seed}"
         own: JsonObject = {"objective": objective, "learning_rate": rate, "seed": seed, "output_dir": str(folder)}
-        settings: JsonObject = {**SHARED, **self.settings, **own, **parse_method(rectification)}
+        settings: JsonObject = {**SHARED, **self.settings, **own, **parse_method(run_as)}
         return Cell(objective, rectification, rate, seed, folder, settings)
+
+
+def with_retain_rows(rectification: str, rows: int) -> str:
+    """A method that gets so many retain rows."""
+    return f"{rectification}@retain_batch_size={rows}"
 
 
 def parse_method(text: str) -> dict[str, str]:

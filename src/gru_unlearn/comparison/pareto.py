@@ -1,16 +1,15 @@
 """A comparison as a picture: forgetting against retention, a panel for each objective."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from statistics import median
 
+from gru_unlearn.comparison.panel_picture import Size, picture
 from gru_unlearn.reporting import chart
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, MethodResult
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, RowKind
 
-WIDTH, HEIGHT = 470, 394  # of a panel
-LEGEND_LINE = 22
+PANEL = Size(470, 394)
 
 READING = (
     "Further right is more forgotten, further up is more kept. Thick lines are medians over the seeds at equal "
@@ -49,8 +48,8 @@ def _panel(objective: str, shown: Sequence[chart.Spot], kept: RowKind) -> chart.
         [point.y for point in shown],
         x_label="probability of forget rows (less →)",
         y_label=f"probability of {kept.label} rows (more ↑)",
-        width=WIDTH,
-        height=HEIGHT,
+        width=PANEL.width,
+        height=PANEL.height,
         x_downwards=True,
     )
 
@@ -95,40 +94,4 @@ def median_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[
 def pareto_svg(summary: ComparisonSummary) -> str:
     """The picture of a comparison's summary; it stands alone."""
     drawn = panels(summary)
-    columns = min(2, len(drawn))
-    rows = -(-len(drawn) // columns)
-    width = max(columns * WIDTH, chart.LEFT + _legend_step(summary.rectifications))
-    legend, legend_height = _legend(summary.rectifications, width)
-    parts = [
-        f"<style>{chart.SHAPES}{chart.LIGHT}@media(prefers-color-scheme:dark){{{chart.DARK}}}</style>",
-        '<rect class="paper" width="100%" height="100%"/>',
-    ]
-    for number, inside in enumerate(drawn.values()):
-        row, column = divmod(number, columns)
-        parts.append(_moved(column * WIDTH, row * HEIGHT, inside))
-    parts.append(_moved(0, rows * HEIGHT, legend))
-    height = rows * HEIGHT + legend_height
-    return chart.whole("".join(parts), width, height, "Forgetting against retention") + "\n"
-
-
-def _legend_step(methods: Sequence[str]) -> int:
-    """Pixels from one name to the next, by the longest: its letters are about 7.5 wide."""
-    return 58 + round(7.5 * max(map(len, methods)))
-
-
-def _legend(methods: Sequence[str], width: int) -> tuple[str, int]:
-    """Its SVG and its height: as many names to a line as fit."""
-    step = _legend_step(methods)
-    columns = max(1, (width - chart.LEFT) // step)
-    entries = []
-    for look, name in enumerate(methods):
-        row, column = divmod(look, columns)
-        entry = f'{chart.look_of(look)}<text class="ink" x="43" y="4">{escape(name)}</text>'
-        entries.append(
-            _moved(chart.LEFT + column * step, row * LEGEND_LINE + 10, entry, f'class="m{look % len(chart.COLOURS)}" ')
-        )
-    return "".join(entries), -(-len(methods) // columns) * LEGEND_LINE + 10
-
-
-def _moved(x: float, y: float, inside: str, attributes: str = "") -> str:
-    return f'<g {attributes}transform="translate({x},{y})">{inside}</g>'
+    return picture(list(drawn.values()), PANEL, summary.rectifications, "Forgetting against retention")

@@ -1,12 +1,21 @@
-"""A comparison's statistics: intervals over seeds, the choice of learning rates, differences to plain runs."""
+"""A comparison's statistics: intervals over seeds, the choice of learning rates, differences to one method."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from scipy import stats
 
-from gru_unlearn.results.comparison_summary import CellResult, Interval, Method, MethodResult, PairedDifference
+from gru_unlearn.results.comparison_summary import (
+    CellResult,
+    Equal,
+    Interval,
+    Method,
+    MethodResult,
+    PairedDifference,
+)
+from gru_unlearn.results.cost_kinds import cost_held_equal
+from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN
 
 CONFIDENCE = 0.95
 
@@ -20,15 +29,8 @@ PAIRED = (*RETENTION, "forget_quality", "model_utility")
 
 MEASURES = (
     *PAIRED, "extraction_strength", "forget_prob", "retain_prob", "held_out_prob", "steps_to_target", "steps",
-    "seconds_per_step", "peak_memory_mb", "peak_gpu_memory_mb",
+    "cost_steps", "cost_rows", "cost_seconds", "seconds_per_step", "peak_memory_mb", "peak_gpu_memory_mb",
 )  # fmt: skip
-
-RULE = (
-    "Every method of an objective has the same data, batches, seeds, learning-rate grid and step budget, but for what "
-    "its name says after @. Shown is each method at its own best learning rate: the one that reaches f* in most seeds; "
-    "among these the highest mean RMF on retain rows, never on held-out rows; at a tie the fewest steps. Where none "
-    "reaches f*, retention at a quarter, then at half of the target's forget probability decides in the same way."
-)
 
 
 def mean_interval(values: Iterable[float | None]) -> Interval | None:
@@ -61,24 +63,43 @@ def paired_difference(values: Mapping[int, float | None], plain: Mapping[int, fl
     return PairedDifference.model_validate({**dict(found), "wins": wins, "excludes_zero": excludes_zero})
 
 
-def aggregate(cells: Sequence[CellResult]) -> list[MethodResult]:
+def aggregate(cells: Sequence[CellResult], equal: Equal | None = None, against: str = "none") -> list[MethodResult]:
     """One row for each objective, rectification and learning rate, in the order in which they first occur.
 
-    Rows are chosen by :data:`RULE`; a chosen one has each of :data:`PAIRED` against the chosen plain row of the same
-    objective.
+    Args:
+        cells: all runs.
+        equal: what is held equal; budgets that it does not have are set: see :func:`least_budget`. By default rows.
+        against: the method with which the chosen rows of an objective are compared, measure by measure of
+            :data:`PAIRED`, beside the plain one.
     """
+    equal = equal or Equal()
     groups: dict[tuple[str, str, float], list[CellResult]] = {}
     for cell in cells:
         groups.setdefault(cell.method, []).append(cell)
     rows = [_over_seeds(group) for group in groups.values()]
+    if equal.what != "rows":
+        _hold_to_budgets(rows, groups, equal)
     chosen = _choose(rows)
     for row in chosen.values():
         row.chosen = True
-        plain = chosen.get((row.objective, "none"))
-        if plain is not None and plain is not row:
-            ours, theirs = groups[row.method], groups[plain.method]
-            row.against_none = {m: paired_difference(_by_seed(ours, m), _by_seed(theirs, m)) for m in PAIRED}
+        if row.within_budget is False:
+            continue
+        to_plain = _differences(groups, row, chosen.get((row.objective, "none")))
+        if to_plain:
+            row.against_none = to_plain
+        if against != "none":
+            row.against = _differences(groups, row, chosen.get((row.objective, against)))
     return rows
+
+
+def _differences(
+    groups: Mapping[tuple[str, str, float], Sequence[CellResult]], row: MethodResult, other: MethodResult | None
+) -> dict[str, PairedDifference | None]:
+    """Of the row's runs to those of the other row; none where there is no other to compare with."""
+    if other is None or other is row or other.within_budget is False:
+        return {}
+    ours, theirs = groups[row.method], groups[other.method]
+    return {m: paired_difference(_by_seed(ours, m), _by_seed(theirs, m)) for m in PAIRED}
 
 
 def _over_seeds(cells: Sequence[CellResult]) -> MethodResult:
@@ -88,6 +109,53 @@ def _over_seeds(cells: Sequence[CellResult]) -> MethodResult:
     reached = sum(cell.steps_to_target is not None for cell in done)
     counts = {"runs": len(cells), "failed": len(cells) - len(done), "reached": reached}
     return MethodResult.model_validate({**who, **counts, **measures, "chosen": False})
+
+
+def _by_seed(cells: Sequence[CellResult], name: str) -> dict[int, float | None]:
+    return {cell.seed: cell.get(name) for cell in cells if cell.done}
+
+
+# --- equal cost ------------------------------------------------------------------------------------------------------
+
+
+def _hold_to_budgets(
+    rows: Sequence[MethodResult], groups: Mapping[tuple[str, str, float], Sequence[CellResult]], equal: Equal
+) -> None:
+    """Say of every row whether it keeps to its objective's budget."""
+    key = cost_held_equal(equal.what).key
+    costs = {method: median_cost(group, key) for method, group in groups.items()}
+    for objective in dict.fromkeys(row.objective for row in rows):
+        of_objective = [row for row in rows if row.objective == objective]
+        if objective not in equal.budgets:
+            budget = least_budget({row.method: costs[row.method] for row in of_objective})
+            if budget is not None:
+                equal.budgets = {**equal.budgets, objective: budget}
+        for row in of_objective:
+            row.within_budget = costs[row.method] <= equal.budgets.get(objective, 0.0)
+
+
+def median_cost(cells: Sequence[CellResult], key: str) -> float:
+    """Over the seeds; one that does not get to f* takes for ever."""
+    costs = [cell.get(key) if cell.done else None for cell in cells]
+    return median(math.inf if cost is None else cost for cost in costs)
+
+
+def least_budget(costs: Mapping[tuple[str, str, float], float]) -> float | None:
+    """The least within which every method gets to f* at some learning rate; those that never get there have no say.
+
+    Args:
+        costs: (objective, rectification, learning rate) → its median cost.
+
+    Returns:
+        None where no method gets there.
+    """
+    fastest: dict[str, float] = {}
+    for (_, rectification, _), cost in costs.items():
+        fastest[rectification] = min(cost, fastest.get(rectification, math.inf))
+    return max(filter(math.isfinite, fastest.values()), default=None)
+
+
+# --- which learning rate ---------------------------------------------------------------------------------------------
 
 
 def _choose(rows: Sequence[MethodResult]) -> dict[tuple[str, str], MethodResult]:
@@ -101,17 +169,14 @@ def _choose(rows: Sequence[MethodResult]) -> dict[tuple[str, str], MethodResult]
 
 
 def _merit(row: MethodResult) -> tuple[float, ...]:
-    """What RULE compares, most important first."""
-    _, kept = _count_and_mean(row, "rmf")
+    """What :func:`rule_of` tells, most important first."""
+    allowed = row.within_budget is not False
     steps = row.mean("steps_to_target") or 0.0
-    quarter, half = _count_and_mean(row, "rmf_at_quarter"), _count_and_mean(row, "rmf_at_half")
-    return row.reached, kept, -steps, *quarter, *half
+    before = [*_kept(row, "_at_quarter"), *_kept(row, "_at_half")]
+    return allowed, row.reached, _kept(row, "")[1], -steps, *before
 
 
-def _count_and_mean(row: MethodResult, name: str) -> tuple[int, float]:
-    found = row.measure(name)
+def _kept(row: MethodResult, level: str) -> tuple[int, float]:
+    """Of held-out rows, of retain rows where there are none: seeds that got so far, and their mean."""
+    found = row.measure(HELD_OUT.rmf + level) or row.measure(RETAIN.rmf + level)
     return (0, -math.inf) if found is None else (found.n, found.mean)
-
-
-def _by_seed(cells: Sequence[CellResult], name: str) -> dict[int, float | None]:
-    return {cell.seed: cell.get(name) for cell in cells if cell.done}

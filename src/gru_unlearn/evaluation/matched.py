@@ -1,4 +1,5 @@
-"""Retention at matched forgetting (RMF): how much is kept at the moment as much is forgotten as should be."""
+"""Retention at matched forgetting (RMF): how much is kept at the moment as much is forgotten as should be; and what it
+took to get there."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,16 +43,41 @@ def retention_at_matched_forgetting(
     start = trajectory[0]
     if not _is_measured(start, kept) or start[kept] == 0:
         return None
-    if start["forget_prob"] <= forget_target:
-        return 1.0
-    for before, after in pairwise(point for point in trajectory if _is_measured(point, kept)):
-        if after["forget_prob"] <= forget_target:
+    left = _at_first_crossing(trajectory, forget_target, kept)
+    return None if left is None else left / start[kept]
+
+
+def cost_at_matched_forgetting(
+    trajectory: Sequence[Mapping[str, float]], forget_target: float, cost: str = "step"
+) -> float | None:
+    """What a run had taken when forgetting first reached ``forget_target``, as steps, rows or seconds.
+
+    Args:
+        trajectory: points along a run, each with ``forget_prob`` and ``cost``; those without are passed over.
+        forget_target: f*.
+        cost: ``step``, ``rows`` or ``seconds``.
+
+    Returns:
+        ``cost`` linearly interpolated at the first crossing of f*; None where the run never reaches it.
+    """
+    return _at_first_crossing(trajectory, forget_target, cost)
+
+
+def _at_first_crossing(trajectory: Sequence[Mapping[str, float]], level: float, name: str) -> float | None:
+    """A value where the forget probability first falls to a level, linear between the points that have both."""
+    measured = [point for point in trajectory if _is_measured(point, name)]
+    if not measured:
+        return None
+    if measured[0]["forget_prob"] <= level:
+        return measured[0][name]
+    for before, after in pairwise(measured):
+        if after["forget_prob"] <= level:
             forgotten = before["forget_prob"] - after["forget_prob"]
-            way = (before["forget_prob"] - forget_target) / forgotten  # from one point, 0, to the next, 1
-            return (before[kept] + way * (after[kept] - before[kept])) / start[kept]
+            way = (before["forget_prob"] - level) / forgotten  # from one point, 0, to the next, 1
+            return before[name] + way * (after[name] - before[name])
     return None
 
 
-def _is_measured(point: Mapping[str, float | None], kept: str) -> bool:
-    values = point["forget_prob"], point[kept]
+def _is_measured(point: Mapping[str, float | None], name: str) -> bool:
+    values = point["forget_prob"], point.get(name)
     return all(value is not None and math.isfinite(value) for value in values)

@@ -85,12 +85,23 @@ def _settings_of_comparison(summary: ComparisonSummary) -> Settings:
         "objectives": ",".join(dict.fromkeys(cell.objective for cell in summary.cells)),
         "rectifications": ",".join(dict.fromkeys(cell.rectification for cell in summary.cells)),
         "learning_rates": ";".join(grids),
+        **_terms_of(summary),
         "seeds": ",".join(dict.fromkeys(str(cell.seed) for cell in summary.cells)) + ",",
         **{name: value for name, value in summary.settings.items() if name not in OF_A_CELL},
         "suite": suite.get("suite", "none"),
         "suite_data": suite.get("data"),
         "output_dir": AGAIN,
     }
+
+
+def _terms_of(summary: ComparisonSummary) -> Settings:
+    """On what terms it was, as far as they are not the default."""
+    found: dict[str, JsonValue] = {}
+    if summary.equal is not None and summary.equal.what != "rows":
+        found |= {"equal": summary.equal.what, "budget": summary.equal.budget}
+    if summary.against != "none":
+        found["against"] = summary.against
+    return found
 
 
 # --- in public -------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from statistics import median
 
 from rich.table import Table
 
-from gru_unlearn.comparison import pareto
-from gru_unlearn.comparison.comparison_tables import comparison_report, short
+from gru_unlearn.comparison import frontier_picture, pareto
+from gru_unlearn.comparison.comparison_tables import comparison_report
 from gru_unlearn.comparison.demo_tables import HOW_TO_READ, demo_table
+from gru_unlearn.comparison.method_columns import short
 from gru_unlearn.publishing.evidence import recited
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import meanings, record
@@ -56,6 +57,7 @@ def compare_page(summary: ComparisonSummary, material: Material) -> Page:
         judged={_method(row): judge(compare_evidence(summary, row))[:2] for row in chosen},
         sections=[
             _pictures(summary),
+            *_costs(summary),
             _results(summary),
             every_run(summary),
             meanings(summary.target, material.metrics),
@@ -73,10 +75,21 @@ def _method(row: MethodResult) -> str:
 def _pictures(summary: ComparisonSummary) -> Section:
     figures = []
     for objective, inside in pareto.panels(summary).items():
-        svg = whole(inside, pareto.WIDTH, pareto.HEIGHT, f"{objective}: forgetting against retention")
+        svg = whole(inside, *pareto.PANEL, f"{objective}: forgetting against retention")
         figures.append(Figure(svg))
     looks = {name: look for look, name in enumerate(summary.rectifications)}
     return Section("trade-off", "Forgetting against keeping", pareto.READING, figures, looks)
+
+
+def _costs(summary: ComparisonSummary) -> list[Section]:
+    """What it takes to get to f* against what is kept there, where a method gets there."""
+    frontier, figures = summary.frontier, []
+    if frontier is None:
+        return []
+    for objective, inside in frontier_picture.frontier_panels(summary, frontier).items():
+        figures.append(Figure(whole(inside, *frontier_picture.PANEL, f"{objective}: retention against cost")))
+    looks = {name: look for look, name in enumerate(summary.rectifications)}
+    return [Section("frontier", "What it takes, and what it keeps", frontier_picture.READING, figures, looks)]
 
 
 def _results(summary: ComparisonSummary) -> Section:

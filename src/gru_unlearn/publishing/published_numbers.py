@@ -6,12 +6,12 @@ from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.export_summary import ExportedAttack, ExportedMetric
 from gru_unlearn.results.file_model import Number
-from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
+from gru_unlearn.results.model_metrics import PLACES, UNMEASURED, Metrics
 from gru_unlearn.results.row_examples import Moment
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 
-PLACES = ("step", "alpha", "epoch")
+NO_METRICS = (*PLACES, "alpha", "epoch")
 COSTS = ("runtime", "samples_per_second", "steps_per_second")
 """What an evaluation notes beside its metrics: its place in the run, and what it took (the name's end)."""
 
@@ -44,7 +44,7 @@ def _measured(point: Metrics) -> dict[str, Number]:
     return {
         name: value
         for name, value in point
-        if isinstance(value, Number) and name not in PLACES and not name.endswith(COSTS)
+        if isinstance(value, Number) and name not in NO_METRICS and not name.endswith(COSTS)
     }
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import chain
+from itertools import chain, product
 from typing import NamedTuple
 
 Scale = Callable[[float], float]
@@ -35,13 +35,21 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series of points. ``look`` numbers colour, dash and marker; ``marks``: all points, or the last one."""
+    """A series of points. ``look`` numbers colour, dash and marker; ``marks``: all points, the last one, or none."""
 
     name: str
     points: Sequence[Spot]
     look: int
     marks: str = "all"
     thin: bool = False
+
+
+class Cross(NamedTuple):
+    """A point that was measured several times: its marker at the medians, with arms to the least and the most."""
+
+    spot: Spot
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
 
 
 class Star(NamedTuple):
@@ -86,9 +94,13 @@ def make_panel(
     width: int = 440,
     height: int = 300,
     x_downwards: bool = False,
+    x_logarithmic: bool = False,
 ) -> Panel:
     """Axes that hold all the values; ``x_downwards`` puts small values to the right."""
-    x, x_ticks = axis(xs, LEFT, width - RIGHT, downwards=x_downwards)
+    if x_logarithmic:
+        x, x_ticks = logarithmic_axis(xs, LEFT, width - RIGHT)
+    else:
+        x, x_ticks = axis(xs, LEFT, width - RIGHT, downwards=x_downwards)
     y, y_ticks = axis(ys, height - BOTTOM, TOP)
     return Panel(title, x_label, y_label, x, y, x_ticks, y_ticks, width, height)
 
@@ -106,6 +118,17 @@ def axis(values: Sequence[float], start: float, end: float, *, downwards: bool =
         a, b = b, a
     ticks = [round(number * step, 9) for number in range(first, last + 1)]
     return (lambda value: start + (value - a) / (b - a) * (end - start)), ticks
+
+
+def logarithmic_axis(values: Sequence[float], start: float, end: float) -> tuple[Scale, list[float]]:
+    """A logarithmic scale from positive values to pixels, and its ticks: 1, 2 and 5 times powers of ten."""
+    low, high = min(values), max(values)
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    round_numbers = [factor * 10.0**decade for decade, factor in product(decades, (1, 2, 5))]
+    first = max(number for number in round_numbers if number <= low * (1 + 1e-9))
+    last = min(number for number in round_numbers if number >= high * (1 - 1e-9) and number > first)
+    ticks = [float(f"{number:.6g}") for number in round_numbers if first <= number <= last]
+    return (lambda value: start + math.log(value / first) / math.log(last / first) * (end - start)), ticks
 
 
 def draw(panel: Panel, groups: Sequence[str], stars: Sequence[Star] = (), rules: Sequence[MarkLine] = ()) -> str:
@@ -184,11 +207,35 @@ def _star(panel: Panel, star: Star) -> str:
     )
 
 
-def series(panel: Panel, lines: Sequence[Line], title: str = "") -> str:
-    """Lines of one name and look as one group, which can be hidden as a whole."""
+def series(panel: Panel, lines: Sequence[Line], title: str = "", crosses: Sequence[Cross] = ()) -> str:
+    """Lines of one name and look as one group, which can be hidden as a whole; ``crosses`` have the same look."""
     name, look = lines[0].name, lines[0].look
     inside = "".join(_line(panel, line) for line in lines)
+    inside += "".join(_cross(panel, cross, look) for cross in crosses)
     return f'<g class="m{look % len(COLOURS)} series" data-series="{escape(name)}">{_title(title)}{inside}</g>'
+
+
+def _cross(panel: Panel, cross: Cross, look: int) -> str:
+    x, y = panel.x(cross.spot.x), panel.y(cross.spot.y)
+    (left, right), (low, high) = map(panel.x, cross.x_range), map(panel.y, cross.y_range)
+    arms = f"M{left:.1f},{y:.1f}H{right:.1f}M{x:.1f},{low:.1f}V{high:.1f}"
+    return f'<path class="arm" d="{arms}"/>{_mark(marker_of(look), f"{x:.1f},{y:.1f}", cross.spot.tip)}'
+
+
+def stairs(panel: Panel, spots: Sequence[Spot]) -> str:
+    """A dashed line that rises where a spot does, and goes on to the right: the most that is had so far.
+
+    ``spots``: from left to right.
+    """
+    right = panel.width - RIGHT
+    path = f"M{panel.x(spots[0].x):.1f},{panel.y(spots[0].y):.1f}"
+    path += "".join(f"H{panel.x(spot.x):.1f}V{panel.y(spot.y):.1f}" for spot in spots[1:])
+    return f'<path class="rule" stroke-dasharray="1 4" stroke-linecap="round" stroke-width="2" d="{path}H{right}"/>'
+
+
+def marker_of(look: int) -> str:
+    """Beyond as many looks as there are colours, a colour comes back with another marker."""
+    return MARKERS[(look + look // len(COLOURS)) % len(MARKERS)]
 
 
 def _title(text: str) -> str:
@@ -200,11 +247,13 @@ def _line(panel: Panel, line: Line) -> str:
     path = f'd="M{"L".join(places)}"/>'
     if line.thin:
         return f'<path class="thin" {path}'
-    dash, marker = DASHES[line.look % len(DASHES)], MARKERS[line.look % len(MARKERS)]
+    dash, marker = DASHES[line.look % len(DASHES)], marker_of(line.look)
     every = max(1, -(-len(places) // MOST_MARKS))
     marked = range(0, len(places), every)
-    if line.marks != "all":
+    if line.marks == "last":
         marked = range(len(places))[-1:]
+    elif line.marks == "none":
+        marked = range(0)
     marks = [_mark(marker, places[number], line.points[number].tip) for number in marked]
     return f'<path class="line" stroke-dasharray="{dash}" {path}{"".join(marks)}'
 
@@ -252,10 +301,9 @@ def swatch(look: int) -> str:
 
 def look_of(look: int) -> str:
     """The same, to stand in a picture; its colour comes from what is around it."""
-    number = look % len(COLOURS)
     return (
-        f'<line class="line" x2="36" stroke-dasharray="{DASHES[number]}"/>'
-        f'<path class="mark" d="{MARKERS[number]}" transform="translate(18,0)"/>'
+        f'<line class="line" x2="36" stroke-dasharray="{DASHES[look % len(DASHES)]}"/>'
+        f'<path class="mark" d="{marker_of(look)}" transform="translate(18,0)"/>'
     )
 
 
@@ -268,7 +316,8 @@ def style_rules(colours: Sequence[str], paper: str, ink: str, faint: str) -> str
 SHAPES = (
     "svg text{font:13px system-ui,sans-serif}svg .head{font-weight:600;font-size:14px}svg .end{text-anchor:end}"
     "svg .mid{text-anchor:middle}svg path,svg line{fill:none}svg .line{stroke:currentColor;stroke-width:2.2}"
-    "svg .thin{stroke:currentColor;stroke-width:.8;opacity:.35}svg .mark,svg .bar{fill:currentColor}"
+    "svg .thin{stroke:currentColor;stroke-width:.8;opacity:.35}svg .arm{stroke:currentColor;opacity:.6}"
+    "svg .mark,svg .bar{fill:currentColor}"
 )
 """CSS that does not depend on the colour scheme."""
 LIGHT = style_rules(COLOURS, "#ffffff", "#222222", "#e2e2e2")

@@ -111,6 +111,12 @@ class CellResult(AlongTheRun, Method):
     forget_target: float | None = None
     rmf: float | None = None
     rmf_held_out: float | None = None
+    cost_steps: float | None = None
+    """what it took to f*, interpolated as RMF is"""
+    cost_rows: float | None = None
+    cost_seconds: float | None = None
+    cost_estimated: bool = False
+    """rows and seconds were worked out from the steps, because the run did not count them"""
     metrics: dict[str, float | None] | None = None
     missing: dict[str, str] | None = None
     trajectory: list[Point] = []
@@ -132,8 +138,17 @@ class MethodResult(Method):
     failed: int
     reached: int
     """seeds that got to f*"""
+    within_budget: bool | None = None
+    """whether its median seed gets to f* at no more than the equal cost; None where no cost is held equal"""
     against_none: dict[str, PairedDifference | None] = {}
     """of a chosen row: measure → the difference to the chosen plain runs"""
+    against: dict[str, PairedDifference | None] | None = None
+    """the same to those of another method, where one was named"""
+
+    @property
+    def differences(self) -> dict[str, PairedDifference | None]:
+        """To the method that the comparison was asked about."""
+        return self.against_none if self.against is None else self.against
 
     def measure(self, name: str) -> Interval | None:
         """A measure over the seeds that have it."""
@@ -145,6 +160,72 @@ class MethodResult(Method):
         return None if found is None else found.mean
 
 
+EqualWhat = Literal["rows", "passes", "time"]
+
+
+class Equal(FileModel):
+    """What is the same for all methods of a comparison."""
+
+    what: EqualWhat = "rows"
+    """rows of a step, or the cost to f*: row passes, or time"""
+    retain_rows: dict[str, int] = {}
+    """objective · rectification → retain rows for each pass over forget rows; 0 where it looks at none"""
+    budget: float | None = None
+    """row passes or seconds that were asked for"""
+    budgets: dict[str, float] = {}
+    """objective → row passes or seconds within which a method has to get to f*"""
+
+
+class Spread(FileModel):
+    """Median over seeds with the least and the most."""
+
+    median: float
+    low: float
+    high: float
+
+
+class FrontierPoint(Method):
+    """A method at one learning rate, with which every seed gets to f*."""
+
+    cost: Spread
+    kept: Spread
+    own: bool
+    """no other learning rate of the method keeps as much for less"""
+    joint: bool
+    """nor does any of another method of the objective"""
+
+
+class MethodFrontier(FileModel):
+    """What a method can do over all of its learning rates."""
+
+    objective: str
+    rectification: str
+    area: float | None
+    """the most that is kept within a time, averaged over the logarithm of the time; None where it has no point"""
+    joint: bool
+    """whether one of its points is on the joint frontier"""
+
+
+class Frontier(FileModel):
+    """What is kept at f* against what it takes to get there."""
+
+    cost: Literal["seconds", "rows", "step"]
+    kept: Literal["rmf_held_out", "rmf"]
+    ranges: dict[str, tuple[float, float]]
+    """objective → from the cheapest point to the dearest that is on a method's frontier: the range of the areas"""
+    points: list[FrontierPoint]
+    methods: list[MethodFrontier]
+
+    def point_of(self, row: Method) -> FrontierPoint | None:
+        """Of a method at a learning rate."""
+        return next((point for point in self.points if point.method == row.method), None)
+
+    def of(self, row: Method) -> MethodFrontier | None:
+        """Of a method over all of its learning rates."""
+        who = row.objective, row.rectification
+        return next((one for one in self.methods if (one.objective, one.rectification) == who), None)
+
+
 class ComparisonSummary(FileModel):
     """Objectives × rectifications × learning rates × seeds."""
 
@@ -153,7 +234,11 @@ class ComparisonSummary(FileModel):
     forget_target: float | None
     target: Metrics
     retain_model: Metrics
+    equal: Equal | None = None
+    against: str = "none"
+    """the method that the others are compared with"""
     aggregates: list[MethodResult]
+    frontier: Frontier | None = None
     cells: list[CellResult]
     settings: JsonObject
     learning_rates: dict[str, list[float]]

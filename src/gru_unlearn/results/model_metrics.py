@@ -34,15 +34,23 @@ UNMEASURED = Metrics.model_validate({})
 """Where nothing was measured."""
 
 
+PLACES = ("step", "rows", "seconds")
+"""Keys that say where in the run an evaluation stands."""
+
+
 class Point(Metrics):
     """One evaluation along a run."""
 
     step: int
     forget_prob: float
+    rows: int | None = None
+    """passes of single rows until then; None where a version did not count them"""
+    seconds: float | None = None
+    """of training steps until then, likewise"""
 
     def measured(self) -> dict[str, Number | None]:
         """Everything that was measured, without its place in the run."""
-        return {name: value for name, value in self if name != "step" and name in self.model_fields_set}
+        return {name: value for name, value in self if name not in PLACES and name in self.model_fields_set}
 
 
 class AlphaPoint(Metrics):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
-from gru_unlearn.results.model_metrics import Metrics, Point
+from gru_unlearn.results.model_metrics import PLACES, Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary
@@ -45,7 +45,8 @@ def points_along(log: Log) -> list[Point]:
     for row in log:
         if "eval_forget_prob" in row:
             measured = {key.removeprefix("eval_"): value for key, value in row.items() if key.startswith("eval_")}
-            points[row["step"]] = Point.model_validate({**measured, "step": row["step"]})
+            place = {key: row[key] for key in PLACES if key in row}
+            points[row["step"]] = Point.model_validate({**measured, **place})
     return list(points.values())
 
 

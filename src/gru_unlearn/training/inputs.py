@@ -21,7 +21,13 @@ Reference = Callable[[], AbstractContextManager[nn.Module]]
 FROM_REFERENCE_MODEL = frozenset({"reference_logits", "reference_hidden"})
 """Inputs that need that model beside the trained one; its log-probabilities are scored once, before the first step."""
 
-FROM_ALTERNATIVES = frozenset({"alternative_logps", "alternative_mask", "alternative_reference"})
+FROM_FORWARD_PASS = frozenset({"logps", "mask", "logits", "targets", "hidden"})
+"""Inputs that a forward pass of the trained model gives."""
+
+FROM_PASS_OVER_ALTERNATIVES = frozenset({"alternative_logps", "alternative_mask"})
+"""Those that one over the alternatives gives."""
+
+FROM_ALTERNATIVES = FROM_PASS_OVER_ALTERNATIVES | {"alternative_reference"}
 
 
 class Inputs:
@@ -46,13 +52,13 @@ class Inputs:
         """The named inputs for one batch, with gradients where they depend on the model."""
         carried = cast(Mapping[str, Tensor], batch)
         found = {name: carried[name] for name in names & batch.keys()}
-        if names & {"logps", "mask", "logits", "targets", "hidden"}:
+        if names & FROM_FORWARD_PASS:
             found |= self._outputs(names, model, batch)
         if names & FROM_REFERENCE_MODEL:
             wanted = {name.removeprefix("reference_") for name in names & FROM_REFERENCE_MODEL}
             with torch.no_grad(), self.reference() as before:
                 found |= _prefixed("reference_", self._outputs(wanted, before, batch))
-        if names & {"alternative_logps", "alternative_mask"}:
+        if names & FROM_PASS_OVER_ALTERNATIVES:
             found |= _prefixed("alternative_", self._outputs({"logps", "mask"}, model, batch["alternative"]))
         if "direction" in names and self.direction is not None:
             found["direction"] = self.direction
@@ -74,6 +80,12 @@ class Inputs:
         if wants_hidden:
             found["hidden"] = seen[0].flatten(0, 1).index_select(0, where["tokens"])
         return {name: found[name] for name in names & found.keys()}
+
+
+def passes_of(names: Set[str]) -> int:
+    """How often a row passes through a model at a step: itself, its alternative, and through the reference model."""
+    kinds = (FROM_FORWARD_PASS, FROM_PASS_OVER_ALTERNATIVES, FROM_REFERENCE_MODEL)
+    return sum(bool(names & kind) for kind in kinds)
 
 
 def _prefixed(prefix: str, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.hyperparameters import check_hyperparameters
+from gru_unlearn.training.inputs import passes_of
 
 
 class Method:
@@ -50,6 +51,14 @@ class Method:
         if losses.ndim == 2 and "mask" in inputs:
             return losses * inputs["mask"]
         return losses
+
+
+def rows_of_a_step(args: UnlearningConfig) -> int:
+    """Passes of single rows that an optimizer step of one process takes, as far as its accumulation window is full."""
+    asks = Method(args).asks
+    forget = passes_of(asks["forget"]) * args.per_device_train_batch_size
+    retain = passes_of(asks["retain"]) * args.resolved_retain_batch_size
+    return args.gradient_accumulation_steps * (forget + retain)
 
 
 def rectifier_for(

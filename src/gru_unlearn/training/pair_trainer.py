@@ -20,6 +20,7 @@ from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.geometry.products import local
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import to_examples
+from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 
 Evaluator = Callable[[nn.Module, Encoder], Mapping[str, float]]
@@ -47,6 +48,9 @@ class PairTrainer(Trainer):
         encoder: that made them.
         evaluator: called at every evaluation; its metrics join those of the evaluation.
         kwargs: further arguments of ``Trainer``.
+
+    Attributes:
+        cost: what the steps took so far.
     """
 
     args: UnlearningConfig
@@ -64,6 +68,7 @@ class PairTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         self.encoder, self.evaluator = encoder, evaluator
+        self.cost = RunCost()
         self.forget_examples, self.retain_examples = sets.forget, sets.retain
         self.eval_examples = {"forget": sets.forget}
         if sets.retain:
@@ -123,6 +128,7 @@ class PairTrainer(Trainer):
         Raises:
             NonFiniteError: a probability is not a finite number, so that the model gives no answers.
         """
+        self.cost.settle(self.args.device)
         sets = eval_dataset or self.eval_examples
         if not isinstance(sets, Mapping):
             sets = {"set": sets}

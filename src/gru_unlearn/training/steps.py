@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from gru_unlearn.common.memory import MUCH, give_back_freed_memory
 from gru_unlearn.data import Batch
 from gru_unlearn.geometry import GradientRectifier, StepTelemetry
+from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.surviving_share import RoundingProbe
 
 SIDES = ("forget", "retain")
@@ -149,6 +150,7 @@ class Steps(Protocol):
 
     rectifier: GradientRectifier | None
     rounding: RoundingProbe | None
+    cost: RunCost
 
     def prepare_first_step(self) -> None:
         """Model and optimizer are ready, and restored if the run resumes."""
@@ -166,9 +168,10 @@ class StepCallback(TrainerCallback):
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the first step."""
         self.steps.prepare_first_step()
+        self.steps.cost.go_on(state.log_history, state.global_step)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """⟨r, Δθ⟩ costs two passes over the weights: like rounding, it is measured at the steps that will be logged."""
@@ -189,9 +192,10 @@ class StepCallback(TrainerCallback):
         self.steps.note_step()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Now and then, so that holes do not add up: no graph is alive here, and no gradient."""
+        """Memory goes back now and then, so that holes do not add up: no graph is alive here, and no gradient."""
         if args.device.type == "cpu" and state.global_step % GIVE_BACK_EVERY == 0:
             give_back_freed_memory(MUCH)
+        self.steps.cost.end_step()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop where enough is forgotten."""

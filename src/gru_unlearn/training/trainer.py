@@ -39,7 +39,7 @@ from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifi
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import Rows, to_examples
 from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
-from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, train_only
+from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
 from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
@@ -247,6 +247,7 @@ class UnlearningTrainer(PairTrainer):
         """Fetch a window's micro-batches and note its sizes: losses are means over the window, however it is cut."""
         if self.control.should_training_stop and self.state.global_step:  # resumed at its end: not a step more
             return [], None
+        self.cost.begin_step()
         batches, num_items = super().get_batch_samples(*args, **kwargs)
         if self.state.global_step % self.args.retain_every:  # the rows drawn for this step are passed over
             batches = [{**both, "retain": []} for both in batches]
@@ -272,10 +273,12 @@ class UnlearningTrainer(PairTrainer):
     def _pass_back(self, side: str, model: nn.Module, batches: Sequence[Batch], weight: float = 1.0) -> Tensor:
         """Backward passes over a side's batches, one graph after the other; the sum of their losses, without weight."""
         total = torch.zeros((), device=self.args.device)
+        passes = passes_of(self._method.asks[side]) * self.accelerator.num_processes
         for batch in batches:
             loss = self._mean_loss(side, model, batch)
             self.accelerator.backward(loss * weight)
             total += self._window.note(f"{side}_loss", loss)
+            self.cost.rows += passes * len(batch["labels"])
             self._after_pass()
         return total
 
@@ -353,9 +356,11 @@ class UnlearningTrainer(PairTrainer):
             self._step_log.add(losses, rectifier.measured() if rectifier else None, surviving)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means of losses and telemetry since the last log to Trainer's training log."""
+        """To Trainer's log add the means of losses and telemetry since the last one; to evaluations what steps took."""
         if "loss" in logs:
             logs |= self.mean_over_processes(self._step_log.drain())
+        if "eval_forget_prob" in logs:
+            logs = logs | self.cost.noted
         super().log(logs, *args, **kwargs)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -365,7 +370,14 @@ class UnlearningTrainer(PairTrainer):
             save_rectifier(self.rectifier, folder)
         if self._pairs:
             self._pairs.save(folder)
+        self._note_cost()
         super()._save_checkpoint(model, trial)
+
+    def _note_cost(self) -> None:
+        """In the log, from which a resumed run counts on."""
+        self.cost.settle(self.args.device)
+        if self.cost.noted:
+            self.state.log_history.append({"step": self.state.global_step, **self.cost.noted})
 
 
 def _require_sets(sets: ExampleSets, args: UnlearningConfig) -> None:
