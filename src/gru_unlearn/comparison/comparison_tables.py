@@ -49,7 +49,8 @@ def cell_line(cell: CellResult) -> str:
     if cell.steps_to_target is None:
         return f"{cell.name}: f* not reached in {cell.steps} steps (forget prob {cell.forget_prob:.3f})"
     held_out = "" if cell.rmf_held_out is None else f", held-out {cell.rmf_held_out:.3f}"
-    return f"{cell.name}: f* at step {cell.steps_to_target}, RMF {shown(cell.rmf)}{held_out}"
+    seconds = "" if cell.cost_seconds is None else f", {cell.cost_seconds:.1f} s"
+    return f"{cell.name}: f* at step {cell.steps_to_target}{seconds}, RMF {shown(cell.rmf)}{held_out}"
 
 
 def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
