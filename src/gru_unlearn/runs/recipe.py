@@ -24,7 +24,9 @@ class Recipe:
     """Settings of a run. All other names that a recipe may contain are fields of ``UnlearningConfig``."""
 
     config: UnlearningConfig
-    model: str = option("Model to unlearn from: a folder, a hub id, or builtin:target.")
+    model: str = option(
+        "Model to unlearn from: a folder, a .gguf file, a hub id, pretrained:smollm2-135m, or builtin:target."
+    )
     forget: str = option("What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget.")
     retain: str | None = option("What must stay; likewise.", None)
     held_out: str | None = option("Rows that must stay and that no step ever sees.", None)

@@ -97,7 +97,7 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
         **{name: fingerprint(records) for name, records in sets.items()},
     }
     folder = RunFolder(Path(recipe.config.output_dir or "."))
-    inputs = (model.folder, retain_model and retain_model.folder, *sources.values())
+    inputs = (recipe.model, model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
 
