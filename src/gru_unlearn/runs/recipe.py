@@ -165,6 +165,12 @@ def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = Fal
     return Recipe(config=config, settings=checked, **own)
 
 
+def computing_in_bfloat16(recipe: Recipe) -> UnlearningConfig:
+    """Its configuration with ``bf16`` on a processor, which its settings do not say."""
+    given: dict[str, Any] = {name: value for name, value in recipe.settings.items() if name in _CONFIG}
+    return UnlearningConfig(**given | {"bf16": True, "use_cpu": True})
+
+
 _RANGES: dict[str, Mapping[str, float]] = {
     "per_device_eval_batch_size": {"least": 1},
     "warmup_steps": {"least": 0},
