@@ -140,7 +140,9 @@ def _check_weights(folder: Path, name: str) -> None:
     """All weights are safetensors, inside the folder and whole."""
     adapter = read_object(folder / ADAPTER_CONFIG, name)
     if not any(folder.glob(ADAPTER_WEIGHTS if adapter else "*.safetensors")):
-        raise UserError(f"{name}: no .safetensors weights in it; other weight formats are not loaded")
+        raise UserError(
+            f"{name}: no .safetensors weights in it; other weight formats are not loaded, but for .gguf files"
+        )
     whole = read_object(folder / "config.json", name).get("transformers_weights") or "model.safetensors"
     shards = _shards(folder, name)
     _check_inside(whole, name)
