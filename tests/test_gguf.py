@@ -132,7 +132,7 @@ def test_a_missing_package_is_named(tmp_path, cache, monkeypatch):
 
 def test_other_files_and_parts_are_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(UserError, match=r"neither a folder nor a \.gguf file"):
+    with pytest.raises(UserError, match=r"no such folder, and no \.gguf file"):
         locate(str(tmp_path / "pytorch_model.bin"))
     (tmp_path / "m-00001-of-00002.gguf").write_bytes(b"GGUF")
     with pytest.raises(UserError, match="one part of a model"):

@@ -43,7 +43,7 @@ def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False
         folder = model_inside(folder, f"{flag} {model}")
     else:
         if folder.exists():
-            raise UserError(f"{flag} {model}: neither a folder nor a .gguf file")
+            raise UserError(f"{flag} {model}: no such folder, and no .gguf file")
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
             raise UserError(f"{flag} {model}: no such folder")
         folder = fetch(model, f"{flag} {model}", trust_remote_code=trust_remote_code)
