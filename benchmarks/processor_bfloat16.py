@@ -1,6 +1,7 @@
 """What bfloat16 saves on a processor that has it, and what it changes: the same steps computed in both types.
 
     OMP_NUM_THREADS=1 python benchmarks/processor_bfloat16.py --model MODEL --forget ROWS --retain ROWS
+    OMP_NUM_THREADS=1 python benchmarks/processor_bfloat16.py --passes    # forward and backward alone, by size
 
 NPO with ``recommended``, the same rows and order, weights stepped in float32 both times, one type after the other. The
 first step of each is not timed. Compared are seconds a step (of the clock and of the processor, which counts nothing
@@ -10,13 +11,15 @@ apart: ‖Δθ₁₆ − Δθ₃₂‖ / ‖Δθ₃₂‖, and the cosine betwee
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import step_cost
 import torch
-from transformers import TrainerCallback
+from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
@@ -105,11 +108,41 @@ def flat(model):
     return torch.cat([parameter.detach().reshape(-1).clone() for parameter in model.parameters()])
 
 
+def passes(size):
+    """Seconds of the processor for a forward and backward pass of a random Llama over 8 rows of 128 tokens, by type."""
+    shape = step_cost.SIZES[size]
+    config = LlamaConfig(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        vocab_size=shape.vocabulary,
+    )
+    model, seconds = LlamaForCausalLM(config), {kind: [] for kind in TYPES}
+    for _ in range(6):
+        for kind in TYPES:
+            rows = torch.randint(0, shape.vocabulary, (8, 128))
+            start = time.process_time()
+            with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"):
+                loss = model(input_ids=rows, labels=rows).loss
+            loss.backward()
+            model.zero_grad()
+            seconds[kind].append(time.process_time() - start)
+    return {kind: statistics.median(times[1:]) for kind, times in seconds.items()}
+
+
+def compare_passes():
+    for size in ("4M", "12M", "34M"):
+        plain, narrow = passes(size).values()
+        print(f"{size}: {plain:.3f} s in float32, {narrow:.3f} s in bfloat16: {narrow / plain:.2f} of it")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--forget", required=True)
-    parser.add_argument("--retain", required=True)
+    for name in ("--model", "--forget", "--retain"):
+        parser.add_argument(name, required="--passes" not in sys.argv)
+    parser.add_argument("--passes", action="store_true", help="only forward and backward passes of random models")
     parser.add_argument("--rows", type=int, default=8, help="forget rows a step; retain rows are four times as many")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
@@ -118,6 +151,9 @@ def main():
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     quiet()
+    if args.passes:
+        compare_passes()
+        return
     with tempfile.TemporaryDirectory() as out:
         found = {kind: measure(args, kind, Path(out)) for kind in TYPES}
     plain, narrow = (found[kind][1].double() for kind in TYPES)
