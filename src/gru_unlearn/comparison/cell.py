@@ -29,7 +29,6 @@ from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
-from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.runs.recipe import make_recipe
@@ -42,7 +41,7 @@ from gru_unlearn.training.interrupt import Interrupted
 
 def do_reference(job: ReferenceJob) -> None:
     """Measure the target and the retain model on the very rows that are evaluated along the runs, and on the suite."""
-    prepared = prepare(make_recipe(job.settings))
+    prepared = prepare(make_recipe(job.settings), like=job.identity)
     prepared.recipe.config.output_dir, prepared.recipe.config.disable_tqdm = str(job.folder), True
     assert prepared.retain_model is not None  # no comparison begins without one
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +80,7 @@ def do_cell(job: CellJob) -> None:
     """Train unless that is done, note what it cost, and evaluate the saved model."""
     file = job.folder / CELL_FILE
     if job.train:
-        record = CellRecord(cost=train(job.settings))
+        record = CellRecord(cost=train(job))
         record.write(file)
     else:
         record = CellRecord.read(file) or CellRecord()
@@ -92,10 +91,10 @@ def do_cell(job: CellJob) -> None:
         record.write(file)
 
 
-def train(settings: JsonObject) -> dict[str, float | None]:
+def train(job: CellJob) -> dict[str, float | None]:
     """Do one unlearning run, and return seconds per step and peak memory of this process so far."""
     with step_ends() as ends:
-        summary = unlearn(prepare(make_recipe(settings)), Console(width=200))
+        summary = unlearn(prepare(make_recipe(job.settings), like=job.like or None), Console(width=200))
     evaluated = {point.step for point in summary.trajectory}
     return {
         "seconds_per_step": seconds_per_step(ends, summary.steps, evaluated),

@@ -12,7 +12,7 @@ from gru_unlearn.comparison.matrix import Cell, Matrix
 from gru_unlearn.errors import UserError
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.file_model import JsonObject, as_json
-from gru_unlearn.results.run_folder import Claim, RunFolder
+from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 from gru_unlearn.runs.run_preparation import prepare
 
@@ -36,6 +36,8 @@ class CellJob(_Job):
     """Do one run of the matrix, unless that is done, and evaluate its model."""
 
     train: bool
+    like: JsonObject = {}
+    """identity of a run that it computes like"""
 
 
 Job = ReferenceJob | CellJob
@@ -66,7 +68,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     cells = matrix.cells
     recipes = [_measurable(make_recipe(cell.settings)) for cell in cells]
     sample = _most_demanding(matrix, cells, recipes)
-    prepared = prepare(make_recipe(sample))
+    prepared = prepare(make_recipe(sample), like=None if overwrite else _begun(matrix))
     shared, suite = prepared.claim.identity, None
     if matrix.suite:
         request = asked_alike(matrix.suite, prepared.model.settings)
@@ -79,7 +81,8 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
         own = {name: value for name, value in recipe.settings.items() if name != "output_dir"}
         trained = not overwrite and _is_trained(cell, {**shared, "settings": own})
         if not (trained and _is_evaluated(cell, suite)):
-            jobs.append(CellJob(folder=cell.folder, settings=cell.settings, suite=suite, train=not trained))
+            like = as_json(shared)
+            jobs.append(CellJob(folder=cell.folder, settings=cell.settings, suite=suite, train=not trained, like=like))
     known = None if overwrite else ReferenceSummary.read(matrix.reference.summary_file)
     measured = known is not None and known.identity == reference.identity
     return ComparisonPlan(matrix, claim, suite, [] if measured else [reference], jobs)
@@ -108,6 +111,15 @@ def _most_demanding(matrix: Matrix, cells: Sequence[Cell], recipes: Sequence[Rec
     """
     needy = [cell for cell, recipe in zip(cells, recipes, strict=True) if recipe.config.needs_retain_set]
     return {**(needy or cells)[0].settings, "output_dir": str(matrix.output / "runs" / "none")}
+
+
+def _begun(matrix: Matrix) -> Identity | None:
+    """Identity of a run that the comparison has begun: all compute alike, also those that another machine adds."""
+    for folder in sorted((matrix.output / "runs").glob("*")):
+        started = RunFolder(folder).started_with()
+        if started is not None and "settings" in started:
+            return started
+    return None
 
 
 def _claim(matrix: Matrix, sample: JsonObject, overwrite: bool) -> Claim:

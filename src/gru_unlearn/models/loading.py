@@ -2,7 +2,6 @@
 
 import gc
 import logging
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from gru_unlearn.common.memory import give_back_freed_memory
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.adapters import load_merged, make_room
+from gru_unlearn.models.completeness import require_whole
 from gru_unlearn.models.locating import ADAPTER_CONFIG, base_of, holds_adapters, read_object
 from gru_unlearn.objectives.causality import require_causal_config
 
@@ -94,19 +94,10 @@ def load_model(
     except Exception as error:  # loaders of many architectures raise many types; each becomes one line
         raise UserError(f"{folder}: the model does not load ({_reason(error)})") from error
     model, found = loaded
-    _require_whole(model, found["missing_keys"], folder)
+    require_whole(model, found["missing_keys"], str(folder))
     if load_in_4bit:
         _keep_trainable(model)
     return model
-
-
-def _require_whole(model: torch.nn.Module, missing: Collection[str], folder: Path) -> None:
-    """Weights that the files lack would be random ones: those of the head, where something else was saved."""
-    lacking = sorted(set(missing) & dict(model.named_parameters()).keys())
-    if not lacking:
-        return
-    count = f"{len(lacking)} weights of a {type(model).__name__}, such as {lacking[-1]}"
-    raise UserError(f"{folder}: its files lack {count}: only causal language models, saved whole, can be used here")
 
 
 def _merged(folder: Path, dtype: str, options: dict[str, Any]) -> "PreTrainedModel":

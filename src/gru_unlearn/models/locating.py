@@ -1,5 +1,5 @@
 """Finding a model, and checking all that says where its weights are: loaders would follow it to other formats and other
-folders. Only safetensors are accepted."""
+folders. Only safetensors are loaded, and GGUF files by way of them."""
 
 import json
 import re
@@ -14,6 +14,8 @@ from gru_unlearn.common.files import UnreadableFile, read_json
 from gru_unlearn.common.notices import tell
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.fetching import fetch, fetched
+from gru_unlearn.models.gguf_files import from_gguf, gguf_in, is_gguf
+from gru_unlearn.models.pretrained import PRETRAINED, locate_pretrained
 from gru_unlearn.results.manner import AdapterBase, Manner
 from gru_unlearn.results.run_folder import RunFolder
 
@@ -25,20 +27,24 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False) -> Path:
-    """The local folder of a model: a folder, a run's folder (its model is meant, and that is said), a hub id
-    (downloaded by huggingface_hub; code of its own only if it may be run), or builtin:target|retain.
+    """The local folder of a model: a folder, a run's folder (its model is meant, and that is said), a GGUF file or a
+    folder with one (read into the cache), a hub id (downloaded by huggingface_hub; code of its own only if it may be
+    run), pretrained:NAME, or builtin:target|retain.
 
     Raises:
         UserError: there is no such model, or its folder lacks config.json, or holds its weights in other formats than
-            safetensors, or elsewhere, or adapters without their base.
+            safetensors and GGUF, or elsewhere, or adapters without their base.
     """
-    if model.startswith(BUILTIN):
-        return locate_builtin(model, flag)
+    named = locate_named(model, flag)
+    if named is not None:
+        return named
     folder = Path(model).expanduser()
     if folder.is_dir():
         folder = model_inside(folder, f"{flag} {model}")
     else:
-        if folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        if folder.exists():
+            raise UserError(f"{flag} {model}: no such folder, and no .gguf file")
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
             raise UserError(f"{flag} {model}: no such folder")
         folder = fetch(model, f"{flag} {model}", trust_remote_code=trust_remote_code)
     if not _is_model(folder):
@@ -49,6 +55,33 @@ def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False
     if trust_remote_code:
         _tell_of_code_elsewhere(folder, f"{flag} {model}")
     return folder
+
+
+def locate_named(model: str, flag: str = "--model") -> Path | None:
+    """The folder of a model that stands in the cache, and is made there now if need be: of a GGUF file (or a folder
+    with one, and no safetensors), of ``pretrained:NAME``, or of the built-in benchmark. None: it is none of these.
+
+    Raises:
+        UserError: there is no such model, or it cannot be made.
+    """
+    if model.startswith(BUILTIN):
+        return locate_builtin(model, flag)
+    if model.startswith(PRETRAINED):
+        return locate_pretrained(model, flag)
+    file = gguf_file(model, f"{flag} {model}")
+    return None if file is None else from_gguf(file, f"{flag} {model}")
+
+
+def gguf_file(model: str, name: str) -> Path | None:
+    """The GGUF file that a model is read from; None: from none.
+
+    Raises:
+        UserError: a folder holds several.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return gguf_in(path, name)
+    return path if is_gguf(path) else None
 
 
 def model_inside(folder: Path, name: str) -> Path:
@@ -107,7 +140,9 @@ def _check_weights(folder: Path, name: str) -> None:
     """All weights are safetensors, inside the folder and whole."""
     adapter = read_object(folder / ADAPTER_CONFIG, name)
     if not any(folder.glob(ADAPTER_WEIGHTS if adapter else "*.safetensors")):
-        raise UserError(f"{name}: no .safetensors weights in it; other weight formats are not loaded")
+        raise UserError(
+            f"{name}: no .safetensors weights in it; other weight formats are not loaded, but for .gguf files"
+        )
     whole = read_object(folder / "config.json", name).get("transformers_weights") or "model.safetensors"
     shards = _shards(folder, name)
     _check_inside(whole, name)
@@ -169,6 +204,9 @@ def base_of(folder: Path, name: str = "", *, trust_remote_code: bool = False) ->
 
     noted, named = _noted_base(folder), f"{name}: its base {base}"
     if noted is not None and noted.source and noted.revision and _means(base, noted):
+        made_again = locate_named(noted.source, f"{named}:")
+        if made_again is not None:
+            return made_again
         return fetch(noted.source, named, revision=noted.revision, trust_remote_code=trust_remote_code)
     if _was_folder(folder, base):
         file = folder / ADAPTER_CONFIG

@@ -12,10 +12,12 @@ from pydantic import JsonValue
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError, first_line
+from gru_unlearn.models.gguf_files import conversion_of
 from gru_unlearn.models.loading import empty_model
-from gru_unlearn.models.locating import locate
+from gru_unlearn.models.locating import gguf_file, locate
 from gru_unlearn.models.manners import settings_for, tell_if_asked_otherwise
 from gru_unlearn.models.model_settings import ModelSettings
+from gru_unlearn.models.pretrained import PRETRAINED
 from gru_unlearn.models.weights import hash_weights, same_weights
 from gru_unlearn.results.provenance import ModelSource
 
@@ -44,14 +46,29 @@ class Subject:
     def provenance(self) -> ModelSource:
         """As a summary tells of it."""
         found = ModelSource(source=self.source, sha256=self.sha256)
-        if self.is_folder:
-            found.folder = str(self.folder.resolve())
+        if self.is_local:
+            found.folder = self.place
+        conversion = conversion_of(self.folder)
+        if conversion is not None:
+            found.converted_from = conversion
         return found
 
     @property
-    def is_folder(self) -> bool:
-        """Whether its source is a folder, and neither a hub model nor a built-in one."""
-        return Path(self.source).expanduser().is_dir()
+    def is_local(self) -> bool:
+        """Whether its source is a folder or file, and neither a hub model nor one that has a name of its own."""
+        return Path(self.source).expanduser().exists()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its folder is in the cache, made from its source, as that of a GGUF file."""
+        return self.source.startswith(PRETRAINED) or gguf_file(self.source, self.source) is not None
+
+    @property
+    def place(self) -> str:
+        """Its source, from any working directory; that of a run's folder is its model's."""
+        if self.is_made and self.is_local:
+            return str(Path(self.source).expanduser().resolve())
+        return str(self.folder.resolve()) if self.is_local else self.source
 
     def is_same_as(self, other: "Subject") -> bool:
         """Whether they are one model, by their folders or their weights."""

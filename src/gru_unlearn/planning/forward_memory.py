@@ -9,7 +9,7 @@ from gru_unlearn.results.plan_summary import Setup, Shape
 
 PRECISIONS = {"float32": 4, "mixed": 4, "bfloat16": 2}
 """Name → bytes of a weight that is computed with, and of its gradient. ``mixed``: float32 weights, computed with in
-bfloat16 (``--bf16``, the default on GPUs that can)."""
+bfloat16 (``--bf16``, the default where GPU or processor can)."""
 
 LAYER_BYTES = {
     ("full", "float32"): (24, 16, 16),

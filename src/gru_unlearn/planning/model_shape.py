@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.locating import BUILTIN, base_at_hand, holds_adapters, locate_builtin, model_inside
+from gru_unlearn.models.locating import base_at_hand, holds_adapters, locate_named, model_inside
 from gru_unlearn.objectives.causality import require_causal_config
 from gru_unlearn.results.plan_summary import Shape
 
@@ -33,16 +33,17 @@ FIRST_LAYER = re.compile(r".*?\.0\.")
 
 
 def model_config(model: str) -> PretrainedConfig:
-    """The configuration of a preset, a folder, a ``config.json``, a built-in model, or a hub id (downloads only it).
+    """The configuration of a preset, a folder, a ``config.json``, a GGUF file, a pretrained or built-in model, or a hub
+    id (downloads only it).
 
     Raises:
         UserError: there is none, or transformers does not know its kind.
     """
     if model in PRESETS:
         return PRESETS[model]
-    source = locate_builtin(model) if model.startswith(BUILTIN) else model
+    source = str(locate_named(model) or model)
     if Path(source).is_dir():
-        source = _whole(model_inside(Path(source), f"--model {model}"), f"--model {model}")
+        source = str(_whole(model_inside(Path(source), f"--model {model}"), f"--model {model}"))
     if not Path(source).exists() and model.count("/") != 1:
         raise UserError(f"--model {model}: no such file or folder; presets are {', '.join(PRESETS)}")
     try:

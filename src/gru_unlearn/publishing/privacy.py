@@ -14,6 +14,10 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 from pydantic import JsonValue
 
+from gru_unlearn.models.locating import BUILTIN
+from gru_unlearn.models.pretrained import PRETRAINED, known
+
+NAMED = (BUILTIN, PRETRAINED)
 Settings = Mapping[str, JsonValue]
 
 SOURCES = {name: name.upper() for name in ("model", "forget", "retain", "held_out", "retain_model")}
@@ -30,7 +34,7 @@ TEXTS = frozenset({
 
 def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | None:
     """The name under which anybody finds a source; None for files, folders, and names that cannot be placed."""
-    if source is None or source.startswith("builtin:"):
+    if source is None or source.startswith(NAMED):
         return source
     head = source.partition("[")[0].partition(":")[0]
     if head.count("/") != 1 or Path(head).expanduser().exists():
@@ -40,9 +44,11 @@ def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | 
 
 
 def hub_name(public: str | None) -> str | None:
-    """A public name, unless it is of something built in."""
-    if public is None or public.startswith("builtin:"):
+    """What the hub calls a public name; None for something built in."""
+    if public is None or public.startswith(BUILTIN):
         return None
+    if public.startswith(PRETRAINED):
+        return known(public).repository
     return public
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gru_unlearn.results.conversion import Conversion
 from gru_unlearn.results.file_model import FileModel
 
 
@@ -11,13 +12,15 @@ class ModelSource(FileModel):
     source: str | None = None
     sha256: str | None = None
     folder: str | None = None
-    """the absolute path of one that is a folder: its source may be relative"""
+    """the absolute path of one that is a folder, or a GGUF file: its source may be relative"""
+    converted_from: Conversion | None = None
+    """the GGUF file that it was read from"""
 
     @property
     def place(self) -> str | None:
         """By what it is found again, from any working directory; a folder is never taken for a hub model."""
-        was_moved_along = self.source and Path(self.source).expanduser().is_dir()
-        if self.folder is None or (was_moved_along and not Path(self.folder).is_dir()):
+        was_moved_along = self.source and Path(self.source).expanduser().exists()
+        if self.folder is None or (was_moved_along and not Path(self.folder).exists()):
             return self.source
         return self.folder
 

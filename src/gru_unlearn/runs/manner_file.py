@@ -23,8 +23,11 @@ def write_manner(prepared: Prepared, folder: Path) -> None:
 
 
 def _as_base(model: Subject) -> AdapterBase:
-    """What adapters on a model say of it: a folder has an absolute path, a hub model the commit."""
-    commit = None if model.is_folder else commit_of(model.folder)
+    """What adapters on a model say of it: a folder has an absolute path, and what can be made or fetched again its
+    source, with the name of the folder that it makes or the commit."""
+    if model.is_made:
+        return AdapterBase(source=model.place, revision=model.folder.name, sha256=model.sha256)
+    commit = None if model.is_local else commit_of(model.folder)
     if commit is None:
         return AdapterBase(source=str(model.folder.resolve()), sha256=model.sha256)
     return AdapterBase(source=model.source, revision=commit, sha256=model.sha256)

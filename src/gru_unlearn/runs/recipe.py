@@ -24,7 +24,9 @@ class Recipe:
     """Settings of a run. All other names that a recipe may contain are fields of ``UnlearningConfig``."""
 
     config: UnlearningConfig
-    model: str = option("Model to unlearn from: a folder, a hub id, or builtin:target.")
+    model: str = option(
+        "Model to unlearn from: a folder, a .gguf file, a hub id, pretrained:smollm2-135m, or builtin:target."
+    )
     forget: str = option("What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget.")
     retain: str | None = option("What must stay; likewise.", None)
     held_out: str | None = option("Rows that must stay and that no step ever sees.", None)
@@ -161,6 +163,12 @@ def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = Fal
         checked["objective_args"] = config.objective_args  # the same, however it was written
     warn_of_old_names(settings)
     return Recipe(config=config, settings=checked, **own)
+
+
+def computing_in_bfloat16(recipe: Recipe) -> UnlearningConfig:
+    """Its configuration with ``bf16`` on a processor, which its settings do not say."""
+    given: dict[str, Any] = {name: value for name, value in recipe.settings.items() if name in _CONFIG}
+    return UnlearningConfig(**given | {"bf16": True, "use_cpu": True})
 
 
 _RANGES: dict[str, Mapping[str, float]] = {

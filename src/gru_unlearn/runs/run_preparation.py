@@ -21,12 +21,13 @@ from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
-from gru_unlearn.results.run_folder import Claim, RunFolder
+from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
 from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.runs.rule_names import check_rule
+from gru_unlearn.runs.run_compute_type import choose_compute_type
 from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
@@ -55,13 +56,16 @@ class Prepared:
         return self.claim.folder.path
 
 
-def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = True) -> Prepared:
+def prepare(
+    recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = True, like: Identity | None = None
+) -> Prepared:
     """Load and check data, tokenizer, models' folders and output folder, cheapest first.
 
     Args:
         recipe: the settings.
         overwrite: discard a run in the output folder.
         idle_settings: accept settings that do nothing, as those that the runs of a comparison share.
+        like: identity of a run that this one computes like; None: of the unfinished one in the output folder, if any.
 
     Raises:
         UserError: the first thing that cannot work.
@@ -75,6 +79,10 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
     check_rule(recipe, sets, suite)
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
         models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
+    folder = RunFolder(Path(recipe.config.output_dir or "."))
+    if like is None and not overwrite:
+        like = folder.started_with()
+    recipe, computed_in = choose_compute_type(recipe, models["model"].folder, like)
     recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
     for subject in models.values():
         subject.settings = replace(subject.settings, dtype=recipe.dtype)
@@ -95,9 +103,9 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
         "model": model.sha256,
         "retain_model": retain_model and retain_model.sha256,
         **{name: fingerprint(records) for name, records in sets.items()},
+        **computed_in,
     }
-    folder = RunFolder(Path(recipe.config.output_dir or "."))
-    inputs = (model.folder, retain_model and retain_model.folder, *sources.values())
+    inputs = (recipe.model, model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
 

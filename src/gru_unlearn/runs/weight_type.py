@@ -23,8 +23,7 @@ def weight_type(recipe: Recipe, folder: Path) -> WeightType:
     stored = stored_types(folder)
     if recipe.use_peft:
         return "float32" if "float16" in stored else "auto"
-    alone = recipe.config.world_size == 1 and not recipe.config.fsdp
-    if recipe.config.bf16 and alone and is_narrow(stored):
+    if recipe.config.bf16 and trains_alone(recipe) and is_narrow(stored):
         return "bfloat16"
     return "float32"
 
@@ -33,3 +32,8 @@ def is_narrow(stored: Mapping[str, int]) -> bool:
     """Whether most weights are stored in 16 bits."""
     few = sum(stored.get(name, 0) for name in NARROW)
     return 2 * few > sum(stored.values())
+
+
+def trains_alone(recipe: Recipe) -> bool:
+    """Whether one process holds all weights, so that lower halves can stand beside them."""
+    return recipe.config.world_size == 1 and not recipe.config.fsdp

@@ -14,9 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
-
-from gru_unlearn.common.files import default_cache, whole_folder
+from gru_unlearn.common.files import default_cache, made_once
 from gru_unlearn.common.supervision import Child, none_left_behind
 from gru_unlearn.data.people import make_people
 from gru_unlearn.errors import UserError
@@ -56,19 +54,9 @@ def builtin_benchmark(cache: Path | None = None, on_progress: OnProgress | None 
     Raises:
         UserError: the cache cannot be written, or a training failed.
     """
-    cache = cache or default_cache()
-    rows = make_people()
-    folder = cache / f"people-{_fingerprint(rows)}"
-    if not folder.is_dir():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):
-                if not folder.is_dir():  # nobody built it while this process waited
-                    _build_benchmark(folder, rows, on_progress or (lambda _model, _done: None))
-        except OSError as error:
-            raise UserError(
-                f"{cache} cannot hold the built-in benchmark ({error}): name a folder in GRU_UNLEARN_CACHE"
-            ) from None
+    rows, report = make_people(), on_progress or (lambda _model, _done: None)
+    place = (cache or default_cache()) / f"people-{_fingerprint(rows)}"
+    folder = made_once(place, lambda part: _build_benchmark(part, rows, report), "the built-in benchmark")
     return Builtin(target=folder / "target", retain_model=folder / "retain_model", data=folder / "data")
 
 
@@ -80,13 +68,11 @@ def _fingerprint(rows: BenchmarkRows) -> str:
 
 
 def _build_benchmark(folder: Path, rows: BenchmarkRows, report: OnProgress) -> None:
-    """Build beside ``folder`` and move it there when whole. Needs the lock: the place beside it has a fixed name."""
-    with whole_folder(folder) as unfinished:
-        _write_rows(unfinished / "data", rows)
-        tokenizer = make_tokenizer(rows)
-        for name in LEARNS:
-            tokenizer.save_pretrained(unfinished / name)
-        _train_models(unfinished, report)
+    _write_rows(folder / "data", rows)
+    tokenizer = make_tokenizer(rows)
+    for name in LEARNS:
+        tokenizer.save_pretrained(folder / name)
+    _train_models(folder, report)
 
 
 def _write_rows(folder: Path, rows: BenchmarkRows) -> None:

@@ -130,7 +130,9 @@ class UnlearningConfig(TrainingArguments):
     logging_steps: float = option("Log every so many steps.", 5)
     eval_on_start: bool = option("Evaluate before the first step.", True)
     bf16: bool | None = option(  # type: ignore[assignment]  # None until it is decided, before anybody reads it
-        "Compute in bfloat16 (autocast), whatever the weights' type; None: on GPUs that can, and nowhere else.", None
+        "Compute in bfloat16 (autocast), whatever the weights' type; None: on GPUs that can, and in the commands' runs "
+        "on processors that can, with models from 30 M weights on (an UnlearningConfig alone does not know the model).",
+        None,
     )
     logging_nan_inf_filter: bool = option("Off: non-finite losses stop the run.", False)
 
