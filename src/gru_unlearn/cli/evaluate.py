@@ -20,8 +20,8 @@ class EvaluateOptions:
     out: Path | None = option("Folder of the results.", None, shown="runs/evaluate")
     overwrite_output_dir: bool = option("Discard the evaluation in the output folder.", False)
     no_reuse: bool = option("Take no scores from the cache.", False)
-    curve: bool = option("Put finished evaluations side by side, and stop.", False)
-    explain: str | None = option("Explain a metric, or 'all', and stop.", None)
+    curve: bool = option("Put finished evaluations side by side, and stop.", False, shows=True)
+    explain: str | None = option("Explain a metric, or 'all', and stop.", None, shows=True)
 
 
 @command(EvaluationRequest, EvaluateOptions)

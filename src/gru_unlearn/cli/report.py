@@ -13,7 +13,7 @@ from gru_unlearn.common.options import option
 class ReportRequest:
     """Of what, and where to."""
 
-    folder: Path = option("Folder of a run, comparison, demo, evaluation or attack.", argument=True)
+    folder: Path = option("Folder of a run, comparison, demo, evaluation or attack.", argument=True, place="folder")
     out: Path | None = option("The report's file.", None, shown="FOLDER/report.html")
 
 

@@ -15,10 +15,10 @@ class UnlearnOptions:
 
     dry_run: bool = option("Check everything, print the plan, write nothing.", False)
     overwrite_output_dir: bool = option("Discard the run in the output folder.", False)
-    list_settings: bool = option("Show every setting; each works as flag and in a recipe.", False)
+    list_settings: bool = option("Show every setting; each works as flag and in a recipe.", False, shows=True)
 
 
-@command(UnlearnOptions, kind=SettingsCommand, featured=Featured)
+@command(UnlearnOptions, kind=SettingsCommand, featured=Featured, needed=("model", "forget"))
 def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> None:
     """Forget one set and keep another: gru unlearn [RECIPE.yaml] [FLAGS].
 
@@ -38,6 +38,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
             console.print(f"{named}: {help_text}", soft_wrap=True, highlight=False)
         return
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
+    console.print("Checking rows, models and the output folder ...")
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False)
     if options.dry_run:
         left_out = rehearse(prepared)

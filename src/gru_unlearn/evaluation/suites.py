@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gru_unlearn.data import Record, check_apart, count_overlap, load_records
-from gru_unlearn.data.sources import SUFFIXES
+from gru_unlearn.common.places import SUFFIXES
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
     MEMBERSHIP_SCORES,

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
+from gru_unlearn.common.places import BUILTIN
 from gru_unlearn.errors import UserError, first_line
-from gru_unlearn.models.locating import BUILTIN, base_at_hand, holds_adapters, locate_builtin, model_inside
+from gru_unlearn.models.locating import base_at_hand, holds_adapters, locate_builtin, model_inside
 from gru_unlearn.objectives.causality import require_causal_config
 from gru_unlearn.results.plan_summary import Shape
 
