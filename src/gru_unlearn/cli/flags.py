@@ -84,6 +84,8 @@ def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
         return click.Option(names, required=True, **more)
     if parse and default:
         default = ",".join(map(str, default))  # as it is typed
+    if "flag_value" in about:
+        more |= {"is_flag": False, "flag_value": about["flag_value"], "metavar": "[<word>]"}
     shown = about.get("shown", default not in (None, (), ""))
     return click.Option(names, default=default, show_default=shown or False, **more)
 

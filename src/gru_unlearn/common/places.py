@@ -27,6 +27,9 @@ def check_model_place(model: str, flag: str = "--model") -> None:
         return
     if folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise UserError(f"{flag} {model}: no such folder")
+    runs = [file.parent.name for file in folder.parent.glob("*/run.json")]
+    if runs:  # nobody on the hub is called like a folder of runs
+        raise UserError(f"{flag} {model}: no such folder{nearest(folder.name, runs)}")
 
 
 def check_rows_place(source: str) -> None:

@@ -1,6 +1,6 @@
 """Which settings there are, known without the libraries that they come from, and what names and places alone show.
 
-What stands here is checked again, with all the rest, when a recipe is made: this is only so that a slip is told at once.
+All of it is checked again, with the rest, when a recipe is made: here it is only so that a slip is told at once.
 ``known_settings.json`` is written by ``tools/known_settings.py`` from the settings themselves.
 """
 

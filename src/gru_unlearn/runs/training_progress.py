@@ -29,10 +29,10 @@ class StepBar(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start, at the step a resumed run goes on from."""
         self.bar.start()
-        about = {"note": "", "unit": "step "}
-        if args.eval_on_start and state.global_step == 0:
-            about["note"] = "measuring the model before the first step"
-        self.task = self.bar.add_task(self.title, total=state.max_steps, completed=state.global_step, **about)
+        step, note = state.global_step, ""
+        if args.eval_on_start and step == 0:
+            note = "measuring the model before the first step"
+        self.task = self.bar.add_task(self.title, total=state.max_steps, completed=step, note=note, unit="step ")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Advance."""
