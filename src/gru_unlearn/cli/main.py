@@ -38,7 +38,7 @@ from gru_unlearn.errors import exit_code, is_no_room
     is_eager=True,
     expose_value=False,
     callback=lambda context, _option, shell: _print_completion(context, shell),
-    help="Print what makes a shell complete commands, flags and names: eval \"$(gru --completion bash)\".",
+    help='Print what makes a shell complete commands, flags and names: eval "$(gru --completion bash)".',
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' own messages.")
 @click.pass_context

@@ -9,9 +9,9 @@ from gru_unlearn.planning.plan_request import PlanRequest
 @command(PlanRequest)
 def plan(request: PlanRequest, console: Console) -> None:
     """Calculate the memory of a run from the model's shape: by part, by way of running it, before renting anything."""
+    from gru_unlearn.planning import plan_tables as told  # noqa: PLC0415
     from gru_unlearn.planning.plan_job import plan as calculate  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.planning.plan_job import write_plan  # noqa: PLC0415
-    from gru_unlearn.planning import plan_tables as told  # noqa: PLC0415
 
     summary = calculate(request)
     how_to_read = told.HOW_TO_READ

@@ -40,8 +40,8 @@ def _refuse_what_has_no_page(folder: Path) -> None:
         raise UserError(f"{folder} is a ledger: gru requests show {folder} tells how its requests stand{newest}")
     if command_of(folder) == "tru":
         raise UserError(
-            f"{folder} is of gru tru, whose numbers are in {folder}/summary.json: gru evaluate --model {folder} --suite "
-            "own --forget ROWS measures its model, and that evaluation has a report"
+            f"{folder} is of gru tru, whose numbers are in {folder}/summary.json: gru evaluate --model {folder} "
+            "--suite own --forget ROWS measures its model, and that evaluation has a report"
         )
 
 

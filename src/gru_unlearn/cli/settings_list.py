@@ -1,4 +1,4 @@
-"""``gru unlearn --list-settings``: every setting with its default and what it is, in groups, all or those with a word."""
+"""``gru unlearn --list-settings``: settings in groups, with defaults and what they are, all or those with a word."""
 
 import textwrap
 from collections.abc import Iterator

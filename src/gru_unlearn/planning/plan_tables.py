@@ -37,14 +37,16 @@ HOW_TO_READ = (
 )
 
 PARTS_EXPLAINED = (
-    "r: the retain direction · copy: the weights before the step, for rectifications of the update · working: copies of "
-    "weights for computing · activ.: activations · not all are alive at once, so peak may be less than their sum"
+    "r: the retain direction · copy: the weights before the step, for rectifications of the update · working: copies "
+    "of weights for computing · activ.: activations · not all are alive at once, so peak may be less than their sum"
 )
 
 
 def plan_table(summary: PlanSummary) -> Table:
     """One row a set-up, in words: what is trained, in which numbers, on how many devices, and whether it fits."""
-    table = make_table(_title(summary, "memory that a device needs"), _HEADINGS, list(map(_row_in_words, summary.setups)))
+    table = make_table(
+        _title(summary, "memory that a device needs"), _HEADINGS, list(map(_row_in_words, summary.setups))
+    )
     for column in table.columns[1:4]:
         column.justify = "left"
     return table
@@ -87,8 +89,8 @@ def advice(summary: PlanSummary) -> list[str]:
         ]
     lines = [
         f"Take: {in_words(chosen)}{_peak_of(summary, chosen)}.",
-        f"It is the first that fits in {room}: all weights before adapters, float32 before bfloat16, few devices before "
-        "many, without checkpointing before with it.",
+        f"It is the first that fits in {room}: all weights before adapters, float32 before bfloat16, few devices "
+        "before many, without checkpointing before with it.",
         f"  {summary.smallest_command} --forget ... --retain ...",
     ]
     if (chosen.method, chosen.precision) == IN_HALVES:
