@@ -39,12 +39,14 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     from gru_unlearn.runs.rehearsal import rehearse  # noqa: PLC0415
     from gru_unlearn.runs.run_precision import describe_precision  # noqa: PLC0415
     from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.run_size import tell_of_few_steps  # noqa: PLC0415
     from gru_unlearn.runs.run_tables import run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
     console.print("Checking rows, models and the output folder ...")
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False)
+    tell_of_few_steps(recipe.config, len(prepared.examples["forget"]))
     if options.dry_run:
         left_out = rehearse(prepared)
         for name, value in [*describe_run(prepared), ("precision", describe_precision(prepared))]:
