@@ -21,15 +21,18 @@ def known_settings() -> dict[str, Any]:
     return {
         "names": names,
         "switches": [name for name in names if is_switch(name)],
-        "numbers": [name for name in names if _is_number(name)],
+        "numbers": {name: _number(name) for name in names if _kinds(name) <= {int, float}},
         "refused": refused,
         "choices": choices,
     }
 
 
-def _is_number(name: str) -> bool:
-    kinds = {*(get_args(kind_of(name)) or [kind_of(name)])} - {type(None)}
-    return bool(kinds) and kinds <= {int, float}
+def _kinds(name: str) -> set[Any]:
+    return {*(get_args(kind_of(name)) or [kind_of(name)])} - {type(None)}
+
+
+def _number(name: str) -> str:
+    return "number" if float in _kinds(name) else "integer"
 
 
 def as_text(known: dict[str, Any]) -> str:

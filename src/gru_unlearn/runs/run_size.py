@@ -32,6 +32,6 @@ def tell_of_few_steps(config: UnlearningConfig, rows: int) -> None:
     if config.max_steps > 0 or steps >= FEW_STEPS:
         return
     tell(
-        f"{steps} steps in all for {rows} forget rows may forget nothing: --gradient-accumulation-steps 1 makes more of "
-        "them, and so does --num-train-epochs"
+        f"{steps} steps in all for {rows} forget rows may forget nothing: --gradient-accumulation-steps 1 makes more "
+        "of them, and so does --num-train-epochs"
     )

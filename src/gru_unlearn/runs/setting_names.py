@@ -29,7 +29,8 @@ class KnownSettings(NamedTuple):
     """those of this project first"""
     switches: list[str]
     """that may be true or false"""
-    numbers: list[str]
+    numbers: dict[str, str]
+    """setting → integer or number"""
     refused: list[str]
     """that transformers has, and that have no place here"""
     choices: dict[str, list[str]]
@@ -80,9 +81,9 @@ def check_at_first_sight(settings: Mapping[str, Any], needed: Iterable[str] = ()
     """
     check_names(settings)
     for name, value in settings.items():
+        _check_kind(name, value)
         if isinstance(value, str):
             check_choice(name, value)
-            _check_number(name, value)
     for name in needed:
         if not settings.get(name):
             raise UserError(f"no {name} given: pass {flag_of(name)}, or set it in the recipe")
@@ -102,13 +103,25 @@ def check_choice(setting: str, value: str) -> None:
         raise UserError(f"unknown {setting} {value!r}{nearest(value, choices)}")
 
 
-def _check_number(name: str, value: str) -> None:
-    if name not in known_settings().numbers or value in ("null", "None"):
+def _check_kind(name: str, value: object) -> None:
+    """Refuse what can be no number, and no place, whatever it stands for."""
+    kind = known_settings().numbers.get(name)
+    if name in (*MODELS, *ROWS) and not isinstance(value, str | None):
+        kind = "string"
+    elif kind is None or _may_be_number(value):
         return
+    if kind is not None:
+        raise UserError(f"{name}: input should be a valid {kind}, got {repr(value)[:80]}")
+
+
+def _may_be_number(value: object) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, int | float | None)
     try:
         float(value)
     except ValueError:
-        raise UserError(f"{name}: input should be a valid number, got {value[:80]!r}") from None
+        return value in ("null", "None")
+    return True
 
 
 def _check_places(settings: Mapping[str, Any]) -> None:
