@@ -41,6 +41,8 @@ SLIPS = {
     "unlearn hello": "unexpected argument 'hello'",
     "tru --model m --forget g.jsonl": "g.jsonl: no such file",
     "compare --rectification gruu": "unknown rectification 'gruu'; did you mean 'gru'?",
+    "compare --objectives npo,simnp": "unknown objective 'simnp'; did you mean 'simnpo'?",
+    "compare --rectifications none,gru@seed=1,pcgrd/layer": "unknown rectification 'pcgrd'; did you mean 'pcgrad'?",
     "evaluate": "no model given: pass --model",
     "evaluate --model nowhere": "--model nowhere: no such folder",
     "evaluate --modl x": "No such option '--modl'",

@@ -16,8 +16,10 @@ from rich.console import Console
 import tiny
 from gru_unlearn.benchmark.metric_index import FURTHER_NAMES, explain_metric
 from gru_unlearn.cli.flags import show_results
+from gru_unlearn.ledger.ledger_setup import differences
 from gru_unlearn.publishing.reports import explanations
 from gru_unlearn.reporting import progress
+from gru_unlearn.results.ledger_summary import LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
 
 EARLIER = Path(__file__).with_name("earlier")
@@ -195,3 +197,16 @@ def test_a_report_of_what_has_none_says_what_shows_it(gru, tmp_path):
         code, _, err = gru("report", folder)
         assert (code, err.count("\n")) == (2, 1)
         assert told in err
+
+
+def test_a_change_of_a_ledgers_settings_says_what_changed():
+    before = LedgerSettings(unlearning={"learning_rate": 1e-5, "model": "m"}, utility_floor=0.9, forget_ceiling=0.5)
+    after = LedgerSettings(
+        unlearning={"learning_rate": 2e-5, "model": "m", "objective": "ga"}, utility_floor=0.8, forget_ceiling=0.5
+    )
+    assert differences(before, after) == [
+        "learning_rate: 1e-05 → 2e-05, from the next request on",
+        "objective: its default → ga, from the next request on",
+        "utility_floor: 0.9 → 0.8, from the next request on",
+    ]
+    assert differences(after, after) == ["Nothing changed: all of it was so before."]
