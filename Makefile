@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test faults architectures check lowest wheel cases real docs clean
+.PHONY: demo test faults architectures check lowest wheel pages cases real docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/gru demo --out runs/demo
@@ -49,6 +49,10 @@ wheel: $(INSTALLED)
 	$(STRANGER)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(STRANGER)/bin/python -m pip install --quiet $(STRANGER)/dist/*.whl
 	cd $(STRANGER) && bin/gru demo --out demo
+
+# What README, tutorial and the page on own data tell people to do, literally, in one folder; ten minutes.
+pages: $(INSTALLED_DEV)
+	$(BIN)/python tools/follow_pages.py
 
 # Small inputs on which something once failed, beside the project in ../shared/cases; minutes.
 cases: $(INSTALLED_DEV)

@@ -34,6 +34,7 @@ html_theme = "furo"
 html_title = f"GRU Unlearn {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
 html_math_renderer = "drawn"
 html_copy_source = False
 html_show_sourcelink = False

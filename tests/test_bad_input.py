@@ -217,7 +217,7 @@ TABLE = {
         "--weight-decay nan": "weight_decay must be finite",
         "--beta -1": "beta must be finite and above 0",
         "--eval-strategy sometimes": "unknown eval_strategy 'sometimes'; choose from: epoch, no, steps",
-        "--eval-suite tofuu": "eval_suite: input should be 'own', 'builtin', 'tofu' or 'muse'",
+        "--eval-suite tofuu": "unknown eval_suite 'tofuu'; did you mean 'tofu'?",
         "--keep-best most --eval-strategy epoch": "--keep-best 'most' is not of the form",
         "--keep-best 'max retain_prob'": "--keep-best needs evaluations",
         "--keep-best 'min forget_prob if forget_prob <= forget_target'": "forget_target, which needs --retain-model",
@@ -335,7 +335,7 @@ TABLE = {
         "--suite tofu --data W/twins": "twins",
         "--suite muse": "--suite muse needs --data",
         "--suite muse --data W/twins": "twins",
-        "--holdout rows.jsonl": "--holdout belongs to --suite own",
+        "--holdout W/retain.jsonl": "--holdout belongs to --suite own",
     },
     "compare W/recipe.yaml --output-dir W/out": {
         "--objectives npo,gaa": "unknown objective 'gaa'",

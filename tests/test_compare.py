@@ -357,7 +357,7 @@ def test_a_matrix_with_a_method_that_fails(gru, world, monkeypatch):
     assert summary["retain_model"]["forget_prob"] == pytest.approx(summary["forget_target"])
     assert re.search(r"none +1e\+30 +0/1 +not reached", printed)
     ElementTree.parse(out / "pareto.svg")
-    assert f"report: {out}/report.html" in printed.replace("\n", "")
+    assert f"Report: {out}/report.html" in printed.replace("\n", "")
     assert "failed" in (out / "report.html").read_text()
 
     before = stamps(out)

@@ -224,7 +224,7 @@ def test_every_number_explains_itself(gru, key):
 @pytest.mark.parametrize("suite", ["wmdp", "mmlu"])
 def test_without_the_harness_its_suites_are_refused_before_a_model_is_looked_for(gru, monkeypatch, tmp_path, suite):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    code, _, err = gru("evaluate", "--suite", suite, "--model", tmp_path / "nowhere", "--out", tmp_path / "out")
+    code, _, err = gru("evaluate", "--suite", suite, "--model", "owner/nowhere", "--out", tmp_path / "out")
     assert code == 2
     assert "pip install 'gru-unlearn[harness]'" in err
     assert err.count("\n") == 1

@@ -436,7 +436,7 @@ def command(world, output, *more):
 def test_a_run_writes_examples_and_report_and_they_change_no_bit(gru, world):
     code, out, err = gru(*command(world, world / "run", "--report-examples", 4))
     assert code == 0, err
-    assert f"report: {world}/run/report.html" in out
+    assert f"Report: {world}/run/report.html" in out
     found = json.loads((world / "run" / "examples.json").read_text())["sets"]
     assert {name: (part["rows_in_set"], len(part["rows"])) for name, part in found.items()} == {
         "forget": (6, 4), "retain": (8, 4), "held_out": (1, 1),

@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 
 from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.cli.main import app as command_line
-from gru_unlearn.cli.settings_flags import SettingsCommand
+from gru_unlearn.cli.settings_flags import ONLY_HELP, SettingsCommand
 from gru_unlearn.runs.recipe import describe_setting, setting_names
 from gru_unlearn.training.inherited_settings import INHERITED
 
@@ -50,6 +50,7 @@ def commands() -> str:
 def _command(command: click.Command, name: str, parent: click.Context) -> str:
     """Heading, text and table of a command; of those below it, where it has any."""
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+    context.meta[ONLY_HELP] = True
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     heading = "#" * (len(context.command_path.split()))
     parts = [f"{heading} {context.command_path}", _plain(command.help), f"```text\n{usage}\n```"]

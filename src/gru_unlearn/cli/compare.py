@@ -1,13 +1,32 @@
 """``gru compare``: objectives × rectifications × learning rates × seeds, fairly, in one table."""
 
+import click
 from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results, wide
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
+from gru_unlearn.common.options import parse_names
 from gru_unlearn.comparison.comparison_request import ComparisonRequest
+from gru_unlearn.runs.setting_names import check_choice
 
 
-@command(ComparisonRequest, kind=SettingsCommand)
+class CompareCommand(SettingsCommand):
+    """Knows the names that are compared."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Sort the words.
+
+        Raises:
+            UserError: a word that belongs to nothing, or an objective or rectification that there is not.
+        """
+        left = super().parse_args(ctx, args)
+        for flag, setting in (("objectives", "objective"), ("rectifications", "rectification")):
+            for name in parse_names(ctx.params.get(flag) or ""):
+                check_choice(setting, name.partition("@")[0])
+        return left
+
+
+@command(ComparisonRequest, kind=CompareCommand)
 def compare(request: ComparisonRequest, given: GivenSettings, console: Console) -> None:
     """Compare methods at matched forgetting: gru compare [RECIPE.yaml] --objectives npo,ga --seeds 5 [FLAGS].
 

@@ -20,8 +20,8 @@ class EvaluateOptions:
     out: Path | None = option("Folder of the results.", None, shown="runs/evaluate")
     overwrite_output_dir: bool = option("Discard the evaluation in the output folder.", False)
     no_reuse: bool = option("Take no scores from the cache.", False)
-    curve: bool = option("Put finished evaluations side by side, and stop.", False)
-    explain: str | None = option("Explain a metric, or 'all', and stop.", None)
+    curve: bool = option("Put finished evaluations side by side, and stop.", False, shows=True)
+    explain: str | None = option("Explain a metric, by any name it has here, or 'all', and stop.", None, shows=True)
 
 
 @command(EvaluationRequest, EvaluateOptions)
@@ -42,7 +42,9 @@ def evaluate(request: EvaluationRequest, options: EvaluateOptions, console: Cons
     if options.runs:
         raise UserError(f"{options.runs[0]}: folders of evaluations go with --curve; a model goes with --model")
     if options.explain:
-        console.print(explain_metric(options.explain), highlight=False)
+        from gru_unlearn.publishing.reports import explanations  # noqa: PLC0415
+
+        console.print(explain_metric(options.explain, explanations()), highlight=False)
         return
     out = options.out or Path("runs/evaluate")
     prepared = prepare_evaluation(request, out, overwrite=overwrite)

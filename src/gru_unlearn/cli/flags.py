@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 from rich.console import Console
 
+from gru_unlearn.cli.first_sight import check_request, only_shows
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.renamed import RENAMED, RenamedSetting
@@ -29,6 +30,15 @@ class InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each command with the first sentence of its help, which is never cut."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(command)) for name, command in self.commands.items()])
+
+
+def _first_sentence(command: click.Command) -> str:
+    return command.get_short_help_str(limit=1000)
 
 
 # --- from a dataclass to flags ---------------------------------------------------------------------------------------
@@ -74,6 +84,8 @@ def _option(one: "Field[Any]", kind: type, many: bool) -> click.Option:
         return click.Option(names, required=True, **more)
     if parse and default:
         default = ",".join(map(str, default))  # as it is typed
+    if "flag_value" in about:
+        more |= {"is_flag": False, "flag_value": about["flag_value"], "metavar": "[<word>]"}
     shown = about.get("shown", default not in (None, (), ""))
     return click.Option(names, default=default, show_default=shown or False, **more)
 
@@ -111,8 +123,8 @@ def command(
         @click.pass_context
         def call(context: click.Context, /, **values: Any) -> None:
             try:
-                asked = [_made(request, values) for request in requests]
-                function(*asked, *values.values(), _open_console(models=models))
+                asked = [*(_made(request, values) for request in requests), *values.values()]
+                function(*asked, _console_after(asked, context, models=models))
             except UserError as error:
                 message = str(error)
                 for new, old in context.meta.get(OLD_NAMES, {}).items():  # a flag is named as it was typed
@@ -137,13 +149,19 @@ def _made(request: type, values: dict[str, Any]) -> Any:
 # --- before and after ------------------------------------------------------------------------------------------------
 
 
-def _open_console(*, models: bool) -> Console:
-    """Where a command speaks; of many processes only the first does."""
+def _console_after(asked: list[Any], context: click.Context, *, models: bool) -> Console:
+    """Where a command speaks, once what it was asked was looked at; of many processes only the first does."""
+    console = Console(quiet=not is_first(), markup=False)  # paths may hold brackets
+    if any(map(only_shows, asked)):
+        return console
+    for one in asked:
+        check_request(one)
     if models:
+        console.print(f"{context.command_path}: loading libraries ...", highlight=False)
         from gru_unlearn.models.loading import quiet  # noqa: PLC0415 - heavy imports wait for a command
 
         quiet()
-    return Console(quiet=not is_first(), markup=False)  # paths may hold brackets
+    return console
 
 
 def wide(console: Console, columns: int) -> Console:
@@ -152,12 +170,13 @@ def wide(console: Console, columns: int) -> Console:
 
 
 def show_results(console: Console, folder: Path, *, report_of: Path | None = None, **files: str) -> None:
-    """The last line of a command: where its results are, what further ``files`` there are, and the report of a folder,
-    which is written now."""
+    """The last lines of a command: where its results are, what further ``files`` there are, and the report of a folder,
+    which is written now. One place a line, so that it can be copied, or clicked at, in a narrow terminal."""
     places = {"Results": "summary.json"} | files
-    line = " · ".join(f"{what.replace('_', ' ')}: {folder}/{file}" for what, file in places.items())
+    lines = [f"{what.replace('_', ' ').capitalize()}: {folder}/{file}" for what, file in places.items()]
     if report_of is not None and is_first():
         from gru_unlearn.publishing.reports import report_beside  # noqa: PLC0415
 
-        line += report_beside(report_of, console)
-    console.print(line, soft_wrap=True)
+        if written := report_beside(report_of, console).removeprefix(" · "):
+            lines.append(written.replace("report", "Report", 1))
+    console.print("\n".join(lines), soft_wrap=True)

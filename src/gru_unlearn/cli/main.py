@@ -10,6 +10,7 @@ from functools import partial
 from typing import NoReturn
 
 import click
+from click.shell_completion import get_completion_class
 
 from gru_unlearn import __version__
 from gru_unlearn.cli.attack import attack
@@ -31,6 +32,14 @@ from gru_unlearn.errors import exit_code, is_no_room
 
 @click.group(cls=InOrder, invoke_without_command=True)
 @click.version_option(message=f"gru-unlearn {__version__}", version=__version__, help="Show the version.")
+@click.option(
+    "--completion",
+    type=click.Choice(("bash", "zsh", "fish")),
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _option, shell: _print_completion(context, shell),
+    help='Print what makes a shell complete commands, flags and names: eval "$(gru --completion bash)".',
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' own messages.")
 @click.pass_context
 def app(context: click.Context, debug: bool) -> None:
@@ -46,6 +55,15 @@ def app(context: click.Context, debug: bool) -> None:
 
 for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, export, requests):
     app.add_command(command)
+
+
+def _print_completion(context: click.Context, shell: str | None) -> None:
+    """The script of click's own completion for a shell."""
+    found = get_completion_class(shell) if shell else None
+    if found is None or context.resilient_parsing:
+        return
+    click.echo(found(context.command, {}, "gru", "_GRU_COMPLETE").source())
+    context.exit()
 
 
 def _tell_once(told: set[str], message: Warning | str, *_: object, **__: object) -> None:

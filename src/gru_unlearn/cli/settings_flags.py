@@ -1,13 +1,16 @@
 """Commands that take a recipe and every setting of a run as a flag; the featured settings stand in their ``--help``."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from gru_unlearn.cli.flags import parameters_of
 from gru_unlearn.common.options import flag_of, option
 from gru_unlearn.errors import UserError
+from gru_unlearn.runs.setting_names import MODELS, ROWS, check_at_first_sight, check_names, known_settings, old_names
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class GivenSettings:
 
     recipe: str | None
     flags: dict[str, str]
+    needed: tuple[str, ...] = ()
+    """settings that must be there"""
+
+    def check(self) -> None:
+        """What can be told at first sight.
+
+        Raises:
+            UserError: see :func:`check_at_first_sight`; or the recipe cannot be read.
+        """
+        check_at_first_sight(self.merged(), self.needed)
 
     def merged(self) -> dict[str, Any]:
         """The recipe's settings under those of the flags.
@@ -43,43 +56,48 @@ class GivenSettings:
         Raises:
             UserError: the recipe cannot be read.
         """
-        from gru_unlearn.runs.recipe_file import read_recipe  # noqa: PLC0415 - heavy imports wait for a command
+        from gru_unlearn.runs.recipe_file import read_recipe  # noqa: PLC0415 - YAML waits for a recipe
 
-        return {**(read_recipe(self.recipe) if self.recipe else {}), **self.flags}
+        written = read_recipe(self.recipe) if self.recipe else {}
+        return {**written, **self.flags}
 
 
 class SettingsCommand(click.Command):
     """Passes on :class:`GivenSettings` beside what its own flags say.
 
     Flags are ``--kebab-name value`` or ``--kebab-name=value``; of settings that may be true or false also ``--name``
-    and ``--no-name``. A word that ends in .yaml is the recipe. The fields of ``featured`` stand in the help text.
+    and ``--no-name``. A word that ends in .yaml is the recipe. The fields of ``featured`` stand in the help text, and
+    the settings that are ``needed`` must have a value.
     """
 
-    def __init__(self, name: str, *, featured: type | None = None, **about: Any) -> None:
+    def __init__(self, name: str, *, featured: type | None = None, needed: tuple[str, ...] = (), **about: Any) -> None:
         super().__init__(name, **about)
+        self.needed = needed
         self.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
         self.context_settings["token_normalize_func"] = lambda flag: flag.replace("_", "-")
         self.own = {str(parameter.name) for parameter in self.params}
         self.featured = [] if featured is None else list(parameters_of(featured))
-        self.all_settings: list[click.Parameter] = []
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Where only help is wanted, the featured settings; else all, whose names come from heavy libraries."""
-        if ctx.resilient_parsing or ctx.meta.get(ONLY_HELP):
+        """Where only help is wanted, the featured settings; else all."""
+        if ctx.meta.get(ONLY_HELP):
             return [*self.featured, *super().get_params(ctx)]
-        if not self.all_settings:
-            self._learn_all_settings()
         return [*self.all_settings, *super().get_params(ctx)]
 
-    def _learn_all_settings(self) -> None:
-        from gru_unlearn.runs.recipe import is_switch, old_names, setting_names  # noqa: PLC0415
-
-        spelled = {parameter.name: parameter.opts for parameter in self.featured}
-        for name in (*setting_names(), *old_names()):
-            if name not in self.own:
-                kind = Switch if is_switch(name) else click.Option
-                flags = [*spelled.get(name, [flag_of(name)]), name]
-                self.all_settings.append(kind(flags))
+    @cached_property
+    def all_settings(self) -> list[click.Parameter]:
+        """A flag for each setting, today's names and old ones."""
+        switches, refused = known_settings().switches, known_settings().refused
+        spelled = {parameter.name: parameter for parameter in self.featured}
+        found: list[click.Parameter] = []
+        for name in (*known_settings().names, *old_names()):
+            if name in self.own:
+                continue
+            kind = Switch if name in switches else Setting
+            featured = spelled.get(name)
+            flags = [*(featured.opts if featured else [flag_of(name)]), name]
+            found.append(kind(flags, hidden=name in refused or name in old_names()))
+        return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Sort the words.
@@ -94,14 +112,14 @@ class SettingsCommand(click.Command):
             _refuse(ctx.args[0])
         settings = {name: ctx.params.pop(name) for name in list(ctx.params) if name not in self.own}
         given = {name: value for name, value in settings.items() if value is not None}
-        ctx.params["given"] = GivenSettings(recipe, given)
+        ctx.params["given"] = GivenSettings(recipe, given, self.needed)
         return ctx.args
 
     def _take_recipe(self, ctx: click.Context, words: list[str]) -> tuple[str | None, list[str]]:
         """The first word that is a recipe and no flag's value; and the others."""
         with_value: set[str] = set()
         for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option) and not (parameter.is_flag or isinstance(parameter, Switch)):
+            if isinstance(parameter, click.Option) and not (parameter.is_flag or parameter.flag_value is not None):
                 with_value.update(parameter.opts)
         for place, word in enumerate(words):
             is_value = place > 0 and words[place - 1].replace("_", "-") in with_value
@@ -110,11 +128,22 @@ class SettingsCommand(click.Command):
         return None, words
 
 
+class Setting(click.Option):
+    """A setting with a value, which a shell completes where it is a name or a place."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What the value may be; files and folders where a model or rows are."""
+        if self.name in (*MODELS, *ROWS, "output_dir"):
+            return [CompletionItem(incomplete, type="file")]
+        choices = known_settings().choices.get(str(self.name), [])
+        return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
+
+
 class Switch(click.Option):
     """A setting that may be true or false: its flag needs no value, and ``--no-`` before its name says false."""
 
-    def __init__(self, flags: list[str]) -> None:
-        super().__init__(flags, is_flag=False, flag_value="true")
+    def __init__(self, flags: list[str], **about: Any) -> None:
+        super().__init__(flags, is_flag=False, flag_value="true", **about)
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """The flag and its contrary, of which the last one holds."""
@@ -130,6 +159,4 @@ ONLY_HELP = "gru_unlearn.only_help"
 def _refuse(word: str) -> None:
     if not word.startswith("--") or word == "--":
         raise UserError(f"unexpected argument {word!r}: flags look like --learning-rate 1e-5, a recipe ends in .yaml")
-    from gru_unlearn.runs.recipe import check_names  # noqa: PLC0415
-
     check_names([word[2:].partition("=")[0].replace("-", "_")])

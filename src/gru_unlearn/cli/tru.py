@@ -34,7 +34,7 @@ class TruFiles:
     overwrite_output_dir: bool = option("Discard the run in the output folder.", False)
 
 
-@command(TruOptions, TruFiles, kind=SettingsCommand, featured=TruFeatured)
+@command(TruOptions, TruFiles, kind=SettingsCommand, featured=TruFeatured, needed=("model", "forget"))
 def tru(options: TruOptions, files: TruFiles, given: GivenSettings, console: Console) -> None:
     """Forget without retain data, by rectified task vectors: gru tru [RECIPE.yaml] [FLAGS].
 

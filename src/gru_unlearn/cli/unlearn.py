@@ -6,6 +6,7 @@ from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.cli.settings_flags import Featured, GivenSettings, SettingsCommand
+from gru_unlearn.cli.settings_list import list_settings
 from gru_unlearn.common.options import option
 
 
@@ -15,30 +16,37 @@ class UnlearnOptions:
 
     dry_run: bool = option("Check everything, print the plan, write nothing.", False)
     overwrite_output_dir: bool = option("Discard the run in the output folder.", False)
-    list_settings: bool = option("Show every setting; each works as flag and in a recipe.", False)
+    list_settings: str | None = option(
+        "Show every setting, or those with this word; each works as flag and in a recipe.",
+        None,
+        shows=True,
+        flag_value="all",
+    )
 
 
-@command(UnlearnOptions, kind=SettingsCommand, featured=Featured)
+@command(UnlearnOptions, kind=SettingsCommand, featured=Featured, needed=("model", "forget"))
 def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> None:
     """Forget one set and keep another: gru unlearn [RECIPE.yaml] [FLAGS].
 
     The recipe holds settings, flags override it. Every setting that --list-settings shows works as a flag too.
     """
-    from gru_unlearn.runs.recipe import describe_setting, make_recipe, setting_names  # noqa: PLC0415 - heavy: later
+    if options.list_settings:
+        word = "" if options.list_settings == "all" else options.list_settings
+        for line in list_settings(word, console.width):
+            console.print(line, soft_wrap=True, highlight=False)
+        return
+    from gru_unlearn.runs.recipe import make_recipe  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.runs.rehearsal import rehearse  # noqa: PLC0415
     from gru_unlearn.runs.run_precision import describe_precision  # noqa: PLC0415
     from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
+    from gru_unlearn.runs.run_size import tell_of_few_steps  # noqa: PLC0415
     from gru_unlearn.runs.run_tables import run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
-    if options.list_settings:
-        for setting in setting_names():
-            default, help_text = describe_setting(setting)
-            named = f"{setting} [{default}]" if default else setting
-            console.print(f"{named}: {help_text}", soft_wrap=True, highlight=False)
-        return
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
+    console.print("Checking rows, models and the output folder ...")
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False)
+    tell_of_few_steps(recipe.config, len(prepared.examples["forget"]))
     if options.dry_run:
         left_out = rehearse(prepared)
         for name, value in [*describe_run(prepared), ("precision", describe_precision(prepared))]:

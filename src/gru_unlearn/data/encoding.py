@@ -92,6 +92,10 @@ class Encoder:
         self.allow_truncation = allow_truncation
         self._texts, self._tokens = Transcripts(tokenizer, self.format), TextTokens(tokenizer)
 
+    def __repr__(self) -> str:
+        """``Encoder(PreTrainedTokenizerFast, max_length=512)``."""
+        return f"{type(self).__name__}({type(self.tokenizer).__name__}, max_length={self.max_length})"
+
     def encode_all(self, records: Sequence[Record], name: str) -> list[Example]:
         """Encode a set of records; ``name`` (forget, retain, ...) begins each message.
 

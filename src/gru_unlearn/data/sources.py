@@ -10,10 +10,10 @@ A source is written as one string:
 - any of these with a slice of its rows: ``tofu:retain90[:800]``.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
+from gru_unlearn.common.places import SLICE, check_rows_place, data_files, data_path, find_in_folder
 from gru_unlearn.data.csv_files import parse_csv
 from gru_unlearn.data.json_files import parse_json
 from gru_unlearn.data.people import make_people
@@ -21,8 +21,6 @@ from gru_unlearn.errors import UserError, first_line, nearest
 
 Row = dict[str, Any]
 """Field → what stands in it, which may be anything that JSON knows."""
-
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 _NOT_READ = {
     ".txt": 'is plain text without rows: write each passage as a line {"text": "…"} of a .jsonl file',
@@ -40,10 +38,11 @@ def read_rows(source: str) -> list[Row]:
     Raises:
         UserError: nothing there, or not readable.
     """
-    if found := re.fullmatch(r"(.+)\[(\d{0,18}):(\d{0,18})\]", source):
+    if found := SLICE.fullmatch(source):
         whole, start, stop = found.groups()
         return read_rows(whole)[int(start or 0) : int(stop) if stop else None]
-    path = _path(source)
+    check_rows_place(source)
+    path = data_path(source)
     if path.is_file():
         return _read_file(path)
     if path.is_dir():
@@ -51,22 +50,9 @@ def read_rows(source: str) -> list[Row]:
     head, _, name = source.partition(":")
     if head == "builtin":
         return _read_builtin(name)
-    if name and (folder := _path(head)).is_dir():
+    if name and (folder := data_path(head)).is_dir():
         return _read_file(find_in_folder(folder, name))
-    if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or head.count("/") != 1:
-        raise UserError(f"{source}: no such file, folder or hub data set (owner/name)")
     return _read_hub(source)
-
-
-def _path(source: str) -> Path:
-    if not source.strip():
-        raise UserError("the name of a data file or data set is empty")
-    try:
-        path = Path(source).expanduser()
-        path.exists()  # here, because it refuses some names
-    except (OSError, RuntimeError, ValueError):
-        raise UserError(f"{source[:80]}: no such file, folder or hub data set (owner/name)") from None
-    return path
 
 
 def _read_builtin(name: str) -> list[Row]:
@@ -76,31 +62,10 @@ def _read_builtin(name: str) -> list[Row]:
     return [dict(row) for row in sets[name]]
 
 
-def find_in_folder(folder: Path, name: str) -> Path:
-    """The data file called ``name``, with or without its ending, in ``folder``.
-
-    Raises:
-        UserError: no such file; the message suggests the nearest name.
-    """
-    if (folder / name).is_file():
-        return folder / name
-    found = [file for ending in SUFFIXES if (file := folder / f"{name}{ending}").is_file()]
-    if len(found) > 1:
-        raise UserError(f"{folder}: {name} may be {' or '.join(file.name for file in found)}: name it with its ending")
-    if found:
-        return found[0]
-    names = [file.stem for file in _data_files(folder)]
-    raise UserError(f"{folder}: no data file {name!r}{nearest(name, names)}")
-
-
-def _data_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
-
-
 def _read_folder(folder: Path) -> list[Row]:
     if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
         return _read_saved(folder)
-    files = _data_files(folder)
+    files = data_files(folder)
     if len(files) != 1:
         found = ", ".join(file.stem for file in files) or "none"
         raise UserError(f"{folder} must hold one data file, or name one as {folder}:NAME; found: {found}")

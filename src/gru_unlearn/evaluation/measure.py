@@ -92,6 +92,15 @@ class Evaluation:
     """metric → set → one value per row"""
     table: ScoreTable
 
+    def __repr__(self) -> str:
+        """``Evaluation(forget_quality=0.31, model_utility=0.62, privleak=None)``."""
+        values = [f"{name}={_short(value)}" for name, value in self.metrics.items()]
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+def _short(value: float | None) -> str:
+    return "None" if value is None else f"{value:.3g}"
+
 
 def measure(
     metrics: Sequence[Metric],

@@ -6,7 +6,7 @@ from itertools import chain
 
 from gru_unlearn.data import Record, Turn
 from gru_unlearn.evaluation.measure import Metric
-from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG
+from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, sizes_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ class Suite:
     metrics: Sequence[Metric]
     impossible: Mapping[str, str] = field(default_factory=dict)
     """metrics that these rows do not allow → the reason"""
+
+    def __repr__(self) -> str:
+        """``Suite(tofu: forget 40, retain 400 rows; 26 metrics)``."""
+        sizes = sizes_in_words({name: len(rows.items) for name, rows in self.sets.items()})
+        return f"{type(self).__name__}({self.name}: {sizes}; {len(self.metrics)} metrics)"
 
     def needs(self, retain_model: bool = False) -> frozenset[str]:
         """All that the metrics need of the model's scores, or of the retain model's."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gru_unlearn.common.places import SUFFIXES
 from gru_unlearn.data import Record, check_apart, count_overlap, load_records
-from gru_unlearn.data.sources import SUFFIXES
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
     MEMBERSHIP_SCORES,

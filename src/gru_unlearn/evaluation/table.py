@@ -74,12 +74,21 @@ class Entry:
         return slice(0, len(self.logps) - self.closing)
 
 
+def sizes_in_words(sizes: Mapping[str, int]) -> str:
+    """``forget 40, retain 12 rows``."""
+    return ", ".join(f"{name} {size}" for name, size in sizes.items()) + " rows"
+
+
 @dataclass
 class ScoreTable:
     """All scores of one model. ``settings`` says how they were made (see :mod:`gru_unlearn.evaluation.score_key`)."""
 
     entries: list[Entry]
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """``ScoreTable(52 answers: forget 40, retain 12 rows)``."""
+        return f"{type(self).__name__}({len(self.entries)} answers: {sizes_in_words(self.sets)})"
 
     @cached_property
     def _index(self) -> dict[str, dict[int, dict[tuple[str, int], Entry]]]:

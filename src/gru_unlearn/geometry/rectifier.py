@@ -142,6 +142,11 @@ class GradientRectifier:
         self._retain_change: Tensor | None = None
         self._attachment.hang(self, self._fold, self._before_step, self._after_step)
 
+    def __repr__(self) -> str:
+        """``GradientRectifier(gru/element/update, new_gradient_weight=0.4, 12 tensors)``."""
+        weight, tensors = self.new_gradient_weight, len(self._params)
+        return f"{type(self).__name__}({self.rectification}, new_gradient_weight={weight:g}, {tensors} tensors)"
+
     @contextmanager
     def retain(self, *, scale: float | None = None, gradient_share: float = 0.0) -> Iterator[None]:
         """Send the backward passes inside this context to the retain direction instead of ``p.grad``.

@@ -50,7 +50,7 @@ class LedgerFolder:
 class NewRequest(LedgerFolder):
     """A request that comes."""
 
-    forget: str = option("Rows to forget: file, FOLDER:NAME, hub data set, builtin:forget[:8].")
+    forget: str = option("Rows to forget: file, FOLDER:NAME, hub data set, builtin:forget[:8].", place="rows")
     id: str | None = option("Name of the request; default: request-NUMBER.", None)
     reason: str = option("Kept in the ledger as it is.", "")
     date: str | None = option("Day on which it came, 2025-03-31; default: today.", None)

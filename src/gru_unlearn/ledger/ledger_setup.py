@@ -81,8 +81,24 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
             if hash_weights(first) != ledger.last(CREATED).weights_after:
                 raise UserError(f"{recipe.model} is not the first model of this ledger any more: new rows need it")
             baseline = score_baseline(recipe, ledger.key, first, console)
-        ledger.change(LedgerSettings(unlearning=unlearning, **vars(Limits(**now))), baseline)
+        after = LedgerSettings(unlearning=unlearning, **vars(Limits(**now)))
+        ledger.change(after, baseline)
+        for line in differences(before, after):
+            console.print(line, soft_wrap=True, highlight=False)
         return write_summary(ledger)
+
+
+def differences(before: LedgerSettings, after: LedgerSettings) -> list[str]:
+    """What a change of settings changed, a line each: ``learning_rate: 1e-05 → 2e-05, from the next request on``."""
+    was, now = ({**one.unlearning, **one.model_dump(exclude={"unlearning"})} for one in (before, after))
+    changed = [name for name in now if was.get(name) != now[name]]
+    if not changed:
+        return ["Nothing changed: all of it was so before."]
+    return [f"{name}: {_shown(was, name)} → {now[name]}, from the next request on" for name in changed]
+
+
+def _shown(settings: JsonObject, name: str) -> object:
+    return settings.get(name, "its default")
 
 
 def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:

@@ -12,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 
 from gru_unlearn.common.files import UnreadableFile, read_json
 from gru_unlearn.common.notices import tell
+from gru_unlearn.common.places import BUILTIN, PRETRAINED, check_model_place
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.fetching import fetch, fetched
 from gru_unlearn.models.gguf_files import from_gguf, gguf_in, is_gguf
-from gru_unlearn.models.pretrained import PRETRAINED, locate_pretrained
+from gru_unlearn.models.pretrained import locate_pretrained
 from gru_unlearn.results.manner import AdapterBase, Manner
 from gru_unlearn.results.run_folder import RunFolder
 
-BUILTIN = "builtin:"
 ADAPTER_CONFIG = "adapter_config.json"
 _CODE_ELSEWHERE = re.compile(r'"([\w.-]+/[\w.-]+?)--[\w.]+"')
 """A class in another repository: ``owner/name--module.Class``."""
@@ -35,6 +35,7 @@ def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False
         UserError: there is no such model, or its folder lacks config.json, or holds its weights in other formats than
             safetensors and GGUF, or elsewhere, or adapters without their base.
     """
+    check_model_place(model, flag)
     named = locate_named(model, flag)
     if named is not None:
         return named
@@ -42,10 +43,6 @@ def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False
     if folder.is_dir():
         folder = model_inside(folder, f"{flag} {model}")
     else:
-        if folder.exists():
-            raise UserError(f"{flag} {model}: no such folder, and no .gguf file")
-        if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            raise UserError(f"{flag} {model}: no such folder")
         folder = fetch(model, f"{flag} {model}", trust_remote_code=trust_remote_code)
     if not _is_model(folder):
         raise UserError(f"{flag} {model}: not a model folder, it has no config.json")
@@ -107,13 +104,11 @@ def _tell_of_code_elsewhere(folder: Path, name: str) -> None:
 
 def locate_builtin(model: str, flag: str = "--model") -> Path:
     """The folder of ``builtin:target`` or ``builtin:retain``, trained now if it is not in the cache."""
-    name = model.removeprefix(BUILTIN)
-    if name not in ("target", "retain"):
-        raise UserError(f"{flag} {model}: the built-in models are builtin:target and builtin:retain")
+    check_model_place(model, flag)
     from gru_unlearn.training.builtin import builtin_benchmark  # noqa: PLC0415 - brings Trainer, slow to import
 
     built = builtin_benchmark()
-    return {"target": built.target, "retain": built.retain_model}[name]
+    return {"target": built.target, "retain": built.retain_model}[model.removeprefix(BUILTIN)]
 
 
 def holds_adapters(folder: Path) -> bool:

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from gru_unlearn.common.files import hash_file, made_once
 from gru_unlearn.common.notices import tell
+from gru_unlearn.common.places import PRETRAINED
 from gru_unlearn.common.supervision import Child, none_left_behind
 from gru_unlearn.errors import UserError, first_line, nearest
 from gru_unlearn.models.fetching import fetch, fetched
 from gru_unlearn.models.gguf_files import place_of, tell_type
 
-PRETRAINED = "pretrained:"
 WEIGHTS = "model.safetensors"
 NEEDED = (WEIGHTS, "config.json", "tokenizer.json")
 

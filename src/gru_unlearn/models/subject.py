@@ -10,6 +10,7 @@ import torch
 from pydantic import JsonValue
 
 from gru_unlearn.common.options import flag_of
+from gru_unlearn.common.places import PRETRAINED
 from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.gguf_files import conversion_of
@@ -17,7 +18,6 @@ from gru_unlearn.models.loading import empty_model
 from gru_unlearn.models.locating import gguf_file, locate
 from gru_unlearn.models.manners import settings_for, tell_if_asked_otherwise
 from gru_unlearn.models.model_settings import ModelSettings
-from gru_unlearn.models.pretrained import PRETRAINED
 from gru_unlearn.models.weights import hash_weights, same_weights
 from gru_unlearn.results.provenance import ModelSource
 

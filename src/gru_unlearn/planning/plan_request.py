@@ -33,6 +33,7 @@ class PlanRequest:
     retain_direction_device: str | None = option(
         "cpu: keep r in main memory; default: with the weights.", None, one_of=("cpu",)
     )
+    parts: bool = option("Show what the memory is for: weights, gradients, AdamW, r, ...", False)
     out: Path | None = option("Folder for summary.json.", None)
     overwrite_output_dir: bool = option("Discard the plan in the output folder.", False)
 

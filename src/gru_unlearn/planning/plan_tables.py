@@ -11,7 +11,7 @@ from rich.table import Table
 from gru_unlearn.planning.footprint import HOLES, predict
 from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.planning.plan_job import BY_PREFERENCE, IN_HALVES
-from gru_unlearn.reporting.tables import make_table
+from gru_unlearn.reporting.tables import make_table, plural
 from gru_unlearn.results.plan_summary import PlannedSetup, PlanSummary, Setup
 
 GIB = 2**30
@@ -29,13 +29,48 @@ PARTS = {
 }
 
 
+TRAINED = {"full": "all weights", "lora": "LoRA adapters", "qlora": "LoRA on 4-bit weights"}
+
+HOW_TO_READ = (
+    "mixed: float32 weights, computed with in bfloat16 · checkpointing: activations are computed twice instead of kept "
+    "· calculated, nothing was measured · --parts shows what the memory is for"
+)
+
+PARTS_EXPLAINED = (
+    "r: the retain direction · copy: the weights before the step, for rectifications of the update · working: copies "
+    "of weights for computing · activ.: activations · not all are alive at once, so peak may be less than their sum"
+)
+
+
 def plan_table(summary: PlanSummary) -> Table:
+    """One row a set-up, in words: what is trained, in which numbers, on how many devices, and whether it fits."""
+    table = make_table(
+        _title(summary, "memory that a device needs"), _HEADINGS, list(map(_row_in_words, summary.setups))
+    )
+    for column in table.columns[1:4]:
+        column.justify = "left"
+    return table
+
+
+_HEADINGS = ("what is trained", "numbers", "devices", "checkpointing", "GiB", "fits")
+
+
+def _row_in_words(planned: PlannedSetup) -> tuple[str, ...]:
+    setup = planned.setup
+    checkpointing = "yes" if setup.checkpointing else "no"
+    gib, it_fits = f"{planned.peak / GIB:.1f}", "yes" if planned.fits else "no"
+    return TRAINED[setup.method], setup.precision, str(setup.devices), checkpointing, gib, it_fits
+
+
+def parts_table(summary: PlanSummary) -> Table:
     """One row a set-up: its name, GiB of each part of :data:`PARTS`, and whether it fits."""
-    billions = summary.model.parameters / 1e9
-    rectification = summary.setups[0].setup.rectification
-    title = f"{summary.model.source}, {billions:.3g} B parameters, {rectification}: GiB per device, calculated"
     rows = [_row(planned) for planned in summary.setups]
-    return make_table(title, ("set-up", *PARTS.values(), "fits"), rows)
+    return make_table(_title(summary, "GiB per device, by part"), ("set-up", *PARTS.values(), "fits"), rows)
+
+
+def _title(summary: PlanSummary, what: str) -> str:
+    billions = summary.model.parameters / 1e9
+    return f"{summary.model.source}, {billions:.3g} B parameters, {summary.setups[0].setup.rectification}: {what}"
 
 
 def _row(planned: PlannedSetup) -> list[str]:
@@ -44,11 +79,20 @@ def _row(planned: PlannedSetup) -> list[str]:
 
 
 def advice(summary: PlanSummary) -> list[str]:
-    """What to run, in a line or two."""
+    """What to run, and why that: a few lines."""
+    room = f"{summary.usable_share * summary.device_bytes / GIB:.0f} of a device's {summary.device_bytes / GIB:.0f} GiB"
     chosen = summary.smallest
     if chosen is None:
-        return ["Nothing fits: smaller --batch-size or --max-length, more --gpus, or a smaller model."]
-    lines = [f"Smallest that fits: {chosen}", f"  {summary.smallest_command} --forget ... --retain ..."]
+        return [
+            f"Nothing fits in {room}, the rest of which is left to the context: smaller --batch-size or --max-length, "
+            "more --gpus, or a smaller model."
+        ]
+    lines = [
+        f"Take: {in_words(chosen)}{_peak_of(summary, chosen)}.",
+        f"It is the first that fits in {room}: all weights before adapters, float32 before bfloat16, few devices "
+        "before many, without checkpointing before with it.",
+        f"  {summary.smallest_command} --forget ... --retain ...",
+    ]
     if (chosen.method, chosen.precision) == IN_HALVES:
         lines.append(
             "float32 weights do not fit: bfloat16 ones are stepped as float32, their lower halves beside them."
@@ -59,6 +103,20 @@ def advice(summary: PlanSummary) -> list[str]:
     return lines + _on_a_cpu(summary)
 
 
+def in_words(setup: Setup) -> str:
+    """``all weights, mixed, on 8 devices, with checkpointing``."""
+    words = f"{TRAINED[setup.method]}, {setup.precision}, on {plural(setup.devices, 'device')}"
+    return f"{words}, with checkpointing" if setup.checkpointing else words
+
+
+def _peak_of(summary: PlanSummary, setup: Setup) -> str:
+    """What a set-up needs, where it is one of those that are shown."""
+    for planned in summary.setups:
+        if planned.setup == setup:
+            return f": {planned.peak / GIB:.1f} GiB"
+    return ""
+
+
 def _on_a_cpu(summary: PlanSummary) -> list[str]:
     """What a CPU's heap adds, where a set-up for one is shown."""
     wanted = ("full", "float32", 1, False)
@@ -66,7 +124,7 @@ def _on_a_cpu(summary: PlanSummary) -> list[str]:
         setup = planned.setup
         if (setup.method, setup.precision, setup.devices, setup.checkpointing) == wanted:
             most = HOLES * planned.peak / GIB
-            return [f"On a CPU {setup} may hold {most:.1f} GiB: rows of uneven length leave holes in the heap."]
+            return [f"On a CPU, {in_words(setup)} may hold {most:.1f} GiB: rows of uneven length leave holes there."]
     return []
 
 

@@ -10,7 +10,7 @@ from gru_unlearn.common.options import option
 class ExportRequest:
     """What to publish, and how; the fields are the flags of ``gru export``."""
 
-    run: Path = option("Folder of a finished run.", argument=True)
+    run: Path = option("Folder of a finished run.", argument=True, place="folder")
     out: Path = option("Folder to write; new or empty.")
     merge: bool = option("Merge LoRA adapters into their base model.", False)
     dtype: str | None = option("Convert to bfloat16 or float32.", None, shown="as is")

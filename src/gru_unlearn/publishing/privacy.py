@@ -14,8 +14,7 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 from pydantic import JsonValue
 
-from gru_unlearn.models.locating import BUILTIN
-from gru_unlearn.models.pretrained import PRETRAINED, known
+from gru_unlearn.models.pretrained import known
 
 NAMED = (BUILTIN, PRETRAINED)
 Settings = Mapping[str, JsonValue]

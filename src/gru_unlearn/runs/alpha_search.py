@@ -46,6 +46,7 @@ def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, co
                 console.print(f"{method} · alpha {alpha:g} · {note}", soft_wrap=True)
             reached = mark is None or point.forget_prob <= mark
             if reached and (options.alpha is None or alpha >= options.alpha):
+                bar.end_early(task)
                 break
     return points
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, get_args, get_type_hints
@@ -11,12 +11,16 @@ import torch
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gru_unlearn.common.options import check_range, option
-from gru_unlearn.common.renamed import RENAMED, renamed_settings, warn_of_old_names
+from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, first_line, nearest
 from gru_unlearn.runs.best_rule import rule_text
+from gru_unlearn.runs.setting_names import check_names
 from gru_unlearn.training import UnlearningConfig
 
 WeightType = Literal["auto", "float32", "bfloat16"]
+SuiteAlong = Literal["own", "builtin", "tofu", "muse"]
+SUITES_ALONG = get_args(SuiteAlong)
+"""Suites that may be measured along a run."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Recipe:
     held_out: str | None = option("Rows that must stay and that no step ever sees.", None)
     retain_model: str | None = option("A model trained without the forget set: gives the target of forgetting.", None)
     stop_when_forgotten: bool = option("Stop at the retain model's forget probability.", False)
-    eval_suite: Literal["own", "builtin", "tofu", "muse"] | None = option(
+    eval_suite: SuiteAlong | None = option(
         "Run all metrics of this suite at every evaluation too: own (this run's rows), builtin, ...", None
     )
     eval_data: str | None = option("Data of eval_suite, as --data of gru evaluate.", None)
@@ -86,15 +90,14 @@ def setting_names() -> list[str]:
     return [*ours, *sorted(_CONFIG.keys() - set(ours))]
 
 
-def old_names() -> list[str]:
-    """Names that settings used to have."""
-    return [old for old, new in RENAMED.items() if new.partition(".")[0] in _TYPES]
+def kind_of(name: str) -> Any:
+    """A setting's type."""
+    return _TYPES[name]
 
 
 def is_switch(name: str) -> bool:
     """Whether a setting may be true or false."""
-    kind = _TYPES.get(name)
-    return kind is bool or bool in get_args(kind)
+    return kind_of(name) is bool or bool in get_args(kind_of(name))
 
 
 def describe_setting(name: str) -> tuple[str, str]:
@@ -104,21 +107,6 @@ def describe_setting(name: str) -> tuple[str, str]:
     if setting.default in (dataclasses.MISSING, None):
         return "", help_text
     return str(setting.default).replace("\n", "\\n"), help_text
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Whether there are settings of these names.
-
-    Raises:
-        UserError: there is one that is not; the nearest is named.
-    """
-    known = setting_names()
-    for name in names:
-        if name not in known and name not in old_names():
-            close = nearest(name, known)
-            if "did you mean" not in close:
-                close = "; `gru unlearn --list-settings` shows all"
-            raise UserError(f"unknown setting {name!r}{close}")
 
 
 NO_FLOAT16 = (
@@ -139,7 +127,7 @@ def make_recipe(settings: Mapping[str, JsonValue], *, on_any_machine: bool = Fal
     Raises:
         UserError: an unknown setting (the nearest is named), a value of the wrong kind, a missing model or forget set.
     """
-    check_names(settings)
+    check_names(settings, setting_names())
     if settings.get("hub_token"):  # it would stand in the list of processes and in run.json
         raise UserError("hub_token: secrets are not settings; log in with `hf auth login`, or set HF_TOKEN")
     checked = {name: _convert(name, value) for name, value in renamed_settings(settings).items()}

@@ -1,6 +1,5 @@
 """From a recipe to a run of which everything was found and checked, and nothing has been written yet."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.run_compute_type import choose_compute_type
+from gru_unlearn.runs.run_size import passes_a_step, steps_of
 from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
@@ -195,14 +195,11 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
     recipe, config = prepared.recipe, prepared.recipe.config
     parameters = parameter_count(prepared.model.folder, recipe.trust_remote_code)
     rows = [(name, f"{getattr(recipe, name)} ({describe_rows(records)})") for name, records in prepared.sets.items()]
-    forget = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    retain = config.resolved_retain_batch_size * config.gradient_accumulation_steps
-    steps = config.max_steps
-    if steps <= 0:
-        steps = round(math.ceil(len(prepared.sets["forget"]) / forget) * config.num_train_epochs)
+    forget, passes = len(prepared.examples["forget"]), passes_a_step(config, len(prepared.examples["forget"]))
+    forget = min(forget, passes * config.per_device_train_batch_size)
     per_step, output = f"{forget} forget", str(prepared.output)
     if config.needs_retain_set:
-        per_step += f" + {retain} retain"
+        per_step += f" + {passes * config.resolved_retain_batch_size} retain"
         if config.retain_every > 1:
             per_step += f" at every {config.retain_every}. step"
     if prepared.claim.resume:
@@ -213,7 +210,7 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
         ("objective", config.objective),
         ("rectification", config.rectification),
         ("trained", "LoRA adapters" if recipe.use_peft else "all weights"),
-        ("steps", steps),
+        ("steps", steps_of(config, len(prepared.examples["forget"]))),
         ("examples per step", per_step),
         ("learning rate", config.learning_rate),
         ("output", output),

@@ -1,4 +1,4 @@
-"""A training run on the console: a bar with step, losses, conflict rate and time left, plain lines elsewhere."""
+"""A training run on the console: step, total, time left, losses and conflict rate, as a bar or in plain lines."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ from transformers import TrainerCallback
 from gru_unlearn.reporting.progress import progress_bar
 
 _SHOWN = {
+    "eval_forget_prob": "forget prob {:.3f}",
+    "eval_retain_prob": "retain prob {:.3f}",
     "forget_loss": "forget loss {:.3f}",
     "retain_loss": "retain loss {:.3f}",
     "conflict_rate": "conflicts {:.0%}",
-    "eval_forget_prob": "forget prob {:.3f}",
-    "eval_retain_prob": "retain prob {:.3f}",
 }
+"""What is told of a run, the most important first: a narrow terminal cuts the end."""
 
 LEAST_SURVIVING = 0.9
 """Share of a step's length that rounding should leave."""
@@ -29,11 +30,25 @@ class StepBar(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start, at the step a resumed run goes on from."""
         self.bar.start()
-        self.task = self.bar.add_task(self.title, total=state.max_steps, completed=state.global_step, note="")
+        step, note = state.global_step, ""
+        if args.eval_on_start and step == 0:
+            note = "measuring the model before the first step"
+        self.task = self.bar.add_task(self.title, total=state.max_steps, completed=step, note=note, unit="step ")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Advance."""
         self.bar.update(self.task, completed=state.global_step)
+
+    def arrived(self) -> None:
+        """All is done, also where a run stopped before its last step because it had forgotten enough."""
+        if not hasattr(self, "task"):
+            return
+        task = self.bar.tasks[self.task]
+        if not task.finished:
+            self.console.print(
+                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: enough is forgotten.", highlight=False
+            )
+        self.bar.end_early(self.task)
 
     def close(self) -> None:
         """Leave the bar as it stands, at the end or after an error."""
@@ -57,10 +72,11 @@ class TrainingProgress(StepBar):
             self.latest, telling = {}, "forget_loss"
         self.latest |= new
         note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
+        if not hasattr(self, "task"):
+            return
+        self.bar.update(self.task, note=note)
         if self.bar.disable and telling in new:
-            self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
-        elif not self.bar.disable and hasattr(self, "task"):
-            self.bar.update(self.task, note=note)
+            self.bar.tell(self.task)
 
     def _warn_of_rounding(self, logs: dict[str, float]) -> None:
         """Once, where the weights' type takes much of a step."""

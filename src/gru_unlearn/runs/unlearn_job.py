@@ -135,6 +135,8 @@ def _train(
         console.print(f"Continuing the interrupted run in {prepared.output}, {at}.", soft_wrap=True)
     with closing(progress), interrupt.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if not interrupt.requested:
+            progress.arrived()
     step = trainer.state.global_step
     if interrupt.requested:
         raise Interrupted(f"stopped at step {step}; the same command continues from there")

@@ -1,8 +1,9 @@
 """Settings of an unlearning run: everything ``transformers.TrainingArguments`` has, and the few that are ours."""
 
+import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from functools import wraps
 from typing import Any, cast
 
@@ -36,10 +37,24 @@ def _understands_old_names(config: "type[UnlearningConfig]") -> "type[Unlearning
     return config
 
 
+class _ShortHelp(type):
+    """``help()`` and ``dir()`` of a class show its own methods and properties; all that it inherits works as ever.
+    Settings stand in its signature."""
+
+    def __dir__(cls) -> list[str]:
+        return [name for name, value in vars(cls).items() if not name.startswith("_") and _is_documented(value)]
+
+
+def _is_documented(value: object) -> bool:
+    return isinstance(value, property) or inspect.isfunction(value)
+
+
 @_understands_old_names
 @dataclass
-class UnlearningConfig(TrainingArguments):
+class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     """Arguments of :class:`UnlearningTrainer`. Objective and rectification are chosen independently.
+
+    ``gru unlearn --list-settings`` says what each is, those of ``transformers.TrainingArguments`` as well.
 
     Defaults follow the TOFU experiments of arXiv 2503.09117: AdamW, 5 epochs of forget set, batch 4 × accumulation 8,
     linear schedule with one epoch of warm-up, weight decay 0.01.
@@ -158,6 +173,11 @@ class UnlearningConfig(TrainingArguments):
         if choose_transfer:  # from pinned memory a batch can be on its way while the GPU is still at work
             cast(Any, self.accelerator_config).non_blocking = self.dataloader_pin_memory
 
+    def __repr__(self) -> str:
+        """What was set otherwise than it is by itself; never a secret."""
+        shown = [f"{one.name}={value!r}" for one in fields(self) if (value := _set_value(self, one)) is not None]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def _check_method(self) -> None:
         try:
             parse_rectification(self.rectification)
@@ -260,6 +280,31 @@ class UnlearningConfig(TrainingArguments):
     def needs_retain_set(self) -> bool:
         """Whether any part of the method looks at retain examples."""
         return self.rectification != "none" or self.resolved_retain_weight > 0
+
+
+def _set_value(config: UnlearningConfig, setting: "Field[Any]") -> Any:
+    """A setting's value, if it is a plain one that is not the default; settled ones, and secrets, are left out."""
+    value = getattr(config, setting.name)
+    is_default = value == setting.default or not (value or setting.default)
+    if setting.name in _SETTLED or setting.name.endswith("_token") or is_default:
+        return None
+    return value if isinstance(value, bool | int | float | str | dict) else None
+
+
+_SETTLED = ("remove_unused_columns", "dataloader_pin_memory", "bf16", "disable_tqdm", "do_eval")
+"""Settings that may have another value than their default as soon as there is a configuration."""
+
+
+def _own_signature() -> inspect.Signature:
+    """For ``help()``: our settings by name, and that there are those of transformers."""
+    own = list(vars(UnlearningConfig)["__annotations__"])
+    every = inspect.signature(UnlearningConfig.__init__).parameters
+    parameters = [every[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in own if name in every]
+    further = inspect.Parameter("training_arguments", inspect.Parameter.VAR_KEYWORD)
+    return inspect.Signature([*parameters, further])
+
+
+UnlearningConfig.__signature__ = _own_signature()  # type: ignore[attr-defined]
 
 
 def _without_fused_loss(kernels: dict[str, bool] | str | None) -> dict[str, bool]:

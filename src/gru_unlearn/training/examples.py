@@ -1,41 +1,61 @@
 """From what people have (rows, records, tokenized examples) to examples, as a configuration says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
-from gru_unlearn.data import Encoder, Example, Record, Row, attach_alternatives, to_record
+from gru_unlearn.data import Encoder, Example, Record, Row, attach_alternatives, load_records, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import IGNORE_INDEX
 from gru_unlearn.training.config import UnlearningConfig
 
-Rows = Sequence[Record | Row | Example]
+Rows = Sequence[Record | Row | Example] | str | Path
+"""Rows themselves, or where they are: a file, a folder, a hub data set (see :mod:`gru_unlearn.data.sources`)."""
 
 
 def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: UnlearningConfig | None = None) -> list[Example]:
     """Tokenize rows or records; examples stay as they are, copied.
 
     Args:
-        rows: all of one kind.
+        rows: all of one kind; or where they are.
         name: of the set (forget, retain, ...), for messages.
         encoder: of the model's tokenizer.
         alternatives: give each example its other answer too, as these settings say.
 
     Raises:
-        UserError: a row that is of no known kind, is cut, or has nothing to predict.
+        UserError: no rows there, a row that is of no known kind, is cut, or has nothing to predict.
     """
-    items: list[Any] = list(rows)
+    items = _listed(rows, name)
     if items and isinstance(items[0], Mapping) and "input_ids" in items[0]:
         _require_labels(items, name)
         return [cast(Example, dict(row)) for row in items]
-    records = []
-    for number, row in enumerate(items, start=1):
-        records.append(row if isinstance(row, Record) else to_record(dict(row), f"{name}, row {number}"))
+    records = [_record(row, f"{name}, row {number}") for number, row in enumerate(items, start=1)]
     examples = encoder.encode_all(records, name)
     if alternatives is not None:
         attach_alternatives(
             examples, records, encoder, alternatives.alternative_field, alternatives.fallback_alternatives
         )
     return examples
+
+
+def _listed(rows: Rows, name: str) -> list[Any]:
+    if isinstance(rows, str | Path):
+        return list(load_records(str(rows)))
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        raise UserError(f"the {name} rows must be a list or data set of rows, or say where they are, got {_kind(rows)}")
+    return list(rows)
+
+
+def _record(row: object, where: str) -> Record:
+    if isinstance(row, Record):
+        return row
+    if not isinstance(row, Mapping):
+        raise UserError(f"{where}: a row is a dictionary, such as question and answer, or a Record; got {_kind(row)}")
+    return to_record(dict(row), where)
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"
 
 
 def _require_labels(examples: Sequence[Example], name: str) -> None:

@@ -58,7 +58,8 @@ class UnlearningTrainer(PairTrainer):
         model: causal language model, a PEFT model included.
         args: the run's settings.
         forget_dataset: rows (question/answer, prompt/completion, messages or text), :class:`Record` objects, or
-            examples with ``input_ids`` and ``labels``; a ``datasets.Dataset`` of such rows works too.
+            examples with ``input_ids`` and ``labels``; a ``datasets.Dataset`` of such rows works too, and so does what
+            ``gru unlearn --forget`` takes: ``"mine.jsonl"``, a folder, a hub data set.
         retain_dataset: likewise; needed unless the method looks at no retain example.
         eval_dataset: further sets by name whose answer probability is tracked beside forget and retain.
         processing_class: the model's tokenizer.
@@ -66,6 +67,7 @@ class UnlearningTrainer(PairTrainer):
         evaluator: called at every evaluation; its metrics join those of the evaluation.
 
     Raises:
+        TypeError: an argument of another kind, such as a model's name in place of the model.
         UserError: data or settings that cannot work, before any training.
         NonFiniteError: from :meth:`train`, when loss or gradients become NaN or infinite; that step is not taken.
     """
@@ -84,6 +86,7 @@ class UnlearningTrainer(PairTrainer):
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ) -> None:
+        _check_kinds(model, args, processing_class, eval_dataset)
         require_packages(args)
         require_causal_config(getattr(model, "config", None), "the model")
         self._method = Method(args, objective)
@@ -110,6 +113,12 @@ class UnlearningTrainer(PairTrainer):
         super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
         self._pairs = WeightPairs(self.model)
         self._check_engine()
+
+    def __repr__(self) -> str:
+        """``UnlearningTrainer(LlamaForCausalLM, npo, gru, 40 forget rows, 160 retain rows)``."""
+        counts = [f"{len(rows)} {name} rows" for name, rows in self.eval_examples.items()]
+        model, args = type(self.model).__name__, self.args
+        return f"{type(self).__name__}({', '.join([model, args.objective, args.rectification, *counts])})"
 
     def _check_engine(self) -> None:
         """What only Trainer knows, from accelerate's launcher and from its own arguments together."""
@@ -378,6 +387,24 @@ class UnlearningTrainer(PairTrainer):
         self.cost.settle(self.args.device)
         if self.cost.noted:
             self.state.log_history.append({"step": self.state.global_step, **self.cost.noted})
+
+
+def _check_kinds(model: object, args: object, processing_class: object, eval_dataset: object) -> None:
+    """What people pass in the place of something else, told by the argument's name."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a loaded model, got {model!r:.80}: AutoModelForCausalLM.from_pretrained loads it"
+        )
+    if not isinstance(args, UnlearningConfig):
+        raise TypeError(f"args must be an UnlearningConfig, got a {type(args).__name__}")
+    if isinstance(processing_class, str) or not callable(processing_class):
+        raise TypeError(
+            f"processing_class must be a tokenizer, got {processing_class!r:.80}: "
+            "AutoTokenizer.from_pretrained loads it"
+        )
+    if not isinstance(eval_dataset, Mapping | None):
+        kind = type(eval_dataset).__name__
+        raise TypeError(f'eval_dataset must name each of its sets, such as {{"held_out": ROWS}}, got a {kind}')
 
 
 def _require_sets(sets: ExampleSets, args: UnlearningConfig) -> None:

@@ -1,0 +1,37 @@
+"""How many steps a run has, and how many rows a step."""
+
+import math
+
+from gru_unlearn.common.notices import tell
+from gru_unlearn.training import UnlearningConfig
+
+FEW_STEPS = 20
+"""Fewer steps than these seldom forget anything."""
+
+
+def passes_a_step(config: UnlearningConfig, rows: int) -> int:
+    """Backward passes in a step: an epoch of few rows ends before the accumulation window is full."""
+    return min(config.gradient_accumulation_steps, _passes_an_epoch(config, rows))
+
+
+def steps_of(config: UnlearningConfig, rows: int) -> int:
+    """Optimizer steps of a run on one device, if nothing ends it before."""
+    if config.max_steps > 0:
+        return config.max_steps
+    an_epoch = math.ceil(_passes_an_epoch(config, rows) / config.gradient_accumulation_steps)
+    return math.ceil(an_epoch * config.num_train_epochs)
+
+
+def _passes_an_epoch(config: UnlearningConfig, rows: int) -> int:
+    return math.ceil(rows / config.per_device_train_batch_size)
+
+
+def tell_of_few_steps(config: UnlearningConfig, rows: int) -> None:
+    """A few rows in large windows make few steps, and few steps forget nothing: better said before than seen behind."""
+    steps = steps_of(config, rows)
+    if config.max_steps > 0 or steps >= FEW_STEPS:
+        return
+    tell(
+        f"{steps} steps in all for {rows} forget rows may forget nothing: --gradient-accumulation-steps 1 makes more "
+        "of them, and so does --num-train-epochs"
+    )

@@ -1,0 +1,212 @@
+"""What a terminal of 80 columns shows: bars with their numbers, lists in groups, a plan in words, names explained."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+import tiny
+from gru_unlearn.benchmark.metric_index import FURTHER_NAMES, explain_metric
+from gru_unlearn.cli.flags import show_results
+from gru_unlearn.ledger.ledger_setup import differences
+from gru_unlearn.publishing.reports import explanations
+from gru_unlearn.reporting import progress
+from gru_unlearn.results.ledger_summary import LedgerSettings
+from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
+
+EARLIER = Path(__file__).with_name("earlier")
+
+FAST = [
+    "--max-steps", "6", "--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "1",
+    "--learning-rate", "5e-3", "--warmup-steps", "0", "--use-cpu",
+]  # fmt: skip
+
+
+def screen(columns):
+    return Console(file=io.StringIO(), width=columns, force_terminal=True, color_system=None, legacy_windows=False)
+
+
+def drawn(bars, columns):
+    """The bars as lines of text."""
+    console = screen(columns)
+    for part in bars.get_renderables():
+        console.print(part)
+    return console.file.getvalue().splitlines()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    title=st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z", "M")), min_size=1, max_size=90),
+    done=st.integers(0, 99_999),
+    more=st.integers(0, 99_999),
+    note=st.text("loss 0.·", max_size=200),
+    columns=st.integers(80, 200),
+)
+def test_step_total_and_time_left_are_always_there(title, done, more, note, columns):
+    bars = progress.Bars(screen(columns))
+    bars.add_task("x" + title, total=done + more, completed=done, note=note)
+    lines = drawn(bars, columns)
+    assert all(len(line) <= columns for line in lines)
+    assert f"{done}/{done + more}" in lines[0]
+    assert "left" in lines[0]
+    assert ":" in lines[0]
+    assert len(lines) == 1 + bool(note)
+
+
+def test_a_bar_that_ended_early_is_full():
+    bars = progress.Bars(screen(80))
+    task = bars.add_task("npo · gru", total=100, completed=0, note="")
+    bars.update(task, completed=17)
+    bars.end_early(task)
+    assert "17/17" in drawn(bars, 80)[0]
+    assert bars.tasks[0].finished
+
+
+def test_without_a_terminal_a_line_comes_now_and_then_with_the_time_left(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    console = Console(file=io.StringIO(), width=80)
+    bars = progress.Bars(console)
+    bars.get_time = lambda: clock[0]
+    bars._progress_started = None
+    for task in (bars.add_task("npo · gru", total=100, note="", unit="step "),):
+        for step in range(1, 31):
+            clock[0] += 10
+            bars.update(task, completed=step)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 10, "one in 30 seconds"
+    assert lines[0].startswith("npo · gru · step 3/100 · 0:")
+    assert all(line.endswith(" left") for line in lines)
+
+
+@pytest.fixture
+def world(tmp_path):
+    tiny.save(tmp_path / "model")
+    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def inputs(world):
+    flags = {"model": world / "model", "forget": world / "forget.jsonl", "retain": world / "retain.jsonl"}
+    return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+
+
+def test_a_run_through_a_pipe_tells_steps_and_stops_where_enough_is_forgotten(gru, world):
+    given = [*inputs(world), *FAST, "--max-steps", "60", "--eval-strategy", "steps", "--eval-steps", "2"]
+    code, out, err = gru("unlearn", *given, "--stop-at-forget-prob", "0.008", "--output-dir", world / "run")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "gru unlearn: loading libraries ..."
+    assert any(" · step 2/60 · 0:" in line and " left · " in line for line in lines)
+    steps = json.loads((world / "run/summary.json").read_text())["steps"]
+    assert f"Stopped after {steps} of 60 steps: enough is forgotten." in lines
+    places = {"Results": "summary.json", "Model": "model", "Report": "report.html"}
+    assert lines[-3:] == [f"{what}: {world}/run/{file}" for what, file in places.items()]
+
+
+def test_places_have_lines_of_their_own(capsys):
+    show_results(Console(width=80), Path("runs/a-comparison-of-three-objectives"), model="model", per_row="rows.json")
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 80
+
+
+def test_settings_are_listed_in_groups_with_ours_first_and_by_a_word(gru, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = gru("unlearn", "--list-settings")
+    titles = [line for line in out.splitlines() if line and not line.startswith(" ")]
+    assert code == 0
+    assert titles[:2] == ["Models, rows and folders", "Method"]
+    assert out.index("  objective [npo]") < out.index("  adam_beta1 [0.9]")
+    assert max(map(len, out.splitlines())) <= 80
+    code, few, _ = gru("unlearn", "--list-settings", "lora")
+    assert [line for line in few.splitlines() if line.startswith("  lora_")]
+    assert len(few.splitlines()) < 30
+    code, _, err = gru("unlearn", "--list-settings", "elephants")
+    assert (code, err) == (2, "gru: no setting has 'elephants' in its name or help: --list-settings alone shows all\n")
+
+
+def test_help_cuts_no_summary(gru, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], ["requests"]):
+        _, out, _ = gru(*command, "--help")
+        summaries = " ".join(out.partition("Commands:")[2].split())
+        assert "before and after, and what was done with what." in summaries or "each request on the model" in summaries
+        assert not [line for line in out.splitlines()[1:] if line.endswith("...")]
+
+
+def completed(line, shell="bash"):
+    """What a shell would offer behind the last word."""
+    words = line.split(" ")
+    asked = {"_GRU_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-m", "gru_unlearn"], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    return [offer.partition(",")[2] for offer in done.stdout.splitlines()]
+
+
+def test_shells_complete_commands_flags_and_names(gru):
+    assert completed("gru unl") == ["unlearn"]
+    assert "--retain-model" in completed("gru unlearn --retain")
+    assert completed("gru compare --objective sim") == ["simnpo"]
+    assert "--load-best-model-at-end" not in completed("gru unlearn --lo"), "what is refused is not offered"
+    for shell in ("bash", "zsh", "fish"):
+        code, out, _ = gru("--completion", shell)
+        assert (code, "_GRU_COMPLETE" in out) == (0, True)
+
+
+TABLES = ["RMF", "f*", "f\\*", "held-out RMF", "RMF held-out", "forget quality", "utility", "extraction", "verbmem"]
+
+
+@pytest.mark.parametrize("name", [*TABLES, *FURTHER_NAMES, *(f"{kind.label} prob" for kind in ROW_KINDS)])
+def test_metrics_are_explained_by_any_name_that_they_have_here(name):
+    told = explain_metric(name, explanations())
+    assert "range" in told
+
+
+def test_the_names_that_stand_in_files_are_explained_too():
+    known = explanations()
+    for key in [*known, *(kind.rmf for kind in KEPT), "forget_target", "conflict_rate", "surviving_share"]:
+        assert explain_metric(key, known).startswith(known[key].key)
+
+
+def test_a_plan_in_words(gru, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = gru("plan", "--model", "llama-8b")
+    assert code == 0
+    table, _, told = out.partition("mixed: ")
+    assert "what is trained" in table
+    assert "LoRA on 4-bit weights" in table
+    assert max(map(len, table.splitlines())) <= 80
+    assert "Take: LoRA adapters, bfloat16, on 1 device: 35.2 GiB." in told
+    assert "It is the first that fits in 72 of a device's 80 GiB" in told
+    code, out, _ = gru("plan", "--model", "llama-8b", "--parts")
+    assert (code, "activ." in out) == (0, True)
+
+
+def test_a_report_of_what_has_none_says_what_shows_it(gru, tmp_path):
+    for name, told in (("ledger", "gru requests show"), ("tru", "gru evaluate --model")):
+        folder = shutil.copytree(EARLIER / name, tmp_path / name)
+        code, _, err = gru("report", folder)
+        assert (code, err.count("\n")) == (2, 1)
+        assert told in err
+
+
+def test_a_change_of_a_ledgers_settings_says_what_changed():
+    before = LedgerSettings(unlearning={"learning_rate": 1e-5, "model": "m"}, utility_floor=0.9, forget_ceiling=0.5)
+    after = LedgerSettings(
+        unlearning={"learning_rate": 2e-5, "model": "m", "objective": "ga"}, utility_floor=0.8, forget_ceiling=0.5
+    )
+    assert differences(before, after) == [
+        "learning_rate: 1e-05 → 2e-05, from the next request on",
+        "objective: its default → ga, from the next request on",
+        "utility_floor: 0.9 → 0.8, from the next request on",
+    ]
+    assert differences(after, after) == ["Nothing changed: all of it was so before."]

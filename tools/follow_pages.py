@@ -1,0 +1,139 @@
+"""Do what pages tell people to do, literally, all in one folder: ``python tools/follow_pages.py [PAGE ...]``.
+
+Each ``gru`` command in a shell block runs as it stands. The built-in models stand in for names in capitals, and rows of
+theirs for files of one's own. It must end with 0, and what was to be forgotten must be forgotten. Commands that fetch
+from the hub or take hours, and everything but ``gru``, are left out, and said to be.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gru_unlearn.data.people import make_people
+from gru_unlearn.training.builtin import builtin_benchmark
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/tutorial/first-run.md", "docs/how-to/own-data.md")
+
+LEFT_OUT = ("locuslab/", "tofu-", "accelerate", "--push", "gru compare")
+"""Parts of commands that fetch from the hub, need devices, or take hours."""
+
+ROWS = {"forget": 10, "retain": 120, "held_out": 60, "unseen": 10, "mine": 10}
+"""File → rows in it: as few as a person has whose data is to go."""
+
+TINY = {"--learning-rate 1e-5": "--learning-rate 5e-4"}
+"""The built-in model is a thousandth of a real one, and takes larger steps."""
+
+LEAST_FORGOTTEN = 0.5
+"""Share of the way from the forget probability before down to the retain model's (else to 0) that a run must go."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a page."""
+
+    page: str
+    line: int
+    words: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}: {shlex.join(self.words)}"
+
+
+def steps_of(page: str) -> Iterator[Step]:
+    """The commands of a page's shell blocks, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in re.finditer(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        first = text.count("\n", 0, block.start(1)) + 1
+        for number, line in joined_lines(block[1]):
+            if words := shlex.split(with_own(line), comments=True):
+                yield Step(page, first + number, words)
+
+
+def joined_lines(block: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines, those that go on behind a backslash as one."""
+    whole, begun = "", 0
+    for number, line in enumerate(block.splitlines()):
+        begun = begun if whole else number
+        whole += line.removesuffix("\\")
+        if not line.endswith("\\"):
+            yield begun, whole
+            whole = ""
+
+
+def with_own(line: str) -> str:
+    """A command with the built-in models in the places of those that a reader has."""
+    for written, meant in TINY.items():
+        line = line.replace(written, meant)
+    line = re.sub(r"\bRETAIN_MODEL\b", "builtin:retain", line)
+    return re.sub(r"\bMODEL\b", "builtin:target", line)
+
+
+def write_rows(folder: Path) -> None:
+    """The files that pages name, with rows of the built-in benchmark."""
+    sets = make_people()
+    sources = {"mine": sets["forget"], "unseen": sets["general"]}
+    for name, count in ROWS.items():
+        rows = sources.get(name) or sets[name]
+        text = "".join(json.dumps(row) + "\n" for row in rows[:count])
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def follow(step: Step, folder: Path) -> str | None:
+    """Why a command did not do what it says; None where it did."""
+    command = [sys.executable, "-m", "gru_unlearn", *step.words[1:]]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"exit code {done.returncode}: {done.stderr.strip()}"
+    if step.words[1] == "unlearn" and "--dry-run" not in step.words:
+        return too_little(folder / output_of(step.words))
+    return None
+
+
+def output_of(words: list[str]) -> str:
+    """Where an ``unlearn`` command leaves its run."""
+    if "--output-dir" not in words:
+        return "runs/unlearn"
+    return words[words.index("--output-dir") + 1]
+
+
+def too_little(run: Path) -> str | None:
+    """Whether a run left what it was to take away."""
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    before, after = (summary["trajectory"][place]["forget_prob"] for place in (0, -1))
+    wanted = summary["results"].get("forget_target") or 0.0
+    if before - after >= LEAST_FORGOTTEN * (before - wanted):
+        return None
+    return f"{summary['steps']} steps forget too little: {before:.3f} before, {after:.3f} after, wanted {wanted:.3f}"
+
+
+def main(pages: list[str], folder: Path) -> int:
+    """Follow pages; how many commands did not do what they say."""
+    write_rows(folder)
+    wrong = 0
+    for step in [step for page in pages for step in steps_of(page)]:
+        if step.words[0] != "gru" or any(part in shlex.join(step.words) for part in LEFT_OUT):
+            print(f"left out  {step}", flush=True)
+            continue
+        reason = follow(step, folder)
+        wrong += reason is not None
+        print(f"{'as told' if reason is None else 'NOT SO '}   {step}", flush=True)
+        if reason is not None:
+            print(f"          {reason}", flush=True)
+    return wrong
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pages", nargs="*", default=PAGES)
+    chosen = parser.parse_args().pages
+    builtin_benchmark()
+    with tempfile.TemporaryDirectory() as scratch:
+        sys.exit(min(1, main(list(chosen), Path(scratch))))
