@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 from pydantic import JsonValue
 
+from gru_unlearn.common.places import BUILTIN, PRETRAINED
 from gru_unlearn.models.pretrained import known
 
 NAMED = (BUILTIN, PRETRAINED)
