@@ -12,26 +12,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from gru_unlearn.benchmark.evaluated_evidence import evaluation_evidence
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.comparison.method_verdicts import method_name
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.publishing.command_line import command_to_repeat
-from gru_unlearn.publishing.comparison_page import _method
 from gru_unlearn.publishing.reports import gather, write_report
 from gru_unlearn.reporting.chart import Line, Spot, axis, chart
+from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
+from gru_unlearn.reporting.forgetting import judge_forgetting
+from gru_unlearn.reporting.judge import findings_of, staying_finding
+from gru_unlearn.reporting.keeping import judge_keeping
 from gru_unlearn.reporting.page import inside_script
-from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
-# --- the verdict -----------------------------------------------------------------------------------------------------
+# --- the verdict's thresholds ---------------------------------------------------------------------------------------
+
+
+def said(count, broken=0, asked=9):
+    return Said(asked=asked, word_for_word=count, broken=broken)
+
 
 FORGOTTEN = Evidence(forget_before=0.9, forget_after=0.2, forget_retain_model=0.2)
 
@@ -44,16 +54,15 @@ FORGETTING = {
     "a test tells them apart": ({"forget_quality": 0.05}, "partly"),
     "no test tells them apart": ({"forget_quality": 0.051}, "yes"),
     "a test changes no no": ({"forget_after": 0.9, "forget_quality": 0.5}, "no"),
-    "recites more than the retain model": (
-        {"forget_recited": 2, "forget_recited_by_retain_model": 1, "forget_asked": 9},
-        "partly",
-    ),
-    "recites no more": ({"forget_recited": 1, "forget_recited_by_retain_model": 1, "forget_asked": 9}, "yes"),
-    "no retain model": ({"forget_retain_model": None}, "unknown"),
+    "recites more than the retain model": ({"said": said(2), "said_by_retain_model": said(1)}, "partly"),
+    "recites no more": ({"said": said(1), "said_by_retain_model": said(1)}, "yes"),
+    "no retain model, one mark": ({"forget_retain_model": None}, "partly"),
+    "no retain model, two marks": ({"forget_retain_model": None, "said": said(0), "said_before": said(9)}, "yes"),
     "nothing measured": ({"forget_after": None}, "unknown"),
     "nothing to forget": ({"forget_before": 0.2}, "unknown"),
     "before unknown, close": ({"forget_before": None, "forget_after": 0.209}, "yes"),
     "before unknown, not close": ({"forget_before": None, "forget_after": 0.22}, "unknown"),
+    "before unknown, and half of the way from certainty": ({"forget_before": None, "forget_after": 0.61}, "no"),
 }
 
 
@@ -63,15 +72,12 @@ def test_forgotten(changes, answer):
 
 
 def test_forgetting_says_numbers_and_thresholds():
-    finding = judge_forgetting(replace(FORGOTTEN, forget_quality=0.02))
+    finding = findings_of(replace(FORGOTTEN, forget_quality=0.02))[0]
     assert "0.900 → 0.200" in finding.why
     assert "100% of the way" in finding.why
     assert "0.020: a test can tell" in finding.why
     assert "95%" in finding.rule
     assert "0.05" in finding.rule
-    too_far = judge_forgetting(Evidence(forget_before=0.9, forget_after=0.001, forget_retain_model=0.4))
-    assert "a trace, too" in too_far.why
-    assert "No retain model was given" in judge_forgetting(replace(FORGOTTEN, forget_retain_model=None)).why
 
 
 KEEPING = {
@@ -82,14 +88,14 @@ KEEPING = {
     "lost already on retain rows": ({"retain": Kept(1.0, 0.7)}, "no"),
     "before unknown": ({"held-out": Kept(None, 0.9)}, "unknown"),
     "nothing measured": ({}, "unknown"),
+    "probable, and nothing but loops": ({"held-out": Kept(0.9, 0.9, said=said(0, broken=5))}, "no"),
+    "loops, as before": ({"held-out": Kept(0.9, 0.9, said=said(0, broken=5), said_before=said(0, broken=5))}, "yes"),
 }
 
 
 @pytest.mark.parametrize(("kept", "answer"), KEEPING.values(), ids=KEEPING)
 def test_kept(kept, answer):
-    finding = judge_keeping(Evidence(kept=kept))
-    assert finding.answer == answer
-    assert ("No held-out rows" in finding.why) == (kept.keys() == {"retain"})
+    assert judge_keeping(Evidence(kept=kept)).answer == answer
 
 
 @pytest.mark.parametrize(
@@ -97,29 +103,13 @@ def test_kept(kept, answer):
     [([0.1, -0.2], "yes"), ([0.5, 0.0], "partly"), ([0.1, 0.51], "no"), ([None], "unknown"), ([], "unknown")],
 )
 def test_stays_gone(shares, answer):
-    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30}
+    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30, "measure": "prob"}
     attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
-    finding = judge_staying(attacks)
+    finding = staying_finding(attacks)
     assert finding.answer == answer
     if answer == "no":
-        assert "a: 0.51, brings back 51% (95 % interval 0% to 60%, 30 rows)" in finding.why, "the strongest one"
-
-
-@given(
-    st.builds(
-        Evidence,
-        *[st.none() | st.floats(0, 1)] * 4,
-        kept=st.dictionaries(
-            st.sampled_from(["held-out", "retain"]), st.builds(Kept, *[st.none() | st.floats(0, 1)] * 3)
-        ),
-    )
-)
-def test_every_evidence_has_a_verdict_with_reason_and_rule(evidence):
-    findings = judge(evidence)
-    assert [finding.question for finding in findings] == [
-        "Is it forgotten?", "Is the rest kept?", "Does it stay gone?",
-    ]  # fmt: skip
-    assert all(finding.why and finding.rule for finding in findings)
+        assert "a: 0.51, brings back 51%" in finding.why, "the strongest one"
+        assert "95 % interval of that share: 0% to 60%, 30 rows" in finding.why
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -300,8 +290,8 @@ def test_an_attack_on_another_model_is_none_on_the_run(tmp_path):
 
 def test_a_verdict_over_seeds_says_how_many_failed():
     method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4, "runs": 5, "reached": 0}
-    assert _method(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
-    assert _method(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
+    assert method_name(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
+    assert method_name(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
 
 
 def test_the_command_repeats_the_run():
@@ -389,7 +379,7 @@ def np_scores(logp):
 
 
 def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("gru_unlearn.publishing.evaluated_rows.MOST_ROWS", 2)
+    monkeypatch.setattr("gru_unlearn.benchmark.evaluated_rows.MOST_ROWS", 2)
     ScoreTable([entry(-row - 0.5, row, "an answer") for row in range(4)]).save(tmp_path / "scores.parquet")
     ScoreTable([entry(-1.0, row) for row in range(4)]).save(tmp_path / "retain_scores.parquet")
     write_json(
@@ -402,7 +392,9 @@ def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monke
         },
     )  # fmt: skip
     material = gather(tmp_path)
-    assert material.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
+    evidence = evaluation_evidence(material.summary, material.tables)
+    assert evidence.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
+    assert evidence.said == Said(asked=4, word_for_word=4, broken=0), "of all rows, however few are shown"
     assert [row["row"] for row in material.examples.to_json()["sets"]["forget"]["rows"]] == [0, 1]
     text = write_report(tmp_path).read_text()
     assert "0.200–0.400" in text

@@ -6,8 +6,10 @@ from functools import partial
 
 from rich.table import Table
 
+from gru_unlearn.comparison.method_verdicts import method_name
 from gru_unlearn.comparison.statistics import RULE
 from gru_unlearn.reporting.tables import make_table, shown
+from gru_unlearn.reporting.verdict_lines import verdicts_lines
 from gru_unlearn.results.comparison_summary import (
     CellResult,
     ComparisonSummary,
@@ -63,7 +65,8 @@ def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
             parts.append(levels_table(objective, chosen))
         if len(rows) > len(chosen):
             parts.append(grid_table(objective, rows))
-    return [*parts, RULE, HOW_TO_READ, *_failures(summary)]
+    verdicts = verdicts_lines({method_name(row): row.verdict for row in summary.chosen})
+    return [*parts, *verdicts, RULE, HOW_TO_READ, *_failures(summary)]
 
 
 def matched_table(objective: str, rows: Sequence[MethodResult], forget_target: float | None) -> Table:

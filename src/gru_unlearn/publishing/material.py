@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from gru_unlearn.benchmark.evaluated_rows import Tables
 from gru_unlearn.evaluation.measure import Explanation, Metric
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
@@ -43,6 +44,6 @@ class Material:
     runs: Mapping[str, KeptRun] = field(default_factory=dict)
     """of a demonstration, by their names there"""
     metrics: Explained = field(default_factory=dict)
-    forget_retain_model: float | None = None
-    """for evaluations: the retain model's mean probability of the forget answers"""
+    tables: Tables = field(default_factory=dict)
+    """of an evaluation: its scores"""
     when: str = ""

@@ -7,6 +7,7 @@ from typing import get_args
 
 from rich.console import Console
 
+from gru_unlearn.benchmark.evaluated_rows import evaluated_rows, load_tables
 from gru_unlearn.benchmark.metric_index import metrics_by_key
 from gru_unlearn.common.files import read_json, write_text
 from gru_unlearn.errors import UserError
@@ -14,7 +15,6 @@ from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.publishing.attack_page import attack_page
 from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
 from gru_unlearn.publishing.comparison_page import compare_page, demo_page
-from gru_unlearn.publishing.evaluated_rows import evaluated_rows, load_tables, mean_forget_probability
 from gru_unlearn.publishing.evaluation_page import evaluation_page
 from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported
 from gru_unlearn.publishing.run_page import run_page
@@ -116,8 +116,7 @@ def gather(folder: Path) -> Material:
         return replace(material, given=given_settings(run), examples=examples, attack=attack)
     if isinstance(summary, EvaluationSummary):
         tables = load_tables(run)
-        known = mean_forget_probability(tables.get("retain_model"))
-        return replace(material, examples=evaluated_rows(summary.data, tables), forget_retain_model=known)
+        return replace(material, examples=evaluated_rows(summary.data, tables), tables=tables)
     if isinstance(summary, DemoSummary):
         return replace(material, runs=_runs_of(summary, folder))
     return material

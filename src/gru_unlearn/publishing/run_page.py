@@ -1,19 +1,20 @@
 """The page of an unlearning run."""
 
 from gru_unlearn.publishing.attack_page import attack_sections
-from gru_unlearn.publishing.evidence import run_evidence
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
 from gru_unlearn.publishing.run_sections import along, layers, run_metrics, tradeoff
 from gru_unlearn.reporting.example_table import example_table
+from gru_unlearn.reporting.judge import findings_of, verdict_of
+from gru_unlearn.reporting.measured import run_evidence
 from gru_unlearn.reporting.parts import Page
-from gru_unlearn.reporting.verdict import judge
 from gru_unlearn.results.run_summary import RunSummary
 
 
 def run_page(summary: RunSummary, material: Material) -> Page:
     """An unlearning run."""
     examples, attack = material.examples, material.attack
+    evidence, tried = run_evidence(summary, examples), attack.attacks if attack else None
     title = f"{summary.results.objective} · {summary.results.rectification}"
     one = {title: summary}
     sections = [
@@ -34,7 +35,8 @@ def run_page(summary: RunSummary, material: Material) -> Page:
             "model": summary.model.source or "",
             "kept model": f"the best one, of step {summary.best.step}" if summary.best else "the last one",
         },
-        findings=judge(run_evidence(summary, examples), attack.attacks if attack else None),
+        verdict=verdict_of(evidence, tried),
+        findings=findings_of(evidence, tried),
         sections=[section for section in sections if section],
         examples=example_table({"after": examples}),
         record=record(material),

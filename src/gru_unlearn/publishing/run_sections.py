@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from gru_unlearn.publishing.evidence import by_retain_model
 from gru_unlearn.publishing.material import Explained
 from gru_unlearn.publishing.record_sections import better_way, meaning
 from gru_unlearn.reporting.chart import Line, MarkLine, Spot, Star, bars, chart
+from gru_unlearn.reporting.measured import by_retain_model
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
 from gru_unlearn.reporting.tables import shown, text_or_dash
 from gru_unlearn.results.model_metrics import UNMEASURED

@@ -9,11 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gru_unlearn.reporting import chart
+from gru_unlearn.reporting.judge import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
 from gru_unlearn.reporting.parts import FOLDED, Page
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.reporting.verdict import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
-
-ANSWERS = {"yes": ("✓", "Yes"), "partly": ("◐", "Partly"), "no": ("✗", "No"), "unknown": ("?", "Cannot be said")}
+from gru_unlearn.reporting.verdict_lines import ANSWERS
 
 SCHEMES = (
     f"{chart.SHAPES}{chart.LIGHT}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from gru_unlearn.reporting.example_table import ExampleTable
-from gru_unlearn.reporting.verdict import Finding
+from gru_unlearn.reporting.judge import Finding
+from gru_unlearn.results.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Page:
     facts: Mapping[str, str]
     findings: Sequence[Finding] = ()
     """of a single model"""
-    judged: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    """likewise: its sentence, and what may be stated"""
+    judged: Mapping[str, Verdict] = field(default_factory=dict)
     """of several, by name"""
     sections: Sequence[Section] = ()
     examples: ExampleTable | None = None

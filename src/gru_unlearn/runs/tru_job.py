@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from gru_unlearn.reporting.measured import run_verdict
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, forget_mark, scan, write_model
@@ -53,6 +54,7 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
             groups=groups,
             options=asdict(options),
         )
+        summary.verdict = run_verdict(summary)
         folder.finish(summary)
         if not keep:
             for name in (TASKS, VECTORS):
