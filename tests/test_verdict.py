@@ -216,9 +216,9 @@ SITUATIONS = {
     "plain texts: nobody can be asked": Situation(
         replace(OWN_ROWS, forget_after=0.05, said=None, said_before=None),
         "yes", "yes",
-        "10 rows were to be removed. Their probability went from 0.996 to 0.050 (whether answers still come word "
-        f"for word was not looked at): gone, by this mark (mean probability of the answers). Not attacked. {REST}",
-        remarks=("answers not looked at",),
+        "10 rows were to be removed. Whether answers still come word for word is not known; their probability went "
+        f"from 0.996 to 0.050: gone, by this mark (mean probability of the answers). Not attacked. {REST}",
+        remarks=("answers not counted",),
     ),
     "forgotten, and the rest went with it": Situation(
         replace(WITH_RETAIN_MODEL, kept={"held-out": Kept(0.9, 0.5), "retain": Kept(0.9, 0.88)}),

@@ -14,6 +14,9 @@ from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS
 from gru_unlearn.results.verdict import Said, Verdict
 
+BUILTIN_ROWS = 40
+"""Forget rows of the built-in benchmark, where an earlier version's demonstration does not say it."""
+
 SaidBySet = Mapping[str, Said]
 
 
@@ -30,8 +33,7 @@ def demo_verdicts(summary: DemoSummary) -> dict[str, Verdict]:
 
 def demo_evidence(summary: DemoSummary, row: DemoRow) -> Evidence:
     """Of one run in the demonstration's table."""
-    said = row.said or _by_share(row, summary.forget_rows)
-    return _beside(summary, row, said)
+    return _beside(summary, row, row.said or _by_share(row, summary.forget_rows or BUILTIN_ROWS))
 
 
 def compare_verdicts(summary: ComparisonSummary) -> dict[str, Verdict]:
@@ -77,8 +79,11 @@ def judge_comparison(summary: ComparisonSummary) -> None:
 def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBySet) -> Evidence:
     """Of a row of results, beside those of the target and of the retain model."""
     target, retain_model = summary.target, summary.retain_model
-    target_said = summary.target_said or _by_share(target, summary.forget_rows)
-    by_retain_model = summary.retain_model_said or _by_share(retain_model, summary.forget_rows)
+    rows = summary.forget_rows
+    if rows is None and isinstance(summary, DemoSummary):
+        rows = BUILTIN_ROWS
+    target_said = summary.target_said or _by_share(target, rows)
+    by_retain_model = summary.retain_model_said or _by_share(retain_model, rows)
     kept = {}
     for kind in KEPT:
         after = row.probability(kind)
@@ -90,7 +95,7 @@ def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBy
         row.forget_prob,
         retain_model.forget_prob,
         row.get("forget_quality"),
-        summary.forget_rows,
+        rows,
         said.get(FORGET.key),
         target_said.get(FORGET.key),
         by_retain_model.get(FORGET.key),

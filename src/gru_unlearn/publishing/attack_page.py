@@ -6,7 +6,7 @@ from dataclasses import replace
 from gru_unlearn.attacks.attack_tables import attack_table, strongest_attack
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
-from gru_unlearn.reporting.chart import Line, Spot, chart
+from gru_unlearn.reporting.chart import WHOLE, Line, Spot, chart
 from gru_unlearn.reporting.judge import staying_finding
 from gru_unlearn.reporting.parts import FOLDED, Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import shown
@@ -69,7 +69,7 @@ def _cells(result: AttackResult) -> list[str]:
 
 def _recovery(title: str, curves: Sequence[RecoveryCurve]) -> str:
     drawn = [line for line in map(_line_of, curves) if line.points]
-    return chart(title, drawn, x_label="step", y_label="mean answer probability", height=280)
+    return chart(title, drawn, x_label="step", y_label="mean answer probability", height=280, y_holds=WHOLE)
 
 
 def _line_of(curve: RecoveryCurve) -> Line:

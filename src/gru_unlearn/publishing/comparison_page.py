@@ -13,7 +13,6 @@ from gru_unlearn.publishing.record_sections import meanings, record
 from gru_unlearn.publishing.run_sections import along, layers, tradeoff
 from gru_unlearn.reporting.chart import whole
 from gru_unlearn.reporting.example_table import example_table
-from gru_unlearn.reporting.measured import rows_of
 from gru_unlearn.reporting.parts import Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, DemoSummary
@@ -25,8 +24,6 @@ def demo_page(summary: DemoSummary, material: Material) -> Page:
     runs = {name: run.summary for name, run in material.runs.items()}
     examples = {name: run.examples for name, run in material.runs.items()}
     seen = next(iter(examples.values()), None)
-    if summary.forget_rows is None and runs:  # an earlier version did not say it
-        summary.forget_rows = rows_of(next(iter(runs.values())).data)
     table = replace(from_rich(demo_table(summary)), title="")
     sections = [Section("results", "The runs side by side", tables=[table], notes=[HOW_TO_READ.strip()])]
     sections += [section for section in (tradeoff(runs, seen), along(runs), layers(runs)) if section]
@@ -35,7 +32,7 @@ def demo_page(summary: DemoSummary, material: Material) -> Page:
         facts={"seed": str(summary.seed), "time": f"{summary.seconds:.0f} s"},
         judged=demo_verdicts(summary),
         sections=[*sections, meanings(summary.target, material.metrics)],
-        examples=example_table(examples),
+        examples=example_table(examples) if material.options.rows else None,
         record=record(material),
     )
 

@@ -27,7 +27,7 @@ def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
         verdict=verdict,
         findings=findings,
         sections=sections,
-        examples=example_table({"this model": material.examples}),
+        examples=example_table({"this model": material.examples if material.options.rows else None}),
         record=record(material),
     )
 

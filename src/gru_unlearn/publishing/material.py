@@ -29,6 +29,18 @@ class KeptRun(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What whoever makes a report may say of it."""
+
+    request: str = ""
+    """which request it answers; empty: a line to fill in"""
+    responsible: str = ""
+    """who answers for it; likewise"""
+    rows: bool = True
+    """whether single rows stand in it, in plain text"""
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """All that a report is made from; what a folder lacks is empty or None."""
 
@@ -47,3 +59,6 @@ class Material:
     tables: Tables = field(default_factory=dict)
     """of an evaluation: its scores"""
     when: str = ""
+    summary_sha256: str = ""
+    """of the summary's file"""
+    options: ReportOptions = field(default_factory=ReportOptions)

@@ -5,18 +5,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+from pydantic import JsonValue
 from rich.console import Console
 
 from gru_unlearn.benchmark.evaluated_rows import evaluated_rows, load_tables
 from gru_unlearn.benchmark.metric_index import metrics_by_key
-from gru_unlearn.common.files import read_json, write_text
+from gru_unlearn.common.files import hash_file, read_json, write_text
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.publishing.attack_page import attack_page
 from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
 from gru_unlearn.publishing.comparison_page import compare_page, demo_page
 from gru_unlearn.publishing.evaluation_page import evaluation_page
-from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported
+from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported, ReportOptions
 from gru_unlearn.publishing.run_page import run_page
 from gru_unlearn.reporting.page import page_html
 from gru_unlearn.reporting.parts import Page
@@ -41,6 +42,9 @@ CONFLICT_RATE = Explanation(
     source="this package",
 )
 
+SINGLE_ROWS = ("sample",)
+"""Keys of a summary that hold text of rows."""
+
 SURVIVING_SHARE = Explanation(
     key="surviving_share",
     definition="Share of the length of the logged steps that rounding to the weights' type left, at least",
@@ -50,12 +54,13 @@ SURVIVING_SHARE = Explanation(
 )
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None, options: ReportOptions | None = None) -> Path:
     """Write the report of a run, a comparison, a demonstration, an evaluation or an attack, and return its file.
 
     Args:
         folder: holds the ``summary.json`` of one of these.
         out: the report's file; by default ``report.html`` in the folder.
+        options: what stands on it beside what is in the folder.
 
     Raises:
         UserError: the folder has no such summary, or one of another version that lacks what a report needs.
@@ -63,7 +68,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     file = out or RunFolder(folder).report_file
     if file.is_dir():
         raise UserError(f"--out {file} is a folder: name a file, such as {file}/{RunFolder(file).report_file.name}")
-    write_text(file, report_html(gather(folder)))
+    write_text(file, report_html(replace(gather(folder), options=options or ReportOptions())))
     return file
 
 
@@ -74,8 +79,16 @@ def report_html(material: Material) -> str:
         folder=material.folder,
         when=material.when,
         command=command_to_repeat(material.summary, material.given),
-        summary=material.content,
+        summary=_embedded(material),
     )
+
+
+def _embedded(material: Material) -> JsonValue:
+    """The summary as it stands in its file; without single rows where none are wanted."""
+    content = material.content
+    if material.options.rows or not isinstance(content, dict):
+        return content
+    return {name: value for name, value in content.items() if name not in SINGLE_ROWS}
 
 
 def _page(material: Material) -> Page:
@@ -111,6 +124,7 @@ def gather(folder: Path) -> Material:
     summary = _reported(run, content)
     finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
     material = Material(str(folder), summary, content, metrics=explanations(), when=f"{finished:%Y-%m-%d %H:%M} UTC")
+    material = replace(material, summary_sha256=hash_file(run.summary_file))
     if isinstance(summary, RunSummary):
         examples, attack = Examples.read(run.examples_file), _attack_on(run, summary)
         return replace(material, given=given_settings(run), examples=examples, attack=attack)

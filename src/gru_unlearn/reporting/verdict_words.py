@@ -62,7 +62,7 @@ def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
     """What the model gives: answers, and their probability where answers alone do not decide."""
     said = evidence.said
     if said is None:
-        return f"{_probability(evidence)} (whether answers still come word for word was not looked at)"
+        return f"whether answers still come word for word is not known; {_probability(evidence)}"
     if said.word_for_word == 0:
         return f"the model gives none of {said.asked} answers word for word, and {_probability(evidence)}"
     gives = f"the model still gives {said.word_for_word} of {said.asked} answers word for word"
@@ -92,7 +92,7 @@ def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
         return "partly removed"
     if forgetting.answer == "unknown":
         return "measured, but nothing to compare with"
-    if remarks.NO_RETAIN_MODEL not in forgetting.remarks:
+    if {remarks.NO_RETAIN_MODEL, remarks.NOT_ASKED}.isdisjoint(forgetting.remarks):
         return "removed"
     marks = " and ".join(MARKS[mark] for mark in forgetting.by)
     these = "these marks" if len(forgetting.by) > 1 else "this mark"

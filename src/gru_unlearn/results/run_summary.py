@@ -55,6 +55,8 @@ class RunRecord(FileModel):
     retain_model: ModelSource | None = None
     output_model: str = "model"
     versions: dict[str, str]
+    saved_sha256: str | None = None
+    """of the saved model's weights and configuration"""
     verdict: Verdict | None = None
     """when the run ended; attacks come later"""
 

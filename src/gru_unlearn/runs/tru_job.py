@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.measured import run_verdict
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
@@ -54,6 +55,7 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
             groups=groups,
             options=asdict(options),
         )
+        summary.saved_sha256 = hash_weights(folder.model)
         summary.verdict = run_verdict(summary)
         folder.finish(summary)
         if not keep:
