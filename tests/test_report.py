@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,14 +21,16 @@ from gru_unlearn.comparison.method_verdicts import method_name
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.publishing.command_line import command_to_repeat
+from gru_unlearn.publishing.material import ReportOptions
 from gru_unlearn.publishing.reports import gather, write_report
+from gru_unlearn.publishing.run_sections import along, tradeoff
 from gru_unlearn.reporting.chart import Line, Spot, axis, chart
 from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.forgetting import judge_forgetting
 from gru_unlearn.reporting.judge import findings_of, staying_finding
 from gru_unlearn.reporting.keeping import judge_keeping
-from gru_unlearn.reporting.page import inside_script
+from gru_unlearn.reporting.page import inside_script, marked
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
@@ -35,6 +39,8 @@ from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
+
+EARLIER = Path(__file__).parent / "earlier"
 
 # --- the verdict's thresholds ---------------------------------------------------------------------------------------
 
@@ -260,7 +266,7 @@ def test_a_run_that_knows_little_still_has_a_report(tmp_path):
     folder = write_run(tmp_path / "run", **little)
     (folder / "examples.json").unlink()
     text = write_report(folder, tmp_path / "elsewhere.html").read_text()
-    assert text.count("Cannot be said") == 3
+    assert text.count("Cannot be said") == 2 * 3, "in the brief, and with the rules"
     assert 'id="examples"' not in text
     assert not (folder / "report.html").exists()
 
@@ -318,7 +324,8 @@ def test_the_command_repeats_the_run():
         (None, "has no summary.json"),
         ("[]", "has no summary.json"),
         ("{", "cannot be read"),
-        ('{"command": "tru"}', "is of tru: a report needs one of unlearn, demo"),
+        ('{"command": "plan"}', "is of plan: a report needs one of unlearn, tru, demo"),
+        ('{"command": "tru"}', "lacks what a report needs"),
         ('{"command": "unlearn"}', "lacks what a report needs"),
     ],
 )
@@ -365,6 +372,74 @@ def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
     assert len([a for a in page.of("tr") if "data-set" in a]) == 6, "the rows of both runs stand together"
     assert "gru demo --seed 0" in text
     check_links(page)
+
+
+def test_a_run_begins_with_what_an_officer_needs(page):
+    brief = page[page.index('id="verdict"') : page.index('id="details"')]
+    text = " ".join(re.sub("<[^>]+>", " ", brief).split())
+    for told in (
+        "3 rows were to be removed. The model still gives 1 of 3 answers word for word: partly removed.",
+        "Request", "Who answers for it", "Finished", "To be removed", "What was done", "trained on for 20 steps",
+        "What it cost", "12 seconds", "92.9% is left", "2 attempts to bring it back", "What it does not let you state",
+        "forget rows " + "a" * 64, "model before " + "b" * 64, "model after " + "c" * 64, "Place and date", "Signature",
+    ):  # fmt: skip
+        assert told in text, told
+    assert "Velquin" not in brief, "rows are an appendix"
+    assert page.index('id="examples"') > page.index('id="versions"')
+
+
+def test_request_and_name_can_be_given(gru, tmp_path):
+    folder = write_run(tmp_path / "run")
+    words = ("--request", f"DSR-7 {EVIL}", "--responsible", "A. Officer")
+    code, _, err = gru("report", folder, *words)
+    assert (code, err) == (0, "")
+    text = (folder / "report.html").read_text()
+    assert "DSR-7 &lt;script&gt;" in text
+    assert "A. Officer" in text
+
+
+def test_a_report_without_rows_holds_none(gru, tmp_path):
+    folder = write_run(tmp_path / "run")
+    said = ("Velquin", "Pumpkin soup", "The butcher")
+    text = write_report(folder).read_text()
+    assert all(words in text for words in said)
+    assert "holds 6 rows of your data in plain text" in text
+    code, _, err = gru("report", folder, "--without-rows")
+    assert (code, err) == (0, "")
+    text = (folder / "report.html").read_text()
+    assert not [words for words in said if words in text]
+    assert "of your data in plain text" not in text
+    assert "1 of 3 answers word for word" in text, "their numbers stay"
+
+
+def test_a_demonstration_without_rows_has_no_sample(tmp_path):
+    folder = tmp_path / "demo"
+    shutil.copytree(EARLIER / "demo", folder)
+    sample = json.loads((folder / "summary.json").read_text())["sample"]["forget"]["truth"]
+    assert sample in write_report(folder).read_text()
+    assert sample not in write_report(folder, options=ReportOptions(rows=False)).read_text()
+
+
+def test_losses_of_two_objectives_share_no_axis_and_axes_are_whole():
+    runs = {}
+    for objective in ("npo", "ga"):
+        run = RunSummary.model_validate(summary())
+        run.results.objective = objective
+        runs[objective] = run
+    figures = [figure.svg for figure in along(runs).figures]
+    titles = [re.search(r'aria-label="([^"]+)"', svg)[1] for svg in figures]
+    assert titles[:3] == ["Forget loss of npo", "Forget loss of ga", "Retain loss"]
+    nearly_flat = [{"step": s, "forget_prob": 0.9994 - s / 1e5, "retain_prob": 0.9994} for s in (0, 5, 10)]
+    flat = tradeoff({"run": RunSummary.model_validate(summary(trajectory=nearly_flat))}, None)
+    for figure in flat.figures:
+        assert ">0<" in figure.svg
+        assert ">1<" in figure.svg
+
+
+def test_backticks_are_code():
+    assert marked("compare where `reached` <b>agrees</b>") == (
+        "compare where <code>reached</code> &lt;b&gt;agrees&lt;/b&gt;"
+    )
 
 
 # --- evaluations -----------------------------------------------------------------------------------------------------

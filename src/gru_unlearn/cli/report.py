@@ -1,4 +1,4 @@
-"""``gru report``: everything about a run, a comparison, a demonstration, an evaluation or an attack on one page."""
+"""``gru report``: everything about a run, a comparison, an evaluation, an attack or a ledger on one page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from gru_unlearn.common.options import option
 class ReportRequest:
     """Of what, and where to."""
 
-    folder: Path = option("Folder of a run, comparison, demo, evaluation or attack.", argument=True)
+    folder: Path = option("Folder of a run, comparison, demo, evaluation, attack or ledger.", argument=True)
     out: Path | None = option("The report's file.", None, shown="FOLDER/report.html")
     request: str = option(
         "Which request a run answers: its number or date in your files.", "", shown="a line to fill in"

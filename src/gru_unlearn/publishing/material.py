@@ -11,10 +11,11 @@ from gru_unlearn.evaluation.measure import Explanation, Metric
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.row_examples import Examples
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
 
-Reported = RunSummary | DemoSummary | ComparisonSummary | EvaluationSummary | AttackSummary
+Reported = RunSummary | TruSummary | DemoSummary | ComparisonSummary | EvaluationSummary | AttackSummary | LedgerSummary
 """What has a report."""
 
 Explained = Mapping[str, Metric | Explanation]

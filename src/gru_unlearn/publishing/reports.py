@@ -17,18 +17,21 @@ from gru_unlearn.publishing.attack_page import attack_page
 from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
 from gru_unlearn.publishing.comparison_page import compare_page, demo_page
 from gru_unlearn.publishing.evaluation_page import evaluation_page
+from gru_unlearn.publishing.ledger_page import ledger_page
 from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported, ReportOptions
 from gru_unlearn.publishing.run_page import run_page
+from gru_unlearn.publishing.tru_page import tru_page
 from gru_unlearn.reporting.page import page_html
 from gru_unlearn.reporting.parts import Page
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import IncompleteFile
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import RunFolder
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
 from gru_unlearn.results.summaries import read_summary
 
 REPORTED = tuple(kind.model_fields["command"].default for kind in get_args(Reported))
@@ -55,7 +58,10 @@ SURVIVING_SHARE = Explanation(
 
 
 def write_report(folder: Path, out: Path | None = None, options: ReportOptions | None = None) -> Path:
-    """Write the report of a run, a comparison, a demonstration, an evaluation or an attack, and return its file.
+    """Write the report of a run, a comparison, a demonstration, an evaluation, an attack or a ledger.
+
+    Returns:
+        Its file.
 
     Args:
         folder: holds the ``summary.json`` of one of these.
@@ -101,6 +107,14 @@ def _page(material: Material) -> Page:
         return evaluation_page(summary, material)
     if isinstance(summary, AttackSummary):
         return attack_page(summary, material)
+    if isinstance(summary, LedgerSummary):
+        return ledger_page(summary, material)
+    return _page_of_run(summary, material)
+
+
+def _page_of_run(summary: RunSummary | TruSummary, material: Material) -> Page:
+    if isinstance(summary, TruSummary):
+        return tru_page(summary, material)
     return run_page(summary, material)
 
 
@@ -128,6 +142,8 @@ def gather(folder: Path) -> Material:
     if isinstance(summary, RunSummary):
         examples, attack = Examples.read(run.examples_file), _attack_on(run, summary)
         return replace(material, given=given_settings(run), examples=examples, attack=attack)
+    if isinstance(summary, TruSummary):
+        return replace(material, given=given_settings(run), attack=_attack_on(run, summary))
     if isinstance(summary, EvaluationSummary):
         tables = load_tables(run)
         return replace(material, examples=evaluated_rows(summary.data, tables), tables=tables)
@@ -151,7 +167,7 @@ def _reported(run: RunFolder, content: object) -> Reported:
     return summary
 
 
-def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
+def _attack_on(folder: RunFolder, summary: RunRecord) -> AttackSummary | None:
     """The attack in a run's folder, unless it was on another model (``gru attack RUN --model OTHER``)."""
     attack = AttackSummary.read(folder.attack.summary_file)
     if attack is None or attack.settings.get("model") is None:
