@@ -49,4 +49,4 @@ def tru(options: TruOptions, files: TruFiles, given: GivenSettings, console: Con
     summary = run(prepared, console, keep=files.keep)
     console.print(tru_table(summary))
     show_verdict(console, summary.verdict)
-    show_results(console, prepared.run.output, model="model")
+    show_results(console, prepared.run.output, model="model", report_of=prepared.run.output)
