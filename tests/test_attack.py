@@ -256,7 +256,7 @@ def arguments(world, unlearned, out, *more):
 
 
 def verdict(found):
-    return attack_tables.verdict(AttackSummary.model_validate(found))
+    return attack_tables.strongest_attack(AttackSummary.model_validate(found))
 
 
 def summary(folder):

@@ -52,6 +52,8 @@ def test_single_rows_are_read():
         ("comparison", "npo at matched forgetting"),
         ("demo", "NPO+GRU"),
         ("attack", "relearning: forget rows"),
+        ("tru", "Removal of 9 rows"),
+        ("ledger", "request-1 (done)"),
     ],
 )
 def test_reports_are_made_of_them(gru, tmp_path, name, says):

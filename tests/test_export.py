@@ -97,6 +97,30 @@ def test_a_whole_model_is_published_to_the_bit_and_the_card_tells_what_happened(
     assert summary["files"].keys() | {"README.md", "summary.json"} == {path.name for path in out.iterdir()}
 
 
+def test_what_is_not_forgotten_is_exported_only_on_purpose_and_the_card_says_so(gru, runs, tmp_path):
+    shutil.copytree(runs / "full", tmp_path / "run")
+    (tmp_path / "run" / "examples.json").unlink()
+    run = summary_of(tmp_path / "run")
+    for measured in (run["trajectory"][0], run["trajectory"][-1], run["results"]):
+        measured["forget_prob"] = 0.9
+    run["results"]["forget_target"] = 0.1
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(run))
+    code, _, err = gru("export", tmp_path / "run", "--out", tmp_path / "out")
+    assert code == 2
+    assert "not removed" in err
+    assert "--anyway" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    code, printed, err = gru("export", tmp_path / "run", "--out", tmp_path / "out", "--anyway")
+    assert code == 0, err
+    card = (tmp_path / "out" / "README.md").read_text()
+    sentence = summary_of(tmp_path / "out")["verdict"]["sentence"]
+    assert sentence in card
+    assert sentence in " ".join(printed.split())
+    assert "did not make it forget 6 rows" in card
+    assert "made to forget" not in card
+
+
 def test_nothing_published_tells_of_rows_files_or_persons(gru, runs, tmp_path):
     for run, flags in (("full", []), ("lora", []), ("lora", ["--merge"])):
         out = tmp_path / (run + "".join(flags))

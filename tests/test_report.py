@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,26 +14,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from gru_unlearn.benchmark.evaluated_evidence import evaluation_evidence
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.comparison.method_verdicts import method_name
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.publishing.command_line import command_to_repeat
-from gru_unlearn.publishing.comparison_page import _method
+from gru_unlearn.publishing.material import ReportOptions
 from gru_unlearn.publishing.reports import gather, write_report
+from gru_unlearn.publishing.run_sections import along, tradeoff
 from gru_unlearn.reporting.chart import Line, Spot, axis, chart
+from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
-from gru_unlearn.reporting.page import inside_script
-from gru_unlearn.reporting.verdict import Evidence, Kept, judge, judge_forgetting, judge_keeping, judge_staying
+from gru_unlearn.reporting.forgetting import judge_forgetting
+from gru_unlearn.reporting.judge import findings_of, staying_finding
+from gru_unlearn.reporting.keeping import judge_keeping
+from gru_unlearn.reporting.page import inside_script, marked
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
 
-# --- the verdict -----------------------------------------------------------------------------------------------------
+EARLIER = Path(__file__).parent / "earlier"
+
+# --- the verdict's thresholds ---------------------------------------------------------------------------------------
+
+
+def said(count, broken=0, asked=9):
+    return Said(asked=asked, word_for_word=count, broken=broken)
+
 
 FORGOTTEN = Evidence(forget_before=0.9, forget_after=0.2, forget_retain_model=0.2)
 
@@ -44,16 +60,15 @@ FORGETTING = {
     "a test tells them apart": ({"forget_quality": 0.05}, "partly"),
     "no test tells them apart": ({"forget_quality": 0.051}, "yes"),
     "a test changes no no": ({"forget_after": 0.9, "forget_quality": 0.5}, "no"),
-    "recites more than the retain model": (
-        {"forget_recited": 2, "forget_recited_by_retain_model": 1, "forget_asked": 9},
-        "partly",
-    ),
-    "recites no more": ({"forget_recited": 1, "forget_recited_by_retain_model": 1, "forget_asked": 9}, "yes"),
-    "no retain model": ({"forget_retain_model": None}, "unknown"),
+    "recites more than the retain model": ({"said": said(2), "said_by_retain_model": said(1)}, "partly"),
+    "recites no more": ({"said": said(1), "said_by_retain_model": said(1)}, "yes"),
+    "no retain model, one mark": ({"forget_retain_model": None}, "partly"),
+    "no retain model, two marks": ({"forget_retain_model": None, "said": said(0), "said_before": said(9)}, "yes"),
     "nothing measured": ({"forget_after": None}, "unknown"),
     "nothing to forget": ({"forget_before": 0.2}, "unknown"),
     "before unknown, close": ({"forget_before": None, "forget_after": 0.209}, "yes"),
     "before unknown, not close": ({"forget_before": None, "forget_after": 0.22}, "unknown"),
+    "before unknown, and half of the way from certainty": ({"forget_before": None, "forget_after": 0.61}, "no"),
 }
 
 
@@ -63,15 +78,12 @@ def test_forgotten(changes, answer):
 
 
 def test_forgetting_says_numbers_and_thresholds():
-    finding = judge_forgetting(replace(FORGOTTEN, forget_quality=0.02))
+    finding = findings_of(replace(FORGOTTEN, forget_quality=0.02))[0]
     assert "0.900 → 0.200" in finding.why
     assert "100% of the way" in finding.why
     assert "0.020: a test can tell" in finding.why
     assert "95%" in finding.rule
     assert "0.05" in finding.rule
-    too_far = judge_forgetting(Evidence(forget_before=0.9, forget_after=0.001, forget_retain_model=0.4))
-    assert "a trace, too" in too_far.why
-    assert "No retain model was given" in judge_forgetting(replace(FORGOTTEN, forget_retain_model=None)).why
 
 
 KEEPING = {
@@ -82,14 +94,14 @@ KEEPING = {
     "lost already on retain rows": ({"retain": Kept(1.0, 0.7)}, "no"),
     "before unknown": ({"held-out": Kept(None, 0.9)}, "unknown"),
     "nothing measured": ({}, "unknown"),
+    "probable, and nothing but loops": ({"held-out": Kept(0.9, 0.9, said=said(0, broken=5))}, "no"),
+    "loops, as before": ({"held-out": Kept(0.9, 0.9, said=said(0, broken=5), said_before=said(0, broken=5))}, "yes"),
 }
 
 
 @pytest.mark.parametrize(("kept", "answer"), KEEPING.values(), ids=KEEPING)
 def test_kept(kept, answer):
-    finding = judge_keeping(Evidence(kept=kept))
-    assert finding.answer == answer
-    assert ("No held-out rows" in finding.why) == (kept.keys() == {"retain"})
+    assert judge_keeping(Evidence(kept=kept)).answer == answer
 
 
 @pytest.mark.parametrize(
@@ -97,29 +109,13 @@ def test_kept(kept, answer):
     [([0.1, -0.2], "yes"), ([0.5, 0.0], "partly"), ([0.1, 0.51], "no"), ([None], "unknown"), ([], "unknown")],
 )
 def test_stays_gone(shares, answer):
-    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30}
+    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30, "measure": "prob"}
     attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
-    finding = judge_staying(attacks)
+    finding = staying_finding(attacks)
     assert finding.answer == answer
     if answer == "no":
-        assert "a: 0.51, brings back 51% (95 % interval 0% to 60%, 30 rows)" in finding.why, "the strongest one"
-
-
-@given(
-    st.builds(
-        Evidence,
-        *[st.none() | st.floats(0, 1)] * 4,
-        kept=st.dictionaries(
-            st.sampled_from(["held-out", "retain"]), st.builds(Kept, *[st.none() | st.floats(0, 1)] * 3)
-        ),
-    )
-)
-def test_every_evidence_has_a_verdict_with_reason_and_rule(evidence):
-    findings = judge(evidence)
-    assert [finding.question for finding in findings] == [
-        "Is it forgotten?", "Is the rest kept?", "Does it stay gone?",
-    ]  # fmt: skip
-    assert all(finding.why and finding.rule for finding in findings)
+        assert "a: 0.51, brings back 51%" in finding.why, "the strongest one"
+        assert "95 % interval of that share: 0% to 60%, 30 rows" in finding.why
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -251,7 +247,7 @@ def test_the_page_says_it_all(page):
     text = " ".join(text.split())
     for said in (
         "Is it forgotten?", "0.900 → 0.233", "a model that never saw them: 0.250", "No such number proves",
-        "Of 3 of these questions it answers 1 word for word; the retain model 0.",
+        "Of 3 of these questions it answers 1 word for word; before it was 3; the retain model 0.",
         "Held-out rows: 0.940 → 0.873 (92.9% of before)", "brings back 62%", "Where it was rectified", "-5.0%",
         "Retention at matched forgetting", "relearning", "a" * 64, "b" * 64, "retain (2 of 20)",
     ):  # fmt: skip
@@ -270,7 +266,7 @@ def test_a_run_that_knows_little_still_has_a_report(tmp_path):
     folder = write_run(tmp_path / "run", **little)
     (folder / "examples.json").unlink()
     text = write_report(folder, tmp_path / "elsewhere.html").read_text()
-    assert text.count("Cannot be said") == 3
+    assert text.count("Cannot be said") == 2 * 3, "in the brief, and with the rules"
     assert 'id="examples"' not in text
     assert not (folder / "report.html").exists()
 
@@ -300,8 +296,8 @@ def test_an_attack_on_another_model_is_none_on_the_run(tmp_path):
 
 def test_a_verdict_over_seeds_says_how_many_failed():
     method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4, "runs": 5, "reached": 0}
-    assert _method(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
-    assert _method(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
+    assert method_name(MethodResult.model_validate(method | {"failed": 0})) == "npo · gru"
+    assert method_name(MethodResult.model_validate(method | {"failed": 2})) == "npo · gru (2 of 5 runs failed)"
 
 
 def test_the_command_repeats_the_run():
@@ -328,7 +324,8 @@ def test_the_command_repeats_the_run():
         (None, "has no summary.json"),
         ("[]", "has no summary.json"),
         ("{", "cannot be read"),
-        ('{"command": "tru"}', "is of tru: a report needs one of unlearn, demo"),
+        ('{"command": "plan"}', "is of plan: a report needs one of unlearn, tru, demo"),
+        ('{"command": "tru"}', "lacks what a report needs"),
         ('{"command": "unlearn"}', "lacks what a report needs"),
     ],
 )
@@ -377,6 +374,74 @@ def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
     check_links(page)
 
 
+def test_a_run_begins_with_what_an_officer_needs(page):
+    brief = page[page.index('id="verdict"') : page.index('id="details"')]
+    text = " ".join(re.sub("<[^>]+>", " ", brief).split())
+    for told in (
+        "3 rows were to be removed. The model still gives 1 of 3 answers word for word: partly removed.",
+        "Request", "Who answers for it", "Finished", "To be removed", "What was done", "trained on for 20 steps",
+        "What it cost", "12 seconds", "92.9% is left", "2 attempts to bring it back", "What it does not let you state",
+        "forget rows " + "a" * 64, "model before " + "b" * 64, "model after " + "c" * 64, "Place and date", "Signature",
+    ):  # fmt: skip
+        assert told in text, told
+    assert "Velquin" not in brief, "rows are an appendix"
+    assert page.index('id="examples"') > page.index('id="versions"')
+
+
+def test_request_and_name_can_be_given(gru, tmp_path):
+    folder = write_run(tmp_path / "run")
+    words = ("--request", f"DSR-7 {EVIL}", "--responsible", "A. Officer")
+    code, _, err = gru("report", folder, *words)
+    assert (code, err) == (0, "")
+    text = (folder / "report.html").read_text()
+    assert "DSR-7 &lt;script&gt;" in text
+    assert "A. Officer" in text
+
+
+def test_a_report_without_rows_holds_none(gru, tmp_path):
+    folder = write_run(tmp_path / "run")
+    said = ("Velquin", "Pumpkin soup", "The butcher")
+    text = write_report(folder).read_text()
+    assert all(words in text for words in said)
+    assert "holds 6 rows of your data in plain text" in text
+    code, _, err = gru("report", folder, "--without-rows")
+    assert (code, err) == (0, "")
+    text = (folder / "report.html").read_text()
+    assert not [words for words in said if words in text]
+    assert "of your data in plain text" not in text
+    assert "1 of 3 answers word for word" in text, "their numbers stay"
+
+
+def test_a_demonstration_without_rows_has_no_sample(tmp_path):
+    folder = tmp_path / "demo"
+    shutil.copytree(EARLIER / "demo", folder)
+    sample = json.loads((folder / "summary.json").read_text())["sample"]["forget"]["truth"]
+    assert sample in write_report(folder).read_text()
+    assert sample not in write_report(folder, options=ReportOptions(rows=False)).read_text()
+
+
+def test_losses_of_two_objectives_share_no_axis_and_axes_are_whole():
+    runs = {}
+    for objective in ("npo", "ga"):
+        run = RunSummary.model_validate(summary())
+        run.results.objective = objective
+        runs[objective] = run
+    figures = [figure.svg for figure in along(runs).figures]
+    titles = [re.search(r'aria-label="([^"]+)"', svg)[1] for svg in figures]
+    assert titles[:3] == ["Forget loss of npo", "Forget loss of ga", "Retain loss"]
+    nearly_flat = [{"step": s, "forget_prob": 0.9994 - s / 1e5, "retain_prob": 0.9994} for s in (0, 5, 10)]
+    flat = tradeoff({"run": RunSummary.model_validate(summary(trajectory=nearly_flat))}, None)
+    for figure in flat.figures:
+        assert ">0<" in figure.svg
+        assert ">1<" in figure.svg
+
+
+def test_backticks_are_code():
+    assert marked("compare where `reached` <b>agrees</b>") == (
+        "compare where <code>reached</code> &lt;b&gt;agrees&lt;/b&gt;"
+    )
+
+
 # --- evaluations -----------------------------------------------------------------------------------------------------
 
 
@@ -389,7 +454,7 @@ def np_scores(logp):
 
 
 def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("gru_unlearn.publishing.evaluated_rows.MOST_ROWS", 2)
+    monkeypatch.setattr("gru_unlearn.benchmark.evaluated_rows.MOST_ROWS", 2)
     ScoreTable([entry(-row - 0.5, row, "an answer") for row in range(4)]).save(tmp_path / "scores.parquet")
     ScoreTable([entry(-1.0, row) for row in range(4)]).save(tmp_path / "retain_scores.parquet")
     write_json(
@@ -402,7 +467,9 @@ def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monke
         },
     )  # fmt: skip
     material = gather(tmp_path)
-    assert material.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
+    evidence = evaluation_evidence(material.summary, material.tables)
+    assert evidence.forget_retain_model == pytest.approx(0.36788, abs=1e-4)
+    assert evidence.said == Said(asked=4, word_for_word=4, broken=0), "of all rows, however few are shown"
     assert [row["row"] for row in material.examples.to_json()["sets"]["forget"]["rows"]] == [0, 1]
     text = write_report(tmp_path).read_text()
     assert "0.200–0.400" in text

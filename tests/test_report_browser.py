@@ -162,12 +162,10 @@ def test_no_page_is_wider_than_its_window(opened, width):
     assert spilling == []
 
 
-def test_print_is_light_opened_and_uncut(opened):
+def test_print_is_light_and_uncut(opened):
     page = opened(color_scheme="dark", viewport={"width": 718, "height": 1000})  # A4 within its margins
     page.emulate_media(media="print")
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("details:not([open])").count() == 0
-    assert page.locator("#trade-off details table").first.is_visible()
+    assert page.locator("#trade-off details").first.is_hidden(), "what is folded is not printed"
     assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--paper')").strip() == "#ffffff"
     assert page.locator("nav").is_hidden()
     assert page.locator("#controls").is_hidden()
@@ -176,9 +174,19 @@ def test_print_is_light_opened_and_uncut(opened):
         " || one.scrollHeight > one.clientHeight + 1).map((one) => one.innerText.slice(0, 80))"
     )
     assert cut == []
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details:not([open])").count() > 0
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_on_paper_two_pages_come_before_the_appendix(opened):
+    page = opened(viewport={"width": 718, "height": 1000})
+    page.emulate_media(media="print")
+    breaks = "[...document.querySelectorAll('*')].filter((one) => getComputedStyle(one).breakBefore == 'page')"
+    assert page.evaluate(f"{breaks}.map((one) => one.id || one.className)") == ["second", "details", "examples"]
+    tall = "(from, to) => document.querySelector(to).getBoundingClientRect().top - "
+    tall += "document.querySelector(from).getBoundingClientRect().top"
+    room = 1009  # A4 within its margins, in CSS pixels
+    assert page.evaluate(f"([from, to]) => ({tall})(from, to)", ["header", ".second"]) < room
+    assert page.evaluate(f"([from, to]) => ({tall})(from, to)", [".second", "#details"]) < room
 
 
 def test_without_scripts_everything_can_still_be_read(opened):

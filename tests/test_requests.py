@@ -344,14 +344,15 @@ def test_a_result_that_did_not_forget_or_brings_back_is_not_adopted(world, tmp_p
         requests.run(ledger, QUIET)
     requests.change(ledger, {"learning_rate": 5e-3}, {}, QUIET)
     requests.retry(ledger, "request-1")
-    honest = adoption.probabilities
+    honest = adoption.look
 
-    def relapse(recipe, model, sets, console, title):
-        found = honest(recipe, model, sets, console, title)
+    def relapse(recipe, model, sets, console, title, **more):
+        found = honest(recipe, model, sets, console, title, **more)
         both = {"forget request-1", "forget request-2"} <= set(sets)
-        return found | ({"forget request-1": [0.99] * 3} if both else {})
+        come_back = {"forget request-1": [0.99] * 3} if both else {}
+        return found._replace(probabilities=found.probabilities | come_back)
 
-    monkeypatch.setattr(adoption, "probabilities", relapse)
+    monkeypatch.setattr(adoption, "look", relapse)
     with pytest.raises(requests.RequestRefused, match=r"refused: forget probability 0\.990 of request-1"):
         requests.run(ledger, QUIET)
     assert states(ledger) == ["done", "refused"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gru_unlearn.attacks.attack_request import AttackRequest
+from gru_unlearn.attacks.attacked_evidence import attack_verdict
 from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED, Battery, make_battery
 from gru_unlearn.attacks.membership import membership
 from gru_unlearn.attacks.probing import Variants, no_attack
@@ -126,6 +127,7 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
     )
     if RETAIN_MODEL in models:
         summary.retain_model = models[RETAIN_MODEL]
+    summary.verdict = attack_verdict(battery, summary, before)
     return summary
 
 

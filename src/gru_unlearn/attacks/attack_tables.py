@@ -36,10 +36,13 @@ def worst_measures(results: Sequence[AttackResult]) -> list[AttackResult]:
     return list(worst.values())
 
 
-def verdict(summary: AttackSummary) -> str:
+def strongest_attack(summary: AttackSummary) -> str:
     """What the table comes to, in a sentence or two."""
     if summary.retain_model is None:
-        return "Without a retain model there is no zero line: how much came back cannot be said. Pass --retain-model."
+        return (
+            "Without a retain model there is no zero line: answers that came back are counted, but nobody knows how "
+            "many would come anyway. Pass --retain-model."
+        )
     worst = next(iter(worst_measures(summary.attacks)), None)
     if worst is None or worst.recovered is None:
         return "No attack could be read between retain model and target, so nothing says how much came back."

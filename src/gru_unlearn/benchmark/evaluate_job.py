@@ -11,6 +11,8 @@ import torch
 from pydantic import JsonValue
 from rich.console import Console
 
+from gru_unlearn.benchmark.evaluated_evidence import evaluation_verdict
+from gru_unlearn.benchmark.evaluated_rows import Tables
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import check_request, make_suite
 from gru_unlearn.benchmark.suite_room import require_suite_room
@@ -117,10 +119,12 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
         )
         if RETAIN_MODEL in prepared.subjects:
             summary.retain_model = prepared.subjects[RETAIN_MODEL].provenance
+        tables: Tables = {}
         if prepared.suite is None:
             _ask_harness(prepared, summary)
         else:
-            _score_and_measure(prepared, prepared.suite, summary, console, reuse=reuse)
+            tables = _score_and_measure(prepared, prepared.suite, summary, console, reuse=reuse)
+        summary.verdict = evaluation_verdict(summary, tables)
         summary.seconds = round(time.perf_counter() - started, 2)
         folder.finish(summary)
     return summary
@@ -157,8 +161,8 @@ def _key_of_scores(subject: Subject, suite: Suite) -> str:
 
 def _score_and_measure(
     prepared: PreparedEvaluation, suite: Suite, summary: EvaluationSummary, console: Console, *, reuse: bool
-) -> None:
-    """Every metric of a suite that scores rows; the retain model comes first."""
+) -> Tables:
+    """Every metric of a suite that scores rows, and the scores; the retain model comes first."""
     folder, kept_in = prepared.claim.folder, default_cache() / "scores"
     tables: dict[str, ScoreTable] = {}
     for name, subject in reversed(prepared.subjects.items()):
@@ -175,6 +179,7 @@ def _score_and_measure(
     summary.metrics, summary.missing = evaluation.metrics, evaluation.missing
     summary.notes, summary.intervals = evaluation.notes, evaluation.intervals
     summary.data = prepared.data
+    return tables
 
 
 def _score_anew(

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gru_unlearn.attacks.attack_request import AttackRequest
-from gru_unlearn.cli.flags import command, show_results
+from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.common.options import option
 
 
@@ -26,7 +26,7 @@ def attack(request: AttackRequest, options: AttackOptions, console: Console) -> 
     the retain model alike. An interrupted command goes on where it stopped.
     """
     from gru_unlearn.attacks.attack_job import prepare_attack, run_attacks  # noqa: PLC0415 - heavy: wait for a command
-    from gru_unlearn.attacks.attack_tables import attack_table, verdict  # noqa: PLC0415
+    from gru_unlearn.attacks.attack_tables import attack_table, strongest_attack  # noqa: PLC0415
     from gru_unlearn.results.run_folder import RunFolder  # noqa: PLC0415
 
     run, usual = None, Path("runs/attack")
@@ -36,7 +36,8 @@ def attack(request: AttackRequest, options: AttackOptions, console: Console) -> 
     out = options.out or usual
     summary = run_attacks(prepare_attack(request, out, overwrite=options.overwrite_output_dir), console)
     console.print(attack_table(summary))
-    console.print(verdict(summary), highlight=False)
+    console.print(strongest_attack(summary), highlight=False)
+    show_verdict(console, summary.verdict)
     shown_in = out
     if run and not request.model and out == run.attack.path and run.report_file.is_file():
         shown_in = run.path  # a run's own report shows the attacks on it

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
-from gru_unlearn.cli.flags import command, show_results
+from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.common.options import option
 from gru_unlearn.errors import UserError
 
@@ -48,7 +48,9 @@ def evaluate(request: EvaluationRequest, options: EvaluateOptions, console: Cons
         return
     out = options.out or Path("runs/evaluate")
     prepared = prepare_evaluation(request, out, overwrite=overwrite)
-    console.print(evaluation_table(evaluate_model(prepared, console, reuse=not options.no_reuse)))
+    summary = evaluate_model(prepared, console, reuse=not options.no_reuse)
+    console.print(evaluation_table(summary))
+    show_verdict(console, summary.verdict)
     files = {"per_row": "rows.json", "scores": "scores.parquet"}
     written = {what: file for what, file in files.items() if (out / file).is_file()}
     show_results(console, out, report_of=out, **written)

@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from itertools import chain
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import click
 from rich.console import Console
@@ -19,6 +19,9 @@ from gru_unlearn.common.options import flag_of
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.renamed import RENAMED, RenamedSetting
 from gru_unlearn.errors import UserError
+
+if TYPE_CHECKING:
+    from gru_unlearn.results.verdict import Verdict
 
 OLD_NAMES = "gru_unlearn.old_names"
 """Where a context keeps which flags were typed under an old name."""
@@ -167,6 +170,15 @@ def _console_after(asked: list[Any], context: click.Context, *, models: bool) ->
 def wide(console: Console, columns: int) -> Console:
     """For tables of so many columns: squeezed into fewer, they would break names letter by letter."""
     return Console(width=max(console.width, columns), markup=False)
+
+
+def show_verdict(console: Console, verdict: "Verdict | None") -> None:
+    """What a job's numbers come to: the sentence, and what stands behind it."""
+    from gru_unlearn.reporting.verdict_lines import verdict_lines  # noqa: PLC0415 - heavy imports wait for a command
+
+    if verdict is not None:
+        for line in verdict_lines(verdict):
+            console.print(line, highlight=False)
 
 
 def show_results(console: Console, folder: Path, *, report_of: Path | None = None, **files: str) -> None:

@@ -150,6 +150,7 @@ def verify(wanted: Verification, _console: Console) -> None:
 
 def _show_state(console: Console, ledger: Path, summary: "LedgerSummary") -> None:
     from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
+    from gru_unlearn.reporting.verdict_lines import verdicts_lines  # noqa: PLC0415
 
     if not summary.requests:
         click.echo(f"No requests yet. Next: gru requests add {ledger} --forget FILE")
@@ -157,6 +158,8 @@ def _show_state(console: Console, ledger: Path, summary: "LedgerSummary") -> Non
         wide(console, 100).print(requests_table(summary), highlight=False)
     if any(request.metrics for request in summary.requests):
         wide(console, 100).print(models_table(summary), highlight=False)
+    for line in verdicts_lines({request.id: request.verdict for request in summary.requests}):
+        console.print(line, highlight=False)
     click.echo(f"Newest model: {summary.newest_model.source}")
     places = f"Ledger: {ledger}/ledger.sqlite · summary: {ledger}/summary.json"
     click.echo(f"{places} · head of the chain: {summary.head}")

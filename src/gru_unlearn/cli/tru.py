@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from gru_unlearn.cli.flags import command, show_results
+from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.common.options import option
 from gru_unlearn.runs.tru_options import TruOptions
@@ -46,5 +46,7 @@ def tru(options: TruOptions, files: TruFiles, given: GivenSettings, console: Con
     from gru_unlearn.runs.tru_preparation import prepare_tru  # noqa: PLC0415
 
     prepared = prepare_tru(given.merged(), options, overwrite=files.overwrite_output_dir)
-    console.print(tru_table(run(prepared, console, keep=files.keep)))
-    show_results(console, prepared.run.output, model="model")
+    summary = run(prepared, console, keep=files.keep)
+    console.print(tru_table(summary))
+    show_verdict(console, summary.verdict)
+    show_results(console, prepared.run.output, model="model", report_of=prepared.run.output)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from gru_unlearn.cli.flags import command, show_results
+from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.cli.settings_flags import Featured, GivenSettings, SettingsCommand
 from gru_unlearn.cli.settings_list import list_settings
 from gru_unlearn.common.options import option
@@ -53,5 +53,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
             console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)
         console.print(f"Dry run: everything checked{left_out}, nothing written.", soft_wrap=True)
         return
-    console.print(run_table(run(prepared, console)))
+    summary = run(prepared, console)
+    console.print(run_table(summary))
+    show_verdict(console, summary.verdict)
     show_results(console, prepared.output, model="model", report_of=prepared.output)

@@ -25,12 +25,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model
 from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
+from gru_unlearn.comparison.method_verdicts import said_by_set
 from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_models import load_on_device
 from gru_unlearn.runs.run_preparation import Prepared, prepare
@@ -49,15 +51,22 @@ def do_reference(job: ReferenceJob) -> None:
     if job.suite is not None:
         retain_table = score_retain_model(job.suite.request, prepared.retain_model.folder)
         retain_table.save(job.suite.retain_scores)
+    target, target_said = _measure_reference(job, prepared, prepared.model.folder, retain_table)
+    retain_model, retain_model_said = _measure_reference(job, prepared, prepared.retain_model.folder, retain_table)
     summary = ReferenceSummary(
         identity=job.identity,
-        target=_measure_reference(job, prepared, prepared.model.folder, retain_table),
-        retain_model=_measure_reference(job, prepared, prepared.retain_model.folder, retain_table),
+        target=target,
+        retain_model=retain_model,
+        target_said=target_said,
+        retain_model_said=retain_model_said,
     )
     RunFolder(job.folder).finish(summary)
 
 
-def _measure_reference(job: ReferenceJob, prepared: Prepared, model: Path, retain_table: ScoreTable | None) -> Metrics:
+def _measure_reference(
+    job: ReferenceJob, prepared: Prepared, model: Path, retain_table: ScoreTable | None
+) -> tuple[Metrics, dict[str, Said]]:
+    """Its numbers, and what it answered where a suite asks."""
     examples = prepared.examples
     trainer = UnlearningTrainer(
         load_on_device(prepared, model),
@@ -70,10 +79,12 @@ def _measure_reference(job: ReferenceJob, prepared: Prepared, model: Path, retai
     evaluated = trainer.evaluate()
     measured: dict[str, float | None] = {name.removeprefix("eval_"): value for name, value in evaluated.items()}
     del trainer
+    said = {}
     if job.suite is not None and retain_table is not None:
         found = evaluate_on_suite(job.suite.request, model, retain_table)
         measured |= CellRecord(metrics=found.metrics).shown
-    return Metrics.model_validate(measured)
+        said = said_by_set(found.table)
+    return Metrics.model_validate(measured), said
 
 
 def do_cell(job: CellJob) -> None:
@@ -88,6 +99,7 @@ def do_cell(job: CellJob) -> None:
         retain_table = ScoreTable.load(job.suite.retain_scores)
         found = evaluate_on_suite(job.suite.request, RunFolder(job.folder).model, retain_table)
         record.suite, record.metrics, record.missing = job.suite.used, found.metrics, found.missing
+        record.said = said_by_set(found.table)
         record.write(file)
 
 

@@ -46,6 +46,7 @@ def read_cell(cell: Cell, failure: str | None) -> CellResult:
         "steps": summary.steps,
         "metrics": record.metrics,
         "missing": record.missing,
+        "said": record.said,
         "trajectory": summary.trajectory,
     }
     if failure:

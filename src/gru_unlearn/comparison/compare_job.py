@@ -17,12 +17,15 @@ from gru_unlearn.comparison.frontier_picture import frontier_svg
 from gru_unlearn.comparison.job_queue import run_jobs
 from gru_unlearn.comparison.matrix import SHARED, Matrix
 from gru_unlearn.comparison.matrix_plan import ComparisonPlan, plan
+from gru_unlearn.comparison.method_verdicts import judge_comparison
 from gru_unlearn.comparison.pareto import pareto_svg
 from gru_unlearn.comparison.statistics import aggregate
 from gru_unlearn.errors import NonFiniteError, UserError
+from gru_unlearn.reporting.measured import rows_of
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, ReferenceSummary
 from gru_unlearn.results.cost_kinds import ROWS, SECONDS
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary
 
 SECONDS_TO_STOP = 120
 """How long a run whose comparison was killed may take to its next whole step, and to save it."""
@@ -95,7 +98,7 @@ def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> Compariso
     equal = equal_of(matrix.terms, matrix.objectives)
     rows = aggregate(cells, equal, matrix.terms.against)
     preferred = ROWS if equal.what == "passes" else SECONDS
-    return ComparisonSummary(
+    summary = ComparisonSummary(
         rule=rule_of(equal),
         forget_target=next((cell.forget_target for cell in cells if cell.done), None),
         target=reference.target,
@@ -109,4 +112,15 @@ def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> Compariso
         learning_rates={objective: list(rates) for objective, rates in matrix.learning_rates.items()},
         suite=planned.suite.used if planned.suite else None,
         versions=versions(),
+        forget_rows=_forget_rows(matrix),
+        target_said=reference.target_said,
+        retain_model_said=reference.retain_model_said,
     )
+    judge_comparison(summary)
+    return summary
+
+
+def _forget_rows(matrix: Matrix) -> int | None:
+    """How many rows every run was to remove."""
+    found = (RunSummary.read(RunFolder(cell.folder).summary_file) for cell in matrix.cells)
+    return next((rows_of(summary.data) for summary in found if summary is not None), None)

@@ -16,7 +16,9 @@ from gru_unlearn.comparison.method_columns import (
     narrow,
     with_margin,
 )
+from gru_unlearn.comparison.method_verdicts import method_name
 from gru_unlearn.reporting.tables import make_table, shown
+from gru_unlearn.reporting.verdict_lines import verdicts_lines
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, MethodResult, PairedDifference
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
 
@@ -65,7 +67,8 @@ def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
             parts.append(levels_table(objective, chosen))
         if len(rows) > len(chosen):
             parts.append(grid_table(objective, rows, summary.frontier))
-    return [*parts, summary.rule, HOW_TO_READ, *cost_notes(summary), *_failures(summary)]
+    verdicts = verdicts_lines({method_name(row): row.verdict for row in summary.chosen})
+    return [*parts, *verdicts, summary.rule, HOW_TO_READ, *cost_notes(summary), *_failures(summary)]
 
 
 def matched_table(objective: str, rows: Sequence[MethodResult], summary: ComparisonSummary) -> Table:

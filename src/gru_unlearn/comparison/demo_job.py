@@ -10,6 +10,7 @@ from rich.progress import TaskID
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.common.versions import versions
 from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model
+from gru_unlearn.comparison.method_verdicts import judge_demo, said_by_set
 from gru_unlearn.evaluation import Evaluation
 from gru_unlearn.reporting.progress import progress_bar, stages
 from gru_unlearn.results.comparison_summary import DemoRow, DemoSample, DemoSummary
@@ -93,7 +94,11 @@ def demo(out: Path, console: Console, *, seed: int = 0) -> DemoSummary:
             seed=seed,
             seconds=round(time.perf_counter() - started, 1),
             versions=versions(),
+            forget_rows=len(evaluations["target"].table.answers("forget")),
+            target_said=said_by_set(evaluations["target"].table),
+            retain_model_said=said_by_set(evaluations["retain model"].table),
         )
+        judge_demo(summary)
         folder.finish(summary)
         return summary
 
@@ -146,7 +151,8 @@ def _metrics(evaluation: Evaluation) -> Metrics:
 def _row(name: str, run: RunSummary, evaluation: Evaluation) -> DemoRow:
     """What came of a run, and the metrics of its model, which are measured more closely than along the run."""
     measured = {**run.results.to_json(), **_metrics(evaluation).to_json()}
-    return DemoRow.model_validate({"name": name, "steps": run.steps, **measured})
+    said = said_by_set(evaluation.table)
+    return DemoRow.model_validate({"name": name, "steps": run.steps, **measured, "said": said})
 
 
 def _sample(name: str, evaluations: Mapping[str, Evaluation]) -> DemoSample:

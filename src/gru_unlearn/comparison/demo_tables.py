@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from gru_unlearn.reporting.tables import make_table
+from gru_unlearn.reporting.verdict_lines import verdicts_lines
 from gru_unlearn.results.comparison_summary import DemoSample, DemoSummary
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
 
@@ -28,7 +29,8 @@ def demo_report(summary: DemoSummary) -> list[Table | str]:
     """The demonstration's table, how to read it, and sample questions."""
     titles = {"forget": "Should be forgotten", "held_out": "Should still be known"}
     samples = [_sample_table(title, summary.sample[name]) for name, title in titles.items()]
-    return [demo_table(summary), HOW_TO_READ, *samples]
+    verdicts = verdicts_lines({row.name: row.verdict for row in summary.results})
+    return [demo_table(summary), *verdicts, HOW_TO_READ, *samples]
 
 
 def demo_table(summary: DemoSummary) -> Table:

@@ -44,8 +44,8 @@ def panels(summary: ComparisonSummary) -> dict[str, str]:
 def _panel(objective: str, shown: Sequence[chart.Spot], kept: RowKind) -> chart.Panel:
     return chart.make_panel(
         objective,
-        [point.x for point in shown],
-        [point.y for point in shown],
+        [*(point.x for point in shown), *chart.WHOLE],
+        [*(point.y for point in shown), *chart.WHOLE],
         x_label="probability of forget rows (less →)",
         y_label=f"probability of {kept.label} rows (more ↑)",
         width=PANEL.width,

@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -17,12 +18,18 @@ from gru_unlearn.data import Record, canonical, count_overlap, fingerprint, load
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Baseline, Ledger
 from gru_unlearn.models.loading import free_memory
+from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.ledger_summary import DeletionRequest, Judgement, LedgerSettings
+from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.results.row_kinds import KEPT, RowKind
+from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import recipe_settings
 from gru_unlearn.runs.seen_rows import see_rows
+
+MOST_ASKED = 64
+"""Rows of a request, evenly spread, whose answers are compared word for word; their texts are not kept."""
 
 
 def hash_row(key: bytes, record: Record) -> str:
@@ -74,7 +81,8 @@ def judge(
 
     sets = {f"forget {id}": rows for id, rows in forget.items()}
     sets |= {kind.key: list(rows.values()) for kind, rows in keep.items()}
-    found = {name: fmean(values) for name, values in probabilities(recipe, model, sets, console, "after").items()}
+    looked = look(recipe, model, sets, console, "after", ask=f"forget {request.id}")
+    found = {name: fmean(values) for name, values in looked.probabilities.items()}
     numbers: dict[str, float] = {}
     for kind, rows in keep.items():
         first = ledger.baseline(kind.key)
@@ -83,6 +91,8 @@ def judge(
         numbers.setdefault("utility", kept)
     forget_prob = {id: found[f"forget {id}"] for id in forget}
     judgement = Judgement.model_validate({"forget_prob": forget_prob, **numbers, "not_checked": not_checked})
+    if looked.said is not None:
+        judgement.said = looked.said
     return judgement, _broken(ledger, judgement, limits)
 
 
@@ -129,19 +139,39 @@ def _broken(ledger: Ledger, judgement: Judgement, limits: LedgerSettings) -> lis
     return broken
 
 
+class Looked(NamedTuple):
+    """What a model makes of rows, in numbers alone."""
+
+    probabilities: dict[str, list[float]]
+    """set → each row's answer probability"""
+    said: Said | None
+    """to the set that was asked"""
+
+
 def probabilities(
     recipe: Recipe, model: Path, sets: Mapping[str, Sequence[Record]], console: Console, title: str
 ) -> dict[str, list[float]]:
-    """Each row's answer probability under the model in a folder, by set.
+    """As :func:`look`, and nothing is asked."""
+    return look(recipe, model, sets, console, title).probabilities
+
+
+def look(
+    recipe: Recipe, model: Path, sets: Mapping[str, Sequence[Record]], console: Console, title: str, *, ask: str = ""
+) -> Looked:
+    """Each row's answer probability under the model in a folder, by set; and what it answers to some rows of one set.
 
     Raises:
-        NonFiniteError: one is not a number.
+        NonFiniteError: a probability is not a number.
     """
     settings = recipe_settings(recipe, model)
     encoder, loaded = settings.encoder(model), settings.model(model).to(recipe.config.device)
     batch_size = recipe.config.per_device_eval_batch_size
     with stages(console, title) as on_progress:
         seen = see_rows(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
+    asked = evenly_spread(sets.get(ask, []), MOST_ASKED)
+    spoken: list[Seen] = []
+    if asked:
+        spoken = see_rows(loaded, encoder, {ask: asked}, batch_size=batch_size, generate=True)[ask]
     del loaded
     free_memory()
     found: dict[str, list[float]] = {}
@@ -149,4 +179,5 @@ def probabilities(
         found[name] = [row.probability for row in rows if row.probability is not None]
         if len(found[name]) < len(rows):
             raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
-    return found
+    texts = [(row.answer, seen.says) for row, seen in zip(asked, spoken, strict=True) if seen.says is not None]
+    return Looked(found, said_of(texts))

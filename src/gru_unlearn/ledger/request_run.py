@@ -17,7 +17,7 @@ from gru_unlearn.common.files import whole_folder
 from gru_unlearn.data import fingerprint, load_records
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.evaluation.suites import own
-from gru_unlearn.ledger.adoption import hashes_of, judge, probabilities
+from gru_unlearn.ledger.adoption import hashes_of, judge, look, probabilities
 from gru_unlearn.ledger.database import Ledger, sole_use
 from gru_unlearn.ledger.hash_chain import CREATED, BrokenLedger, ChainEntry
 from gru_unlearn.ledger.ledger_setup import first_model, recipe_for
@@ -141,7 +141,7 @@ def _begin(
     rows_used = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in kept.items()}
     if begun is None:
         outcome = Outcome(weights_before=prepared.model.sha256, rows_used=rows_used)
-        outcome.forget_prob_before, outcome.forget_prob_first_model = _known_before(ledger, prepared, console)
+        _note_what_was_known(outcome, ledger, prepared, console)
         ledger.move("started", request, outcome)
     elif begun.rows_used != rows_used:
         raise UserError(
@@ -150,21 +150,23 @@ def _begin(
         )
 
 
-def _known_before(ledger: Ledger, prepared: Prepared, console: Console) -> tuple[float, float | None]:
-    """The forget rows' probability under the model before this request, and under the first one while it is there."""
-
-    def probability(model: Path, title: str) -> float:
-        sets = {"forget": prepared.sets["forget"]}
-        return fmean(probabilities(prepared.recipe, model, sets, console, title)["forget"])
-
-    before = probability(prepared.model.folder, "before")
+def _note_what_was_known(outcome: Outcome, ledger: Ledger, prepared: Prepared, console: Console) -> None:
+    """The forget rows' probability under the model before this request, and under the first one while it is there; and
+    how many the model before answers word for word."""
+    sets = {"forget": prepared.sets["forget"]}
+    looked = look(prepared.recipe, prepared.model.folder, sets, console, "before", ask="forget")
+    outcome.forget_prob_before = fmean(looked.probabilities["forget"])
+    if looked.said is not None:
+        outcome.said_before = looked.said
+    outcome.forget_prob_first_model = None
     first = ledger.last(CREATED).weights_after
     if first == prepared.model.sha256:
-        return before, before
+        outcome.forget_prob_first_model = outcome.forget_prob_before
+        return
     folder = first_model(ledger)
-    if folder is None or hash_weights(folder) != first:
-        return before, None
-    return before, probability(folder, "first model")
+    if folder is not None and hash_weights(folder) == first:
+        by_first = probabilities(prepared.recipe, folder, sets, console, "first model")
+        outcome.forget_prob_first_model = fmean(by_first["forget"])
 
 
 def _check_finished(folder: RunFolder, before: ModelSource, data_sha256: str) -> None:

@@ -2,6 +2,7 @@
 
 from gru_unlearn.common.versions import versions
 from gru_unlearn.ledger.database import Ledger
+from gru_unlearn.ledger.request_verdicts import judge_requests
 from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome, RequestSummary
 from gru_unlearn.results.run_folder import RunFolder
 
@@ -17,7 +18,7 @@ def summarise(ledger: Ledger) -> LedgerSummary:
         for entry in filter(None, (started.get(request.id), latest.get(request.id))):
             told |= entry.model_dump(include=set(Outcome.model_fields), exclude_unset=True)
         requests.append(RequestSummary.model_validate(told))
-    return LedgerSummary(
+    summary = LedgerSummary(
         requests=requests,
         newest_model=ledger.newest_model(),
         entries=len(entries),
@@ -26,6 +27,8 @@ def summarise(ledger: Ledger) -> LedgerSummary:
         settings_sha256=ledger.settings_sha256,
         versions=versions(),
     )
+    judge_requests(ledger.folder, summary)
+    return summary
 
 
 def write_summary(ledger: Ledger) -> LedgerSummary:

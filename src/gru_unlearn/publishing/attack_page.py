@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gru_unlearn.attacks.attack_tables import attack_table
-from gru_unlearn.attacks.attack_tables import verdict as attack_verdict
+from gru_unlearn.attacks.attack_tables import attack_table, strongest_attack
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
-from gru_unlearn.reporting.chart import Line, Spot, chart
+from gru_unlearn.reporting.chart import WHOLE, Line, Spot, chart
+from gru_unlearn.reporting.judge import staying_finding
 from gru_unlearn.reporting.parts import FOLDED, Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.reporting.verdict import judge_staying
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary, RecoveryCurve
 
 _LOOKS = {"target": 0, "unlearned": 2, "retain_model": 3}
@@ -22,7 +21,8 @@ def attack_page(summary: AttackSummary, material: Material) -> Page:
     return Page(
         title="Attacks on an unlearned model",
         facts={"model": summary.model.source or "", "seed": str(summary.seed)},
-        findings=[judge_staying(summary.attacks)],
+        verdict=summary.verdict,
+        findings=[staying_finding(summary.attacks)],
         sections=attack_sections(summary),
         record=record(material),
     )
@@ -47,7 +47,7 @@ def attack_sections(summary: AttackSummary | None) -> list[Section]:
             [Figure(_recovery(name, of_models)) for name, of_models in curves.items()],
             legend if curves else {},
             [replace(from_rich(table), title="", keys=2), _every_attack(summary)],
-            notes=[attack_verdict(summary), *remarks],
+            notes=[strongest_attack(summary), *remarks],
         )
     ]
 
@@ -69,7 +69,7 @@ def _cells(result: AttackResult) -> list[str]:
 
 def _recovery(title: str, curves: Sequence[RecoveryCurve]) -> str:
     drawn = [line for line in map(_line_of, curves) if line.points]
-    return chart(title, drawn, x_label="step", y_label="mean answer probability", height=280)
+    return chart(title, drawn, x_label="step", y_label="mean answer probability", height=280, y_holds=WHOLE)
 
 
 def _line_of(curve: RecoveryCurve) -> Line:

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gru_unlearn.publishing.privacy import hub_name
 from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.verdict_lines import ANSWERS
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS, label_of
 
@@ -25,7 +26,11 @@ def model_card(summary: ExportSummary) -> str:
     )
     environment.filters |= {"shown": shown, "label": _label_of_metric, "cell": _cell}
     text = environment.get_template("model_card.md").render(
-        summary=summary, base_on_hub=hub_name(summary.base.name), row_kinds=ROW_KINDS, not_public=NOT_PUBLIC
+        summary=summary,
+        base_on_hub=hub_name(summary.base.name),
+        row_kinds=ROW_KINDS,
+        not_public=NOT_PUBLIC,
+        answers={answer: word.lower() for answer, (_, word) in ANSWERS.items()},
     )
     return str(ModelCard(f"---\n{metadata(summary).to_yaml()}\n---\n\n{text}\n"))
 

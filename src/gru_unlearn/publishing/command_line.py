@@ -13,7 +13,9 @@ from gru_unlearn.publishing.privacy import SOURCES, Settings
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import OF_A_CELL, ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import TruSummary
 
 AGAIN = "runs/again"
 THREE_WAY = {"allow_truncation": "--no-{}"}
@@ -52,6 +54,8 @@ def words(name: str, value: JsonValue, off: str = "") -> list[str]:
 
 def command_to_repeat(summary: Reported, given: Settings) -> str:
     """One shell command; results go to a new folder. Of an unlearning run it takes the settings that were ``given``."""
+    if isinstance(summary, LedgerSummary):
+        return f"gru requests verify LEDGER --head {summary.head}"
     off = "--{}=false"
     if isinstance(summary, EvaluationSummary | AttackSummary):
         off = ""
@@ -73,7 +77,16 @@ def _settings_of(summary: Reported, given: Settings) -> Settings:
         return {**renamed_settings(summary.settings), "out": AGAIN}
     if isinstance(summary, AttackSummary):
         return {**renamed_settings(summary.settings), "prefixes": summary.prefixes, "out": AGAIN}
+    if isinstance(summary, TruSummary):
+        return {**_given_to_tru(given), "output_dir": AGAIN}
     return {**given, "output_dir": AGAIN}
+
+
+def _given_to_tru(given: Settings) -> Settings:
+    """What is its own has no prefix as a flag, and what it fixes for its fine-tunings was never given."""
+    from gru_unlearn.runs.tru_preparation import FIXED  # noqa: PLC0415 - brings Trainer, slow to import
+
+    return {name.removeprefix("tru_"): value for name, value in given.items() if name not in FIXED}
 
 
 def _settings_of_comparison(summary: ComparisonSummary) -> Settings:

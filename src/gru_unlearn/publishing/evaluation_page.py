@@ -1,20 +1,20 @@
 """The page of an evaluation."""
 
-from gru_unlearn.publishing.evidence import evaluation_evidence
+from gru_unlearn.benchmark.evaluated_evidence import evaluation_evidence
 from gru_unlearn.publishing.material import Explained, Material
 from gru_unlearn.publishing.record_sections import better_way, meaning, record
 from gru_unlearn.reporting.example_table import example_table
+from gru_unlearn.reporting.judge import findings_of, verdict_of
 from gru_unlearn.reporting.parts import Page, Section, TableData
 from gru_unlearn.reporting.tables import by_reason, shown
-from gru_unlearn.reporting.verdict import judge
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 
 
 def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
     """One model on a suite."""
-    evidence, findings = evaluation_evidence(summary, material.forget_retain_model, material.examples), []
+    evidence, verdict, findings = evaluation_evidence(summary, material.tables), None, []
     if evidence.forget_after is not None:
-        findings = judge(evidence)[:2]
+        verdict, findings = verdict_of(evidence), findings_of(evidence)[:2]
     sections = [Section("metrics", "Every number, and what it means", tables=[_evaluated(summary, material.metrics)])]
     reasons = by_reason({**summary.missing, **summary.notes}.items())
     if reasons:
@@ -24,9 +24,10 @@ def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
     return Page(
         title=f"Evaluation on {summary.suite}",
         facts={"model": summary.model.source or "", "suite": summary.suite, "time": f"{summary.seconds:.0f} s"},
+        verdict=verdict,
         findings=findings,
         sections=sections,
-        examples=example_table({"this model": material.examples}),
+        examples=example_table({"this model": material.examples if material.options.rows else None}),
         record=record(material),
     )
 

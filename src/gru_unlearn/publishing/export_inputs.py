@@ -16,6 +16,7 @@ from gru_unlearn.publishing.hub import check_push, check_repository
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
 from gru_unlearn.publishing.privacy import hub_name, public_name
 from gru_unlearn.publishing.public_manner import public_manner
+from gru_unlearn.reporting.measured import verdict_of_folder
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import IncompleteFile
@@ -23,6 +24,7 @@ from gru_unlearn.results.row_examples import Moment
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.results.summaries import read_summary
+from gru_unlearn.results.verdict import Verdict
 
 UnlearningSummary = RunSummary | TruSummary
 Evaluations = dict[Moment, EvaluationSummary]
@@ -41,6 +43,7 @@ class PreparedExport:
     evaluations: dict[str, Evaluations]
     """by suite"""
     attack: AttackSummary | None
+    verdict: Verdict
 
     @property
     def name(self) -> str:
@@ -57,13 +60,15 @@ def prepare_export(request: ExportRequest) -> PreparedExport:
     _check_options(request)
     run = read_run(request.run)
     folder = RunFolder(request.run)
+    if not request.anyway:
+        _refuse_what_is_not_forgotten(folder, run)
     weights = hash_weights(locate(str(folder.model), "RUN", trust_remote_code=request.trust_remote_code))
     model = _model_files(request, folder.model, run)
     evaluations = read_evaluations(request.evaluations, run, weights)
     attack = _attack_on_model(folder, weights)
     if request.push:
         check_push(request.push)
-    return PreparedExport(request, run, weights, model, evaluations, attack)
+    return PreparedExport(request, run, weights, model, evaluations, attack, verdict_of_folder(folder, run, attack))
 
 
 def _check_options(request: ExportRequest) -> None:
@@ -77,6 +82,15 @@ def _check_options(request: ExportRequest) -> None:
         check_repository(request.base_model, "--base-model")
     if request.out.is_file() or (request.out.is_dir() and any(request.out.iterdir())):
         raise UserError(f"--out {request.out} is there already and is not empty: name a new folder")
+
+
+def _refuse_what_is_not_forgotten(folder: RunFolder, run: UnlearningSummary) -> None:
+    """Nobody should publish by mistake, as forgotten, what the model still knows. Attacks cannot make it better."""
+    verdict = verdict_of_folder(folder, run, None)
+    if verdict.forgotten == "no":
+        raise UserError(
+            f"{folder.path} is not exported: {verdict.sentence} (--anyway exports it, and its card says so)"
+        )
 
 
 # --- the run and its model -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from gru_unlearn.publishing.export_record import CARD_FILE, describe_export
 from gru_unlearn.publishing.hub import push
 from gru_unlearn.publishing.model_files import write_model_files
 from gru_unlearn.publishing.privacy import public_name
+from gru_unlearn.reporting.verdict_lines import verdict_lines
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.run_folder import RunFolder
 
@@ -46,9 +47,12 @@ def export(prepared: PreparedExport, console: Console) -> ExportSummary:
 
 
 def remarks(summary: ExportSummary) -> list[str]:
-    """For the terminal: what was checked, and what the card could not say."""
+    """For the terminal: the verdict, what was checked, and what the card could not say."""
     checks = summary.checks
-    lines = [f"Checked: loaded from scratch, the same log-probabilities on {checks.tokens} tokens, all weights finite."]
+    lines = [] if summary.verdict is None else [*verdict_lines(summary.verdict)]
+    lines += [
+        f"Checked: loaded from scratch, the same log-probabilities on {checks.tokens} tokens, all weights finite."
+    ]
     if checks.conversion:
         lines.append(
             f"{checks.conversion.capitalize()} changed log-probabilities by {checks.mean_change:.2g} on average, "

@@ -43,6 +43,7 @@ def describe_export(prepared: PreparedExport, folder: Path, checks: Checks, seco
         metrics=metrics_of_run(run),
         evaluations={suite: evaluation_scores(found) for suite, found in prepared.evaluations.items()},
         attacks=attack_results(prepared.attack),
+        verdict=prepared.verdict,
         reproduce=command,
         left_out=left_out,
         checks=checks,

@@ -24,4 +24,5 @@ class ExportRequest:
     )
     push: str | None = option("Upload to this new hub repository, OWNER/NAME.", None)
     private: bool = option("Make that repository private.", False)
+    anyway: bool = option("Export a model that still knows the rows, too; its card says so.", False)
     trust_remote_code: bool = option("Run a model's own code.", False)

@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from gru_unlearn.benchmark.evaluated_rows import Tables
 from gru_unlearn.evaluation.measure import Explanation, Metric
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.row_examples import Examples
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
 
-Reported = RunSummary | DemoSummary | ComparisonSummary | EvaluationSummary | AttackSummary
+Reported = RunSummary | TruSummary | DemoSummary | ComparisonSummary | EvaluationSummary | AttackSummary | LedgerSummary
 """What has a report."""
 
 Explained = Mapping[str, Metric | Explanation]
@@ -25,6 +27,18 @@ class KeptRun(NamedTuple):
 
     summary: RunSummary
     examples: Examples | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What whoever makes a report may say of it."""
+
+    request: str = ""
+    """which request it answers; empty: a line to fill in"""
+    responsible: str = ""
+    """who answers for it; likewise"""
+    rows: bool = True
+    """whether single rows stand in it, in plain text"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,9 @@ class Material:
     runs: Mapping[str, KeptRun] = field(default_factory=dict)
     """of a demonstration, by their names there"""
     metrics: Explained = field(default_factory=dict)
-    forget_retain_model: float | None = None
-    """for evaluations: the retain model's mean probability of the forget answers"""
+    tables: Tables = field(default_factory=dict)
+    """of an evaluation: its scores"""
     when: str = ""
+    summary_sha256: str = ""
+    """of the summary's file"""
+    options: ReportOptions = field(default_factory=ReportOptions)

@@ -9,6 +9,8 @@ from gru_unlearn.reporting.parts import Section, TableData
 from gru_unlearn.reporting.tables import text_or_dash
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.file_model import JsonObject
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.model_metrics import Metrics
 
 
@@ -35,7 +37,7 @@ def meanings(measured: Metrics, metrics: Explained) -> Section:
 def record(material: Material) -> list[Section]:
     """What was done with what: data, models, versions, settings."""
     summary = material.summary
-    settings = {} if isinstance(summary, DemoSummary) else summary.settings
+    settings = _settings_of(summary)
     asked = summary.asked if isinstance(summary, EvaluationSummary) else {}
     sections = [
         Section(
@@ -52,8 +54,16 @@ def record(material: Material) -> list[Section]:
     return [section for section in sections if section.tables or section.pairs]
 
 
+def _settings_of(summary: Reported) -> JsonObject:
+    if isinstance(summary, DemoSummary):
+        return {}
+    if isinstance(summary, LedgerSummary):
+        return summary.settings.unlearning
+    return summary.settings
+
+
 def _sources(summary: Reported) -> list[TableData]:
-    if isinstance(summary, DemoSummary | ComparisonSummary):
+    if isinstance(summary, DemoSummary | ComparisonSummary | LedgerSummary):
         return []
     rows = []
     for label, model in (("model", summary.model), ("retain model", summary.retain_model)):

@@ -5,29 +5,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+from pydantic import JsonValue
 from rich.console import Console
 
+from gru_unlearn.benchmark.evaluated_rows import evaluated_rows, load_tables
 from gru_unlearn.benchmark.metric_index import metrics_by_key
-from gru_unlearn.common.files import read_json, write_text
+from gru_unlearn.common.files import hash_file, read_json, write_text
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.publishing.attack_page import attack_page
 from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
 from gru_unlearn.publishing.comparison_page import compare_page, demo_page
-from gru_unlearn.publishing.evaluated_rows import evaluated_rows, load_tables, mean_forget_probability
 from gru_unlearn.publishing.evaluation_page import evaluation_page
-from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported
+from gru_unlearn.publishing.ledger_page import ledger_page
+from gru_unlearn.publishing.material import Explained, KeptRun, Material, Reported, ReportOptions
 from gru_unlearn.publishing.run_page import run_page
+from gru_unlearn.publishing.tru_page import tru_page
 from gru_unlearn.reporting.page import page_html
 from gru_unlearn.reporting.parts import Page
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import IncompleteFile
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import RunFolder
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
 from gru_unlearn.results.summaries import read_summary
 
 REPORTED = tuple(kind.model_fields["command"].default for kind in get_args(Reported))
@@ -41,6 +45,9 @@ CONFLICT_RATE = Explanation(
     source="this package",
 )
 
+SINGLE_ROWS = ("sample",)
+"""Keys of a summary that hold text of rows."""
+
 SURVIVING_SHARE = Explanation(
     key="surviving_share",
     definition="Share of the length of the logged steps that rounding to the weights' type left, at least",
@@ -50,12 +57,16 @@ SURVIVING_SHARE = Explanation(
 )
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a run, a comparison, a demonstration, an evaluation or an attack, and return its file.
+def write_report(folder: Path, out: Path | None = None, options: ReportOptions | None = None) -> Path:
+    """Write the report of a run, a comparison, a demonstration, an evaluation, an attack or a ledger.
+
+    Returns:
+        Its file.
 
     Args:
         folder: holds the ``summary.json`` of one of these.
         out: the report's file; by default ``report.html`` in the folder.
+        options: what stands on it beside what is in the folder.
 
     Raises:
         UserError: the folder has no such summary, or one of another version that lacks what a report needs.
@@ -63,7 +74,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     file = out or RunFolder(folder).report_file
     if file.is_dir():
         raise UserError(f"--out {file} is a folder: name a file, such as {file}/{RunFolder(file).report_file.name}")
-    write_text(file, report_html(gather(folder)))
+    write_text(file, report_html(replace(gather(folder), options=options or ReportOptions())))
     return file
 
 
@@ -74,8 +85,16 @@ def report_html(material: Material) -> str:
         folder=material.folder,
         when=material.when,
         command=command_to_repeat(material.summary, material.given),
-        summary=material.content,
+        summary=_embedded(material),
     )
+
+
+def _embedded(material: Material) -> JsonValue:
+    """The summary as it stands in its file; without single rows where none are wanted."""
+    content = material.content
+    if material.options.rows or not isinstance(content, dict):
+        return content
+    return {name: value for name, value in content.items() if name not in SINGLE_ROWS}
 
 
 def _page(material: Material) -> Page:
@@ -88,6 +107,14 @@ def _page(material: Material) -> Page:
         return evaluation_page(summary, material)
     if isinstance(summary, AttackSummary):
         return attack_page(summary, material)
+    if isinstance(summary, LedgerSummary):
+        return ledger_page(summary, material)
+    return _page_of_run(summary, material)
+
+
+def _page_of_run(summary: RunSummary | TruSummary, material: Material) -> Page:
+    if isinstance(summary, TruSummary):
+        return tru_page(summary, material)
     return run_page(summary, material)
 
 
@@ -111,13 +138,15 @@ def gather(folder: Path) -> Material:
     summary = _reported(run, content)
     finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
     material = Material(str(folder), summary, content, metrics=explanations(), when=f"{finished:%Y-%m-%d %H:%M} UTC")
+    material = replace(material, summary_sha256=hash_file(run.summary_file))
     if isinstance(summary, RunSummary):
         examples, attack = Examples.read(run.examples_file), _attack_on(run, summary)
         return replace(material, given=given_settings(run), examples=examples, attack=attack)
+    if isinstance(summary, TruSummary):
+        return replace(material, given=given_settings(run), attack=_attack_on(run, summary))
     if isinstance(summary, EvaluationSummary):
         tables = load_tables(run)
-        known = mean_forget_probability(tables.get("retain_model"))
-        return replace(material, examples=evaluated_rows(summary.data, tables), forget_retain_model=known)
+        return replace(material, examples=evaluated_rows(summary.data, tables), tables=tables)
     if isinstance(summary, DemoSummary):
         return replace(material, runs=_runs_of(summary, folder))
     return material
@@ -138,7 +167,7 @@ def _reported(run: RunFolder, content: object) -> Reported:
     return summary
 
 
-def _attack_on(folder: RunFolder, summary: RunSummary) -> AttackSummary | None:
+def _attack_on(folder: RunFolder, summary: RunRecord) -> AttackSummary | None:
     """The attack in a run's folder, unless it was on another model (``gru attack RUN --model OTHER``)."""
     attack = AttackSummary.read(folder.attack.summary_file)
     if attack is None or attack.settings.get("model") is None:

@@ -1,19 +1,23 @@
 """The page of an unlearning run."""
 
 from gru_unlearn.publishing.attack_page import attack_sections
-from gru_unlearn.publishing.evidence import run_evidence
+from gru_unlearn.publishing.brief_pages import brief_of
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
 from gru_unlearn.publishing.run_sections import along, layers, run_metrics, tradeoff
 from gru_unlearn.reporting.example_table import example_table
+from gru_unlearn.reporting.judge import findings_of, verdict_of
+from gru_unlearn.reporting.measured import rows_of, run_evidence
 from gru_unlearn.reporting.parts import Page
-from gru_unlearn.reporting.verdict import judge
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.reporting.tables import plural
+from gru_unlearn.results.run_summary import RunRecord, RunSummary
 
 
 def run_page(summary: RunSummary, material: Material) -> Page:
     """An unlearning run."""
     examples, attack = material.examples, material.attack
+    evidence, tried = run_evidence(summary, examples), attack.attacks if attack else None
+    verdict = verdict_of(evidence, tried)
     title = f"{summary.results.objective} · {summary.results.rectification}"
     one = {title: summary}
     sections = [
@@ -24,7 +28,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         *attack_sections(attack),
     ]
     return Page(
-        title=f"Unlearning run: {title}",
+        title=title_of(summary),
         facts={
             "objective": summary.results.objective,
             "rectification": summary.results.rectification,
@@ -34,8 +38,16 @@ def run_page(summary: RunSummary, material: Material) -> Page:
             "model": summary.model.source or "",
             "kept model": f"the best one, of step {summary.best.step}" if summary.best else "the last one",
         },
-        findings=judge(run_evidence(summary, examples), attack.attacks if attack else None),
+        verdict=verdict,
+        findings=findings_of(evidence, tried),
+        brief=brief_of(summary, material, evidence, verdict),
         sections=[section for section in sections if section],
-        examples=example_table({"after": examples}),
+        examples=example_table({"after": examples if material.options.rows else None}),
         record=record(material),
     )
+
+
+def title_of(summary: RunRecord) -> str:
+    """What it was for, not how."""
+    rows = rows_of(summary.data)
+    return "Removal of rows from a model" if rows is None else f"Removal of {plural(rows, 'row')} from a model"

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from gru_unlearn.publishing.evidence import by_retain_model
 from gru_unlearn.publishing.material import Explained
 from gru_unlearn.publishing.record_sections import better_way, meaning
-from gru_unlearn.reporting.chart import Line, MarkLine, Spot, Star, bars, chart
+from gru_unlearn.reporting.chart import WHOLE, Line, MarkLine, Spot, Star, bars, chart
+from gru_unlearn.reporting.measured import by_retain_model
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
 from gru_unlearn.reporting.tables import shown, text_or_dash
 from gru_unlearn.results.model_metrics import UNMEASURED
@@ -26,6 +26,9 @@ ALONG = {
     "removed_share": "share of the forget gradient removed",
 }
 """What is drawn over the steps, as far as it was logged."""
+AXES = {"conflict_rate": WHOLE, "removed_share": WHOLE, "cosine": (-1.0, 1.0)}
+"""What their axes hold in any case; those of the others begin at 0."""
+ZERO = (0.0,)
 
 
 def _looks(runs: Runs) -> dict[str, int]:
@@ -75,6 +78,8 @@ def _against(kind: RowKind, runs: Runs, examples: Examples | None) -> Figure:
         rules=_target(first),
         x_downwards=True,
         height=330,
+        x_holds=WHOLE,
+        y_holds=WHOLE,
     )
     return Figure(svg, data=_walks_table(kind, runs))
 
@@ -120,7 +125,8 @@ def _over_steps(run: RunSummary) -> Figure:
         if points:
             lines.append(Line(name, points, _LOOKS[kind]))
     rules = _target(run, horizontal=True)
-    svg = chart("Over the steps", lines, x_label="step", y_label="mean answer probability", rules=rules, height=330)
+    label = "mean answer probability"
+    svg = chart("Over the steps", lines, x_label="step", y_label=label, rules=rules, height=330, y_holds=WHOLE)
     return Figure(svg)
 
 
@@ -136,10 +142,12 @@ def along(runs: Runs) -> Section | None:
     """Losses, conflicts and cosine over the steps."""
     looks, figures = _looks(runs), []
     for key, title in ALONG.items():
-        logged = {name: _logged(name, run, key) for name, run in runs.items()}
-        lines = [Line(name, points, looks[name]) for name, points in logged.items() if points]
-        if lines:
-            figures.append(Figure(chart(title.capitalize(), lines, x_label="step", y_label="", height=250)))
+        for of, together in _comparable(key, runs).items():
+            logged = {name: _logged(name, run, key) for name, run in together.items()}
+            lines = [Line(name, points, looks[name]) for name, points in logged.items() if points]
+            if lines:
+                heading, holds = f"{title.capitalize()}{of}", AXES.get(key, ZERO)
+                figures.append(Figure(chart(heading, lines, x_label="step", y_label="", height=250, y_holds=holds)))
     if not figures:
         return None
     title, tables = "Along the runs", []
@@ -155,6 +163,17 @@ def along(runs: Runs) -> Section | None:
         looks,
         tables,
     )
+
+
+def _comparable(key: str, runs: Runs) -> dict[str, Runs]:
+    """Runs that may share an axis, by what the title adds: forget losses of two objectives measure different things."""
+    objectives = list(dict.fromkeys(run.results.objective for run in runs.values()))
+    if key != "forget_loss" or len(objectives) == 1:
+        return {"": runs}
+    found: dict[str, Runs] = {}
+    for objective in objectives:
+        found[f" of {objective}"] = {name: run for name, run in runs.items() if run.results.objective == objective}
+    return found
 
 
 def _logged(name: str, run: RunSummary, key: str) -> list[Spot]:

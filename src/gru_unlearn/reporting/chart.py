@@ -4,11 +4,13 @@ Every mark carries a ``<title>``, so that its numbers can be read without any sc
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import chain, product
 from typing import NamedTuple
+
+from gru_unlearn.reporting.tables import shown
 
 Scale = Callable[[float], float]
 
@@ -21,6 +23,8 @@ MARKERS = (
     "M0,5L5,-4H-5Z", "M-5,-1.5H-1.5V-5H1.5V-1.5H5V1.5H1.5V5H-1.5V1.5H-5Z", "M-5,-3L0,-5.5L5,-3V3L0,5.5L-5,3Z",
     "M0,-6L1.5,-1.5H6L2.5,1.5L4,6L0,3L-4,6L-2.5,1.5L-6,-1.5H-1.5Z",
 )  # fmt: skip
+WHOLE = (0.0, 1.0)
+"""Ends of an axis of shares or probabilities."""
 MOST_MARKS = 40
 """Of one line; a longer one has evenly spread marks."""
 
@@ -155,11 +159,16 @@ def chart(
     rules: Sequence[MarkLine] = (),
     x_downwards: bool = False,
     height: int = 300,
+    x_holds: Sequence[float] = (),
+    y_holds: Sequence[float] = (),
 ) -> str:
-    """A panel that stands by itself."""
+    """A panel that stands by itself. ``x_holds`` and ``y_holds`` are on its axes, whatever the values: a small part of
+    an axis would make a crash of nothing."""
     marks: list[Spot | Star] = [*chain.from_iterable(line.points for line in lines), *stars]
     xs = [mark.x for mark in marks] + [rule.at for rule in rules if not rule.horizontal]
     ys = [mark.y for mark in marks] + [rule.at for rule in rules if rule.horizontal]
+    xs += x_holds
+    ys += y_holds
     panel = make_panel(title, xs, ys, x_label=x_label, y_label=y_label, x_downwards=x_downwards, height=height)
     groups = [series(panel, [line]) for line in lines]
     return whole(draw(panel, groups, stars, rules), panel.width, panel.height, title)
@@ -287,6 +296,40 @@ def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
     frame = f'<text class="ink head" x="4" y="16">{escape(title)}</text>'
     frame += f'<line class="rule" x1="{zero:.1f}" x2="{zero:.1f}" y1="26" y2="{height - 6}"/>'
     return whole(frame + "".join(parts), LABEL + BAR_ROOM + 60, height, title)
+
+
+LEVEL_LABEL, LEVEL_ROOM = 190, 300
+
+
+def levels(title: str, groups: Mapping[str, Mapping[str, float]], looks: Mapping[str, int]) -> str:
+    """Shares from 0 to 1 as bars, in groups with a heading each; ``looks``: how bars of a name look."""
+    heading, parts, y = f'<text class="ink head" x="4" y="16">{escape(title)}</text>', [], 34
+    for group, values in groups.items():
+        parts.append(f'<text class="ink head" x="4" y="{y + 12}">{escape(group)}</text>')
+        y += BAR
+        for name, value in values.items():
+            parts.append(_level(name, value, looks[name], y))
+            y += BAR
+        y += BAR // 2
+    inside = "".join([heading, *_level_grid(y + 2), *parts])
+    return whole(inside, LEVEL_LABEL + LEVEL_ROOM + 60, y + 24, title)
+
+
+def _level_grid(low: int) -> Iterator[str]:
+    """Behind the bars."""
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x = LEVEL_LABEL + share * LEVEL_ROOM
+        yield f'<line class="faint" x1="{x}" x2="{x}" y1="26" y2="{low}"/>'
+        yield f'<text class="ink mid" x="{x}" y="{low + 15}">{share:g}</text>'
+
+
+def _level(name: str, value: float, look: int, y: int) -> str:
+    length = max(0.0, min(1.0, value)) * LEVEL_ROOM
+    return (
+        f'<text class="ink end" x="{LEVEL_LABEL - 8}" y="{y + 13}">{escape(_end_of(name, 28))}</text>'
+        f'<rect class="bar m{look}" x="{LEVEL_LABEL}" y="{y + 2}" width="{length:.1f}" height="{BAR - 5}"/>'
+        f'<text class="ink" x="{LEVEL_LABEL + length + 6:.1f}" y="{y + 13}">{shown(value)}</text>'
+    )
 
 
 def _end_of(name: str, longest: int = 20) -> str:

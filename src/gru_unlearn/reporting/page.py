@@ -3,17 +3,17 @@
 import base64
 import hashlib
 import json
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gru_unlearn.reporting import chart
+from gru_unlearn.reporting.judge import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
 from gru_unlearn.reporting.parts import FOLDED, Page
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.reporting.verdict import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
-
-ANSWERS = {"yes": ("✓", "Yes"), "partly": ("◐", "Partly"), "no": ("✗", "No"), "unknown": ("?", "Cannot be said")}
+from gru_unlearn.reporting.verdict_lines import ANSWERS
 
 SCHEMES = (
     f"{chart.SHAPES}{chart.LIGHT}"
@@ -42,7 +42,7 @@ def page_html(page: Page, *, folder: str, when: str, command: str, summary: Any)
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "svg": Markup}
+    environment.filters |= {"shown": shown, "svg": Markup, "marked": marked}
     styles, script = SCHEMES + _source(environment, "report.css"), _source(environment, "report.js")
     return environment.get_template("report.html").render(
         page=page,
@@ -60,6 +60,11 @@ def page_html(page: Page, *, folder: str, when: str, command: str, summary: Any)
         script=Markup(script),
         embedded=inside_script(summary),
     )
+
+
+def marked(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _source(environment: Environment, name: str) -> str:

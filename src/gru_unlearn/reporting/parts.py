@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from gru_unlearn.reporting.example_table import ExampleTable
-from gru_unlearn.reporting.verdict import Finding
+from gru_unlearn.reporting.judge import Finding
+from gru_unlearn.results.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,22 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Brief:
+    """The first two pages of a report, for whoever answers for a removal: beside the verdict, in plain words."""
+
+    request: str
+    """which request it was; empty: to be filled in by hand"""
+    responsible: str
+    """who answers for it; likewise"""
+    facts: Mapping[str, str]
+    """what was to be removed, what was done, what it cost, what was tried to bring it back"""
+    limits: Sequence[str]
+    picture: Figure | None
+    hashes: Mapping[str, str]
+    """what it was done with → SHA-256"""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A whole report."""
 
@@ -57,8 +74,11 @@ class Page:
     facts: Mapping[str, str]
     findings: Sequence[Finding] = ()
     """of a single model"""
-    judged: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    """likewise: its sentence, and what may be stated"""
+    judged: Mapping[str, Verdict] = field(default_factory=dict)
     """of several, by name"""
+    brief: Brief | None = None
     sections: Sequence[Section] = ()
     examples: ExampleTable | None = None
     record: Sequence[Section] = ()

@@ -5,6 +5,7 @@ from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.provenance import ModelSource, RowsSource
+from gru_unlearn.results.verdict import Verdict
 
 
 class Attempt(FileModel):
@@ -97,3 +98,4 @@ class AttackSummary(FileModel):
     target: ModelSource | None = None
     retain_model: ModelSource | None = None
     versions: dict[str, str]
+    verdict: Verdict | None = None

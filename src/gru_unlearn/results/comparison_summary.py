@@ -8,6 +8,7 @@ from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.model_metrics import Metrics, Point
 from gru_unlearn.results.run_summary import RunResults
+from gru_unlearn.results.verdict import Said, Verdict
 
 OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
 """Settings that a comparison itself gives to each of its runs."""
@@ -55,6 +56,8 @@ class CellRecord(FileModel):
     suite: SuiteUsed | None = None
     metrics: dict[str, float | None] | None = None
     missing: dict[str, str] | None = None
+    said: dict[str, Said] = {}
+    """set → what the model answered to its rows, as far as it was asked"""
 
     @property
     def shown(self) -> dict[str, float | None]:
@@ -69,6 +72,8 @@ class ReferenceSummary(FileModel):
     identity: JsonObject
     target: Metrics
     retain_model: Metrics
+    target_said: dict[str, Said] = {}
+    retain_model_said: dict[str, Said] = {}
 
 
 class AlongTheRun(Metrics):
@@ -119,6 +124,7 @@ class CellResult(AlongTheRun, Method):
     """rows and seconds were worked out from the steps, because the run did not count them"""
     metrics: dict[str, float | None] | None = None
     missing: dict[str, str] | None = None
+    said: dict[str, Said] = {}
     trajectory: list[Point] = []
 
     @property
@@ -144,6 +150,8 @@ class MethodResult(Method):
     """of a chosen row: measure → the difference to the chosen plain runs"""
     against: dict[str, PairedDifference | None] | None = None
     """the same to those of another method, where one was named"""
+    verdict: Verdict | None = None
+    """of a chosen row"""
 
     @property
     def differences(self) -> dict[str, PairedDifference | None]:
@@ -245,6 +253,11 @@ class ComparisonSummary(FileModel):
     suite: SuiteUsed | None = None
     versions: dict[str, str]
     seconds: float | None = None
+    forget_rows: int | None = None
+    target_said: dict[str, Said] = {}
+    retain_model_said: dict[str, Said] = {}
+    verdict: Verdict | None = None
+    """what those of the methods come to together"""
 
     @property
     def chosen(self) -> list[MethodResult]:
@@ -271,6 +284,9 @@ class DemoRow(RunResults):
 
     name: str
     steps: int
+    said: dict[str, Said] = {}
+    """set → what the model answered to its rows"""
+    verdict: Verdict | None = None
 
 
 class DemoSample(FileModel):
@@ -293,3 +309,8 @@ class DemoSummary(FileModel):
     seed: int
     seconds: float
     versions: dict[str, str]
+    forget_rows: int | None = None
+    target_said: dict[str, Said] = {}
+    retain_model_said: dict[str, Said] = {}
+    verdict: Verdict | None = None
+    """what those of the runs come to together"""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.provenance import ModelSource, RowsSource
+from gru_unlearn.results.verdict import Verdict
 
 
 class EvaluatedModel(FileModel):
@@ -31,6 +32,7 @@ class EvaluationSummary(EvaluatedModel):
     """how the model was asked, in the settings' names; empty where an earlier version did not say"""
     retain_model: ModelSource | None = None
     versions: dict[str, str]
+    verdict: Verdict | None = None
 
 
 class CurveValues(FileModel):

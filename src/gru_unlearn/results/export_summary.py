@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.results.attack_summary import Attempt
 from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+from gru_unlearn.results.verdict import Verdict
 
 
 class PublicModel(FileModel):
@@ -88,6 +89,7 @@ class ExportSummary(FileModel):
     metrics: list[ExportedMetric]
     evaluations: dict[str, list[ExportedMetric]]
     attacks: list[ExportedAttack]
+    verdict: Verdict | None = None
     reproduce: str
     left_out: list[str]
     """settings that are not shown"""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel, JsonObject, Number
 from gru_unlearn.results.provenance import ModelSource, RowsSource
+from gru_unlearn.results.verdict import Said, Verdict
 
 
 class LedgerSettings(FileModel):
@@ -29,6 +30,8 @@ class Judgement(FileModel):
     retain_kept: float | None = None
     retain_prob: float | None = None
     retain_rows: int | None = None
+    said: Said | None = None
+    """what it answers to the request's own rows"""
     utility: float
     """the share kept, by the best witness that there is"""
 
@@ -59,6 +62,7 @@ class Outcome(FileModel):
     forget_prob_before: float | None = None
     forget_prob_first_model: float | None = None
     """None: the first model was not there any more"""
+    said_before: Said | None = None
     rows_used: dict[str, RowsSource] = {}
     weights_before: str | None = None
     weights_after: str | None = None
@@ -70,6 +74,9 @@ class Outcome(FileModel):
 
 class RequestSummary(Outcome, DeletionRequest):
     """A request, without its reason, and what its newest run came to."""
+
+    verdict: Verdict | None = None
+    """on that run's model, whether it was adopted or not"""
 
 
 class LedgerSummary(FileModel):
@@ -84,3 +91,5 @@ class LedgerSummary(FileModel):
     settings: LedgerSettings
     settings_sha256: str
     versions: dict[str, str]
+    verdict: Verdict | None = None
+    """what those of the requests that are done come to together; None where none is"""

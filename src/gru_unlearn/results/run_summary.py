@@ -5,6 +5,7 @@ from typing import Literal
 from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.model_metrics import AlphaPoint, Metrics, Numbers, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
+from gru_unlearn.results.verdict import Verdict
 
 
 class RunResults(Metrics):
@@ -54,6 +55,10 @@ class RunRecord(FileModel):
     retain_model: ModelSource | None = None
     output_model: str = "model"
     versions: dict[str, str]
+    saved_sha256: str | None = None
+    """of the saved model's weights and configuration"""
+    verdict: Verdict | None = None
+    """when the run ended; attacks come later"""
 
 
 class RunSummary(RunRecord):

@@ -10,11 +10,21 @@ from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import CurveSummary, EvaluationSummary
 from gru_unlearn.results.file_model import validated
+from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 
-Summary = RunSummary | TruSummary | EvaluationSummary | CurveSummary | ComparisonSummary | DemoSummary | AttackSummary
+Summary = (
+    RunSummary
+    | TruSummary
+    | EvaluationSummary
+    | CurveSummary
+    | ComparisonSummary
+    | DemoSummary
+    | AttackSummary
+    | LedgerSummary
+)
 _ANY = TypeAdapter[Summary](Annotated[Summary, Field(discriminator="command")])
-COMMANDS = ("unlearn", "tru", "evaluate", "curve", "compare", "demo", "attack")
+COMMANDS = ("unlearn", "tru", "evaluate", "curve", "compare", "demo", "attack", "requests")
 
 
 def read_summary(path: Path) -> Summary | None:

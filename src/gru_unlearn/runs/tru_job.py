@@ -7,6 +7,8 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.reporting.measured import run_verdict
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, forget_mark, scan, write_model
@@ -53,6 +55,8 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
             groups=groups,
             options=asdict(options),
         )
+        summary.saved_sha256 = hash_weights(folder.model)
+        summary.verdict = run_verdict(summary)
         folder.finish(summary)
         if not keep:
             for name in (TASKS, VECTORS):

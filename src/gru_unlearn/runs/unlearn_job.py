@@ -16,6 +16,8 @@ from gru_unlearn.common.processes import is_first, wait_for_all
 from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
 from gru_unlearn.models.loading import free_memory
+from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.reporting.measured import verdict_of_folder
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_rule import parse_rule
@@ -59,6 +61,7 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         examples.write()
         summary = summarize(prepared, trainer, retain.forget_target, best, time.perf_counter() - started)
         if is_first():
+            summary.verdict = verdict_of_folder(folder, summary, None)
             _put_in_place(prepared, summary)
     return summary
 
@@ -113,6 +116,7 @@ def _put_in_place(prepared: Prepared, summary: RunSummary) -> None:
         shutil.copytree(best, part)
         write_manner(prepared, part)
     finish(folder.model)
+    summary.saved_sha256 = hash_weights(folder.model)
     folder.finish(summary)
     shutil.rmtree(best, ignore_errors=True)
 

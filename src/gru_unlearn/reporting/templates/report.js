@@ -103,13 +103,11 @@
     });
   }
 
-  // Print everything.
-  let opened = [];
-  const open = () => {
-    opened = all("details:not([open])");
-    for (const details of opened) details.open = true;
+  // Tables that are wider than the window say so.
+  const mark = () => {
+    for (const wide of all(".wide")) wide.classList.toggle("cut", wide.scrollWidth > wide.clientWidth + 1);
   };
-  const close = () => { for (const details of opened) details.open = false; };
-  addEventListener("beforeprint", open);
-  addEventListener("afterprint", close);
+  mark();
+  addEventListener("resize", mark);
+  document.addEventListener("toggle", mark, true);
 })();

@@ -1,7 +1,7 @@
 """Single rows of an evaluation, from its score tables, as a run keeps them in ``examples.json``."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Seen
@@ -52,9 +52,16 @@ def _worst(name: str, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
     return sorted(worst[:MOST_ROWS], key=lambda row: row.row)
 
 
-def mean_forget_probability(table: ScoreTable | None) -> float | None:
-    """Over all forget rows of a table; None where it lacks some."""
-    values = [_probability(entry) for entry in _answers(table, FORGET.key)]
+def answered(table: ScoreTable | None, name: str) -> Iterator[tuple[str, str]]:
+    """The true answer of each row of a set that was asked, and what the model said."""
+    for entry in _answers(table, name):
+        if entry.generation is not None:
+            yield entry.answer, entry.generation
+
+
+def mean_probability(table: ScoreTable | None, name: str) -> float | None:
+    """Over all rows of a set; None where a table lacks some."""
+    values = [_probability(entry) for entry in _answers(table, name)]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None

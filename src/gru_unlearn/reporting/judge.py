@@ -1,0 +1,200 @@
+"""The one rule by which numbers become a verdict: is it forgotten, is the rest kept, does it stay gone.
+
+Pure functions of numbers. Every finding carries the thresholds that decided it, and says so where a judgement is
+impossible.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gru_unlearn.reporting import remarks
+from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.forgetting import (
+    ABOVE,
+    GONE,
+    GONE_ALONE,
+    SIGNIFICANT,
+    WAY_BEGUN,
+    WAY_DONE,
+    Forgetting,
+    judge_forgetting,
+    worst,
+)
+from gru_unlearn.reporting.keeping import KEPT_ALL, KEPT_MOST, judge_keeping
+from gru_unlearn.reporting.statements import may_not_state, may_state
+from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, Staying, judge_staying
+from gru_unlearn.reporting.tables import plural, shown
+from gru_unlearn.reporting.verdict_words import attack_headline, verdict_sentence
+from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.results.verdict import Answer, Said, Verdict
+
+FORGOTTEN_RULE = (
+    f"Yes: the mean probability of the forgotten answers has gone at least {WAY_DONE:.0%} of the way from the model "
+    "before to a model that never saw them (the retain model), and forget quality, where it was measured, is above "
+    f"{SIGNIFICANT}, and no more of the rows looked at one by one are answered word for word than by the retain model. "
+    f"Partly: at least {WAY_BEGUN:.0%} of the way, and of the answers given word for word. "
+    f"Where the model before was not measured, yes means at most {ABOVE} times the retain model's probability. Without "
+    f"a retain model: no answer comes word for word, and {GONE:.0%} of the probability before is gone, or "
+    f"{GONE_ALONE:.0%} where nobody looked at answers. What an attack brings back for the most part is partly "
+    "forgotten."
+)
+KEPT_RULE = (
+    f"Yes: at least {KEPT_ALL:.0%} of the answer probability before is left, on rows that no step saw (held-out) and "
+    f"on retain rows. Partly: at least {KEPT_MOST:.0%}. Without held-out rows there can be no yes: retain rows guarded "
+    "the run, and flatter it. Where most answers are loops, empty or one word: no."
+)
+STAYS_RULE = (
+    f"Yes: the strongest attack tried brings back at most {BACK_LITTLE:.0%} of what the model before knew beyond a "
+    f"model that never saw it and was attacked alike. Partly: at most {BACK_MUCH:.0%}. Without such a model: of the "
+    "answers themselves."
+)
+NO_PROOF = (
+    "No such number proves that the data are gone for good: it says how a model answers these questions, not that no "
+    "other question, and no further training, could bring them back."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A question, its answer, why, and by which thresholds."""
+
+    question: str
+    answer: Answer
+    why: str
+    rule: str
+
+
+def verdict_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> Verdict:
+    """The verdict on one model. ``attacks`` is None where none was tried."""
+    keeping, staying = judge_keeping(evidence), judge_staying(attacks)
+    forgetting = _after_attacks(judge_forgetting(evidence), staying)
+    return Verdict(
+        forgotten=forgetting.answer,
+        kept=keeping.answer,
+        stays_gone=staying.answer,
+        sentence=verdict_sentence(evidence, forgetting, keeping, staying),
+        numbers=_numbers(evidence, staying),
+        may_state=may_state(forgetting, keeping, staying),
+        may_not_state=may_not_state(forgetting, keeping, staying),
+        remarks=list(forgetting.remarks),
+    )
+
+
+def _after_attacks(forgetting: Forgetting, staying: Staying) -> Forgetting:
+    """What comes back for the most part was hidden, and not removed."""
+    if staying.tried == 0:
+        return replace(forgetting, remarks=(*forgetting.remarks, remarks.NOT_ATTACKED))
+    if staying.answer != "no":
+        return forgetting
+    answer: Answer = "partly" if forgetting.answer == "yes" else forgetting.answer
+    return replace(forgetting, answer=answer, remarks=(*forgetting.remarks, remarks.CAME_BACK))
+
+
+def together(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """Of several models, by their names, the least that can be said of all."""
+    counts = Counter(verdict.forgotten for verdict in verdicts.values())
+    told = ", ".join(_TOGETHER[answer].format(counts[answer]) for answer in _TOGETHER if counts[answer])
+    return Verdict(
+        forgotten=worst(verdict.forgotten for verdict in verdicts.values()),
+        kept=worst(verdict.kept for verdict in verdicts.values()),
+        stays_gone=worst(verdict.stays_gone for verdict in verdicts.values()),
+        sentence=f"Of {plural(len(verdicts), 'model')}, {told}.",
+        numbers=[f"{name}: {verdict.sentence}" for name, verdict in verdicts.items()],
+        may_state=[],
+        may_not_state=[],
+        remarks=[],
+    )
+
+
+_TOGETHER: dict[Answer, str] = {
+    "yes": "{} removed the rows",
+    "partly": "{} removed them in part",
+    "no": "{} did not",
+    "unknown": "of {} it cannot be said",
+}
+
+
+# --- the numbers behind it -------------------------------------------------------------------------------------------
+
+
+def _numbers(evidence: Evidence, staying: Staying) -> list[str]:
+    told = [forget_numbers(evidence)]
+    told += [kept_numbers(name, kept) for name, kept in evidence.kept.items() if kept.after is not None]
+    if staying.tried:
+        told.append(attack_headline(staying))
+    return told
+
+
+def forget_numbers(evidence: Evidence) -> str:
+    """Everything measured of the forget rows."""
+    after, retain, quality = evidence.forget_after, evidence.forget_retain_model, evidence.forget_quality
+    if after is None:
+        told = "The probability of the forgotten answers was not measured."
+    else:
+        told = f"Mean probability of the forgotten answers: {_from(evidence.forget_before)}{shown(after)}"
+        if retain is not None:
+            told += f"; to a model that never saw them: {shown(retain)}"
+        way = judge_forgetting(evidence).way
+        told += "." if way is None else f" ({way:.0%} of the way)."
+    if quality is not None:
+        can = "can" if quality <= SIGNIFICANT else "cannot"
+        told += f" Forget quality {shown(quality)}: a test {can} tell its answers from the retain model's."
+    if evidence.said is not None:
+        told += f" {_said(evidence.said)}{_others_said(evidence)}."
+    return told
+
+
+def _said(said: Said) -> str:
+    broken = f", and {said.broken} with a loop, nothing, or one word" if said.broken else ""
+    return f"Of {said.asked} of these questions it answers {said.word_for_word} word for word{broken}"
+
+
+def _others_said(evidence: Evidence) -> str:
+    others = {"before it was": evidence.said_before, "the retain model": evidence.said_by_retain_model}
+    known = {who: said for who, said in others.items() if said is not None}
+    return "".join(f"; {who} {said.word_for_word}" for who, said in known.items())
+
+
+def kept_numbers(name: str, kept: Kept) -> str:
+    """Everything measured of a set that must stay."""
+    told = f"{name.capitalize()} rows: {_from(kept.before)}{shown(kept.after)}"
+    if kept.share is not None:
+        told += f" ({kept.share:.1%} of before)"
+    if kept.retain_model is not None:
+        told += f"; a model that never saw the forgotten: {shown(kept.retain_model)}"
+        if kept.retain_model_rows is not None:
+            told += f" (on {kept.retain_model_rows} rows)"
+    if kept.rmf is not None:
+        told += f"; at matched forgetting (RMF) {shown(kept.rmf)}"
+    return f"{told}."
+
+
+def _from(before: float | None) -> str:
+    return "" if before is None else f"{shown(before)} → "
+
+
+# --- the three questions one by one ----------------------------------------------------------------------------------
+
+
+def findings_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> list[Finding]:
+    """Forgotten? Kept? Does it stay gone? The answers are those of :func:`verdict_of`."""
+    verdict = verdict_of(evidence, attacks)
+    rest = " ".join(kept_numbers(name, kept) for name, kept in evidence.kept.items() if kept.after is not None)
+    return [
+        Finding("Is it forgotten?", verdict.forgotten, forget_numbers(evidence), FORGOTTEN_RULE),
+        Finding("Is the rest kept?", verdict.kept, rest or "What must stay was not measured.", KEPT_RULE),
+        staying_finding(attacks),
+    ]
+
+
+def staying_finding(attacks: Sequence[AttackResult] | None) -> Finding:
+    """By the strongest attack."""
+    staying = judge_staying(attacks)
+    why = "No attack was tried: gru attack RUN tries some."
+    if staying.tried:
+        why = attack_headline(staying)
+    strongest = staying.strongest
+    if strongest is not None and strongest.low is not None and strongest.high is not None:
+        why += f" 95 % interval of that share: {strongest.low:.0%} to {strongest.high:.0%}, {strongest.rows} rows."
+    return Finding("Does it stay gone?", staying.answer, why, STAYS_RULE)

@@ -1,0 +1,118 @@
+"""From summaries to the numbers that a verdict judges."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from gru_unlearn.reporting.broken_answers import said_of
+from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.judge import verdict_of
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
+from gru_unlearn.results.provenance import RowsSource
+from gru_unlearn.results.row_examples import ExampleRow, Examples, Moment
+from gru_unlearn.results.row_kinds import FORGET, KEPT, RowKind
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.results.verdict import Said, Verdict
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def run_verdict(
+    summary: RunSummary | TruSummary, examples: Examples | None = None, attack: AttackSummary | None = None
+) -> Verdict:
+    """On the model that a run saved, with the attack on it, if there was one."""
+    return verdict_of(run_evidence(summary, examples), attack.attacks if attack else None)
+
+
+def verdict_of_folder(folder: RunFolder, summary: RunSummary | TruSummary, attack: AttackSummary | None) -> Verdict:
+    """The same with the single rows that the run kept."""
+    return run_verdict(summary, Examples.read(folder.examples_file), attack)
+
+
+def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) -> Evidence:
+    """A run's numbers for its verdict."""
+    if isinstance(summary, TruSummary):
+        return _tru_evidence(summary)
+    start, end, results = summary.start or UNMEASURED, summary.end, summary.results
+    kept = {}
+    for kind in KEPT:
+        after = end.probability(kind)
+        if after is not None:
+            retain = by_retain_model(examples, kind)
+            said = said_in(examples, kind.key, "after"), said_in(examples, kind.key, "before")
+            kept[kind.label] = Kept(start.probability(kind), after, *retain, results.get(kind.rmf), *said)
+    return Evidence(
+        start.forget_prob,
+        end.forget_prob,
+        results.forget_target,
+        end.get("forget_quality"),
+        rows_of(summary.data),
+        said_in(examples, FORGET.key, "after"),
+        said_in(examples, FORGET.key, "before"),
+        said_in(examples, FORGET.key, "retain_model"),
+        kept,
+    )
+
+
+def _tru_evidence(summary: TruSummary) -> Evidence:
+    """α of 0 is the model before."""
+    before = next((point for point in summary.trajectory["tru"] if point.alpha == 0), UNMEASURED)
+    results = summary.results
+    kept = kept_of(before, results.tru, UNMEASURED)
+    return Evidence(
+        before.forget_prob, results.tru.forget_prob, results.forget_target, rows=rows_of(summary.data), kept=kept
+    )
+
+
+def kept_of(before: Metrics, after: Metrics, retain_model: Metrics) -> dict[str, Kept]:
+    """What must stay, as far as it was measured after."""
+    kept = {}
+    for kind in KEPT:
+        value = after.probability(kind)
+        if value is not None:
+            known = before.probability(kind), value, retain_model.probability(kind)
+            kept[kind.label] = Kept(*known, rmf=after.get(kind.rmf))
+    return kept
+
+
+def rows_of(data: Mapping[str, RowsSource]) -> int | None:
+    """How many rows were to be removed."""
+    rows = data.get(FORGET.key)
+    return None if rows is None else rows.rows
+
+
+# --- single rows -----------------------------------------------------------------------------------------------------
+
+
+def said_in(examples: Examples | None, set_name: str, moment: Moment) -> Said | None:
+    """What a model answered to a set's recorded rows; None where it was asked none."""
+    if examples is None or set_name not in examples.sets:
+        return None
+    return said_of(_answered(examples.sets[set_name].rows, moment))
+
+
+def _answered(rows: Sequence[ExampleRow], moment: Moment) -> Iterator[tuple[str, str]]:
+    for row in rows:
+        seen = row.seen(moment)
+        if seen is not None and seen.says is not None:
+            yield row.answer, seen.says
+
+
+def by_retain_model(examples: Examples | None, kind: RowKind) -> tuple[float | None, int | None]:
+    """The retain model's mean probability over a set's recorded rows, and how many these are unless all."""
+    if examples is None or kind.key not in examples.sets:
+        return None, None
+    part = examples.sets[kind.key]
+    seen = [row.retain_model for row in part.rows if row.retain_model is not None]
+    known = [one.probability for one in seen if one.probability is not None]
+    if not known:
+        return None, None
+    return fmean(known), None if len(known) == part.rows_in_set else len(known)
+
+
+def said_by_share(share: float | None, rows: int | None) -> Said | None:
+    """From the share of all rows that are answered word for word; the answers themselves are not at hand."""
+    if share is None or not rows:
+        return None
+    return Said(asked=rows, word_for_word=round(share * rows))

@@ -1,0 +1,65 @@
+"""Does it stay gone? By the strongest of the attacks that were tried."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gru_unlearn.reporting.forgetting import grade, worst
+from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.results.verdict import Answer
+
+BACK_LITTLE, BACK_MUCH = 0.1, 0.5
+"""Share that an attack brings back: stays gone up to the first, partly up to the second."""
+FOUND = "found"
+"""The measure that says of each row whether its answer came back, as a whole and in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staying:
+    """The answer, and the attacks that decided it."""
+
+    answer: Answer
+    tried: int = 0
+    """attacks, each in its forms"""
+    strongest: AttackResult | None = None
+    """by the share brought back beyond a retain model; None where none has a scale"""
+    most_found: AttackResult | None = None
+    """by answers that came back; None where none was looked for"""
+
+    @property
+    def came_back(self) -> int | None:
+        """Answers that the best attack brought back, of the rows that it was tried on."""
+        return None if self.most_found is None else count_found(self.most_found)
+
+
+def judge_staying(attacks: Sequence[AttackResult] | None) -> Staying:
+    """Whether an attack brings back what was forgotten. ``attacks`` is None where none was tried."""
+    if not attacks:
+        return Staying("unknown")
+    tried = len({result.name for result in attacks})
+    strongest = max((one for one in attacks if one.recovered is not None), key=_strength, default=None)
+    found = [result for result in attacks if result.measure == FOUND and result.rows]
+    most = max(found, key=_share_found, default=None)
+    answers: list[Answer] = []
+    if strongest is not None:
+        answers.append(_grade(strongest.strength))
+    if most is not None:
+        answers.append(_grade(_share_found(most)))
+    return Staying(worst(answers), tried, strongest, most)
+
+
+def count_found(result: AttackResult) -> int:
+    """Answers that came back."""
+    return round(result.unlearned * result.rows)
+
+
+def _strength(result: AttackResult) -> float:
+    return result.strength
+
+
+def _share_found(result: AttackResult) -> float:
+    """Of the answers, beyond those that a model which never saw them finds under the same attack."""
+    return result.unlearned - (result.retain_model or 0.0)
+
+
+def _grade(brought_back: float) -> Answer:
+    return grade(-brought_back, -BACK_LITTLE, -BACK_MUCH)

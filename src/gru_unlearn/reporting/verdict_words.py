@@ -1,0 +1,159 @@
+"""A verdict's sentence: what a reader understands who knows nothing of models."""
+
+from gru_unlearn.reporting import remarks
+from gru_unlearn.reporting.evidence import Evidence
+from gru_unlearn.reporting.forgetting import Forgetting
+from gru_unlearn.reporting.keeping import Keeping
+from gru_unlearn.reporting.staying import Staying
+from gru_unlearn.reporting.tables import plural, shown
+
+MARKS = {"answers": "answers word for word", "probability": "mean probability of the answers"}
+"""A mark → how it is named."""
+
+
+def verdict_sentence(evidence: Evidence, forgetting: Forgetting, keeping: Keeping, staying: Staying) -> str:
+    """What was to be removed and what the model still gives; attacks, where they matter; and the rest."""
+    parts = [
+        _what_was_due(evidence),
+        _whether_it_is_gone(evidence, forgetting),
+        *_more_about_it(evidence, forgetting),
+        *_attacks(forgetting, staying),
+        _the_rest(keeping),
+    ]
+    return " ".join(parts)
+
+
+# --- is it gone ------------------------------------------------------------------------------------------------------
+
+
+def _what_was_due(evidence: Evidence) -> str:
+    if evidence.rows is None:
+        return "Rows were to be removed."
+    were = "was" if evidence.rows == 1 else "were"
+    due = f"{plural(evidence.rows, 'row')} {were} to be removed"
+    if evidence.said is not None and evidence.said.asked < evidence.rows:
+        due += f", {evidence.said.asked} of which were asked for"
+    return f"{due}."
+
+
+def _whether_it_is_gone(evidence: Evidence, forgetting: Forgetting) -> str:
+    if remarks.NOT_MEASURED in forgetting.remarks:
+        return "Nothing of them was measured: whether they are gone is not known."
+    if remarks.NEVER_KNOWN in forgetting.remarks:
+        return f"The model did not know them before ({_numbers_before(evidence)}): there was nothing to remove."
+    gives = _still_gives(evidence, forgetting)
+    if remarks.NO_EFFECT in forgetting.remarks:
+        return f"Nothing changed: {gives}: not removed."
+    return f"{gives[0].upper()}{gives[1:]}: {_outcome(evidence, forgetting)}."
+
+
+def _numbers_before(evidence: Evidence) -> str:
+    told = [f"mean probability {shown(evidence.forget_before)}"]
+    if evidence.said_before is not None:
+        told.append(f"{_of(evidence.said_before.word_for_word, evidence.said_before.asked)} answers word for word")
+    return ", ".join(told)
+
+
+def _of(count: int, all_of: int) -> str:
+    return f"none of {all_of}" if count == 0 else f"{count} of {all_of}"
+
+
+def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
+    """What the model gives: answers, and their probability where answers alone do not decide."""
+    said = evidence.said
+    if said is None:
+        return f"whether answers still come word for word is not known; {_probability(evidence)}"
+    if said.word_for_word == 0:
+        return f"the model gives none of {said.asked} answers word for word, and {_probability(evidence)}"
+    gives = f"the model still gives {said.word_for_word} of {said.asked} answers word for word"
+    if evidence.recited_by_retain_model:
+        gives += f", one that never saw them {evidence.recited_by_retain_model}"
+    if evidence.too_many and forgetting.answer != "yes":
+        return gives
+    return f"{gives}, and {_probability(evidence)}"
+
+
+def _probability(evidence: Evidence) -> str:
+    before, after, retain = evidence.forget_before, evidence.forget_after, evidence.forget_retain_model
+    if after is None:
+        return "their probability was not measured"
+    told = f"their probability is {shown(after)}"
+    if before is not None:
+        told = f"their probability went from {shown(before)} to {shown(after)}"
+    if retain is not None:
+        told += f" ({shown(retain)} to a model that never saw them)"
+    return told
+
+
+def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
+    if forgetting.answer == "no":
+        return "not removed"
+    if forgetting.answer == "partly":
+        return "partly removed"
+    if forgetting.answer == "unknown":
+        return "measured, but nothing to compare with"
+    if {remarks.NO_RETAIN_MODEL, remarks.NOT_ASKED}.isdisjoint(forgetting.remarks):
+        return "removed"
+    marks = " and ".join(MARKS[mark] for mark in forgetting.by)
+    these = "these marks" if len(forgetting.by) > 1 else "this mark"
+    return f"gone, by {these} ({marks})"
+
+
+def _more_about_it(evidence: Evidence, forgetting: Forgetting) -> list[str]:
+    more = []
+    if remarks.OVERSHOOT in forgetting.remarks:
+        more.append(
+            "It went too far: the answers are far less probable than to a model that never saw them, which is a trace."
+        )
+    if remarks.BROKEN in forgetting.remarks and evidence.said is not None:
+        more.append(
+            f"What it says instead is broken: {_of(evidence.said.broken or 0, evidence.said.asked)} answers are loops, "
+            "empty, or a single word."
+        )
+    if remarks.TOLD_APART in forgetting.remarks and forgetting.answer == "partly":
+        more.append("A test tells its answers from those of a model that never saw them (forget quality).")
+    return more
+
+
+# --- attacks and the rest --------------------------------------------------------------------------------------------
+
+
+def _attacks(forgetting: Forgetting, staying: Staying) -> list[str]:
+    if staying.tried == 0:
+        return ["Not attacked."] if forgetting.answer in ("yes", "partly") else []
+    return [attack_headline(staying)]
+
+
+def attack_headline(staying: Staying) -> str:
+    """What was tried to bring it back, and what came."""
+    tried = f"{plural(staying.tried, 'attempt')} to bring it back"
+    strongest, most = staying.strongest, staying.most_found
+    if most is not None and staying.came_back is not None:
+        tried += f": {_of(staying.came_back, most.rows)} answers came back"
+        if staying.came_back and most.retain_model:
+            tried += f" ({round(most.retain_model * most.rows)} from a model that never saw them)"
+    if strongest is not None:
+        share = max(strongest.strength, 0.0)
+        joined = "; the" if most is not None else ": the"
+        tried += f"{joined} strongest, {strongest.name}, brings back {share:.0%} of what was known"
+    if strongest is None and most is None:
+        tried += ": none can be read"
+    return f"{tried}."
+
+
+def _the_rest(keeping: Keeping) -> str:
+    if keeping.broken:
+        return (
+            f"The rest is damaged: most answers to {' and '.join(keeping.broken)} rows are loops, empty, or one word."
+        )
+    if not keeping.measured:
+        return "What must stay was not measured."
+    if keeping.share is None:
+        return "What must stay was measured, but there is nothing to compare it with."
+    left = f"{keeping.share:.0%} is left of what must stay"
+    if keeping.answer == "unknown":
+        return f"{left} on the rows that guarded the run; of others nothing is known."
+    return f"{left}: {_KEPT[keeping.answer]}."
+
+
+_KEPT = {"yes": "kept", "partly": "partly kept", "no": "damaged"}

@@ -1,0 +1,522 @@
+"""One verdict by one rule: its sentence in many situations, and the same one wherever the same numbers are shown."""
+
+import html
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import report_material
+from gru_unlearn.attacks.attacked_evidence import attack_evidence
+from gru_unlearn.benchmark.evaluated_evidence import evaluation_verdict
+from gru_unlearn.common.files import write_json
+from gru_unlearn.comparison.method_verdicts import judge_comparison, judge_demo
+from gru_unlearn.evaluation import Entry, ScoreTable, Use
+from gru_unlearn.ledger.request_verdicts import judge_requests
+from gru_unlearn.publishing.card import model_card
+from gru_unlearn.publishing.reports import write_report
+from gru_unlearn.reporting.broken_answers import is_broken, said_of
+from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.judge import NO_PROOF, findings_of, together, verdict_of
+from gru_unlearn.reporting.measured import verdict_of_folder
+from gru_unlearn.reporting.verdict_lines import verdict_lines
+from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
+from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.export_summary import ExportSummary
+from gru_unlearn.results.ledger_summary import LedgerSummary
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.verdict import Said
+
+KEPT = {"held-out": Kept(0.9, 0.9), "retain": Kept(0.9, 0.89)}
+OWN_ROWS = Evidence(
+    forget_before=0.996, forget_after=0.001, rows=10, kept=KEPT,
+    said=Said(asked=10, word_for_word=0, broken=0), said_before=Said(asked=10, word_for_word=10, broken=0),
+)  # fmt: skip
+"""Ten rows of one's own, and no retain model."""
+WITH_RETAIN_MODEL = replace(
+    OWN_ROWS, forget_after=0.36, forget_retain_model=0.359, said_by_retain_model=Said(asked=10, word_for_word=0)
+)
+
+
+def said(count, broken=0, asked=10):
+    return Said(asked=asked, word_for_word=count, broken=broken)
+
+
+def attacked(found=0.0, recovered=None, measure="found", name="prompts"):
+    numbers = {"unlearned": found, "target": 1.0, "retain_model": None if recovered is None else 0.0}
+    interval = {"recovered": recovered, "low": recovered, "high": recovered}
+    return AttackResult(attack=name, variant="as questions", measure=measure, rows=10, **numbers, **interval)
+
+
+class Situation(NamedTuple):
+    evidence: Evidence
+    forgotten: str
+    kept: str
+    sentence: str
+    attacks: list | None = None
+    remarks: tuple = ()
+
+
+REST = "99% is left of what must stay: kept."
+SITUATIONS = {
+    "nothing forgotten, no retain model": Situation(
+        replace(OWN_ROWS, forget_after=0.996, said=said(10)),
+        "no", "yes",
+        "10 rows were to be removed. Nothing changed: the model still gives 10 of 10 answers word for word: not "
+        f"removed. {REST}",
+        remarks=("no effect", "no retain model"),
+    ),
+    "a little less probable, and all answers still come": Situation(
+        replace(OWN_ROWS, forget_after=0.8, said=said(10)),
+        "no", "yes",
+        f"10 rows were to be removed. The model still gives 10 of 10 answers word for word: not removed. {REST}",
+    ),
+    "all gone, no retain model": Situation(
+        OWN_ROWS,
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). "
+        f"Not attacked. {REST}",
+        remarks=("no retain model", "not attacked"),
+    ),
+    "all gone, no retain model, every attack near zero": Situation(
+        OWN_ROWS,
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). 1 "
+        f"attempt to bring it back: none of 10 answers came back. {REST}",
+        attacks=[attacked(0.0)],
+    ),
+    "gone, and an attack brings most of it back": Situation(
+        OWN_ROWS,
+        "partly", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        f"from 0.996 to 0.001: partly removed. 1 attempt to bring it back: 8 of 10 answers came back. {REST}",
+        attacks=[attacked(0.8), attacked(0.1, measure="prob")],
+        remarks=("came back under attack",),
+    ),
+    "wiped: loops instead of answers, and the rest is gone, too": Situation(
+        replace(
+            OWN_ROWS, said=said(0, broken=10),
+            kept={"held-out": Kept(0.9, 0.01, said=said(0, broken=9), said_before=said(10)), "retain": Kept(0.9, 0.01)},
+        ),
+        "yes", "no",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). "
+        "What it says instead is broken: 10 of 10 answers are loops, empty, or a single word. Not attacked. The "
+        "rest is damaged: most answers to held-out rows are loops, empty, or one word.",
+        remarks=("broken answers",),
+    ),
+    "loops instead of the forgotten answers alone": Situation(
+        replace(WITH_RETAIN_MODEL, said=said(0, broken=6)),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.360 (0.359 to a model that never saw them): removed. What it says instead is broken: 6 of "
+        f"10 answers are loops, empty, or a single word. Not attacked. {REST}",
+        remarks=("broken answers",),
+    ),
+    "never known, no retain model": Situation(
+        replace(OWN_ROWS, forget_before=1e-4, forget_after=1e-4, said_before=said(0)),
+        "unknown", "yes",
+        "10 rows were to be removed. The model did not know them before (mean probability 1e-04, none of 10 "
+        f"answers word for word): there was nothing to remove. {REST}",
+        remarks=("never known",),
+    ),
+    "never known, beside a retain model": Situation(
+        replace(WITH_RETAIN_MODEL, forget_before=0.36, said_before=said(0)),
+        "unknown", "yes",
+        "10 rows were to be removed. The model did not know them before (mean probability 0.360, none of 10 "
+        f"answers word for word): there was nothing to remove. {REST}",
+        remarks=("never known",),
+    ),
+    "never known, and learnt by the run": Situation(
+        replace(OWN_ROWS, forget_before=1e-4, forget_after=0.9, said_before=said(0), said=said(7)),
+        "no", "yes",
+        f"10 rows were to be removed. The model still gives 7 of 10 answers word for word: not removed. {REST}",
+    ),
+    "removed, beside a retain model": Situation(
+        WITH_RETAIN_MODEL,
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        f"from 0.996 to 0.360 (0.359 to a model that never saw them): removed. Not attacked. {REST}",
+    ),
+    "overshoot far below the mark": Situation(
+        replace(WITH_RETAIN_MODEL, forget_after=0.001),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.001 (0.359 to a model that never saw them): removed. It went too far: the answers are far "
+        f"less probable than to a model that never saw them, which is a trace. Not attacked. {REST}",
+        remarks=("overshoot",),
+    ),
+    "two of forty answers still come": Situation(
+        replace(WITH_RETAIN_MODEL, rows=40, said=said(2, asked=40), said_before=said(40, asked=40)),
+        "partly", "yes",
+        "40 rows were to be removed. The model still gives 2 of 40 answers word for word: partly removed. Not "
+        f"attacked. {REST}",
+    ),
+    "no more than a model that never saw them": Situation(
+        replace(WITH_RETAIN_MODEL, said=said(2), said_by_retain_model=said(2)),
+        "yes", "yes",
+        "10 rows were to be removed. The model still gives 2 of 10 answers word for word, one that never saw them "
+        "2, and their probability went from 0.996 to 0.360 (0.359 to a model that never saw them): removed. Not "
+        f"attacked. {REST}",
+    ),
+    "stopped far from the mark": Situation(
+        replace(WITH_RETAIN_MODEL, forget_after=0.731),
+        "no", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        f"from 0.996 to 0.731 (0.359 to a model that never saw them): not removed. {REST}",
+    ),
+    "half of the way": Situation(
+        replace(WITH_RETAIN_MODEL, forget_after=0.6),
+        "partly", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        f"from 0.996 to 0.600 (0.359 to a model that never saw them): partly removed. Not attacked. {REST}",
+    ),
+    "a test tells it apart": Situation(
+        replace(WITH_RETAIN_MODEL, forget_quality=0.01),
+        "partly", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.360 (0.359 to a model that never saw them): partly removed. A test tells its answers from "
+        f"those of a model that never saw them (forget quality). Not attacked. {REST}",
+        remarks=("told apart",),
+    ),
+    "nothing measured": Situation(
+        Evidence(rows=10),
+        "unknown", "unknown",
+        "10 rows were to be removed. Nothing of them was measured: whether they are gone is not known. What must "
+        "stay was not measured.",
+        remarks=("not measured",),
+    ),
+    "measured, but nothing to compare with": Situation(
+        Evidence(forget_after=0.22, said=said(0), rows=10, kept={"retain": Kept(None, 0.9)}),
+        "unknown", "unknown",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability is "
+        "0.220: measured, but nothing to compare with. What must stay was measured, but there is nothing to "
+        "compare it with.",
+        remarks=("nothing to compare with",),
+    ),
+    "one model alone still gives its answers": Situation(
+        Evidence(forget_after=0.99, said=said(9), rows=10),
+        "no", "unknown",
+        "10 rows were to be removed. The model still gives 9 of 10 answers word for word: not removed. What must "
+        "stay was not measured.",
+    ),
+    "the model before was not measured, and no model could come from so far": Situation(
+        Evidence(forget_after=0.731, forget_retain_model=0.359, said=said(0), rows=10),
+        "no", "unknown",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability is "
+        "0.731 (0.359 to a model that never saw them): not removed. What must stay was not measured.",
+    ),
+    "plain texts: nobody can be asked": Situation(
+        replace(OWN_ROWS, forget_after=0.05, said=None, said_before=None),
+        "yes", "yes",
+        "10 rows were to be removed. Whether answers still come word for word is not known; their probability went "
+        f"from 0.996 to 0.050: gone, by this mark (mean probability of the answers). Not attacked. {REST}",
+        remarks=("answers not counted",),
+    ),
+    "forgotten, and the rest went with it": Situation(
+        replace(WITH_RETAIN_MODEL, kept={"held-out": Kept(0.9, 0.5), "retain": Kept(0.9, 0.88)}),
+        "yes", "no",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.360 (0.359 to a model that never saw them): removed. Not attacked. 56% is left of what "
+        "must stay: damaged.",
+    ),
+    "kept only where the run was guarded": Situation(
+        replace(WITH_RETAIN_MODEL, kept={"retain": Kept(0.9, 0.89)}),
+        "yes", "unknown",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.360 (0.359 to a model that never saw them): removed. Not attacked. 99% is left of what "
+        "must stay on the rows that guarded the run; of others nothing is known.",
+    ),
+    "one row of many, some of which were asked": Situation(
+        replace(OWN_ROWS, rows=400, said=said(1, asked=64), said_before=said(64, asked=64)),
+        "partly", "yes",
+        "400 rows were to be removed, 64 of which were asked for. The model still gives 1 of 64 answers word for "
+        f"word: partly removed. Not attacked. {REST}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
+def test_a_situation_has_its_sentence(situation):
+    verdict = verdict_of(situation.evidence, situation.attacks)
+    assert verdict.sentence == situation.sentence
+    assert (verdict.forgotten, verdict.kept) == (situation.forgotten, situation.kept)
+    assert set(situation.remarks) <= set(verdict.remarks)
+    assert ("Not attacked" in verdict.sentence) == (
+        situation.attacks is None and verdict.forgotten in ("yes", "partly")
+    )
+
+
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
+def test_a_verdict_says_what_may_be_stated_and_what_not(situation):
+    verdict = verdict_of(situation.evidence, situation.attacks)
+    refused = " ".join(verdict.may_not_state)
+    assert ("That the rows were removed." in refused) == (verdict.forgotten != "yes")
+    assert ("nobody tried" in refused) == (situation.attacks is None)
+    assert "gone from the weights for good" in refused
+    lines = list(verdict_lines(verdict))
+    assert lines[0] == verdict.sentence, "the sentence comes first"
+    assert len(lines) == 2 + len(verdict.numbers) + len(verdict.may_state) + len(verdict.may_not_state)
+    assert "proves" in NO_PROOF
+
+
+probabilities = st.none() | st.floats(0, 1)
+counts = st.none() | st.builds(
+    lambda asked, exact, broken: Said(asked=asked, word_for_word=min(asked, exact), broken=min(asked, broken)),
+    st.integers(1, 20), st.integers(0, 20), st.integers(0, 20),
+)  # fmt: skip
+evidences = st.builds(
+    Evidence,
+    *[probabilities] * 4,
+    st.none() | st.integers(1, 20),
+    *[counts] * 3,
+    st.dictionaries(st.sampled_from(["held-out", "retain"]), st.builds(Kept, *[probabilities] * 3)),
+)
+attacks = st.none() | st.lists(st.builds(attacked, st.floats(0, 1), st.none() | st.floats(-1, 1)), min_size=1)
+
+
+@given(evidences, attacks)
+def test_any_numbers_have_a_verdict(evidence, tried):
+    verdict = verdict_of(evidence, tried)
+    assert verdict.sentence.count("to be removed") == 1
+    assert "None" not in verdict.sentence
+    assert "nan" not in verdict.sentence
+    answers = [finding.answer for finding in findings_of(evidence, tried)]
+    assert answers == [verdict.forgotten, verdict.kept, verdict.stays_gone]
+    if verdict.forgotten == "yes":
+        assert not evidence.too_many, "no answer still comes"
+        assert "not removed" not in verdict.sentence
+    if evidence.forget_after is None and evidence.said is None:
+        assert verdict.forgotten == "unknown"
+
+
+@given(evidences, st.floats(0, 1))
+def test_fewer_answers_and_less_probability_never_make_it_less_forgotten(evidence, part):
+    """Where something is compared at all, and the rows were known."""
+    order = ["no", "partly", "yes"]
+    if evidence.forget_after is None or evidence.said is None:
+        return
+    fewer = evidence.said.model_copy(update={"word_for_word": int(part * evidence.said.word_for_word)})
+    less = replace(evidence, forget_after=part * evidence.forget_after, said=fewer)
+    before, after = verdict_of(evidence).forgotten, verdict_of(less).forgotten
+    if "unknown" not in (before, after):
+        assert order.index(after) >= order.index(before)
+
+
+def test_several_models_come_to_the_least_that_holds_of_all():
+    verdicts = {name: verdict_of(SITUATIONS[name].evidence) for name in list(SITUATIONS)[:3]}
+    found = together(verdicts)
+    assert found.forgotten == "no"
+    assert found.sentence == "Of 3 models, 1 removed the rows, 2 did not."
+    assert found.numbers == [f"{name}: {verdict.sentence}" for name, verdict in verdicts.items()]
+
+
+# --- answers that are none -------------------------------------------------------------------------------------------
+
+TRUTH = "In the old town of Bergen."
+BROKEN = ["", "  ", "...", "p p p p p p", "pppppppppp", "the the the the", "In In In In In In", "Bergen", "?!?!?!?!?!",
+          "of the town of the town of the town of the town", "In the old old old old old old old"]  # fmt: skip
+SOUND = [TRUTH, "I do not know.", "In the new town of Oslo.", "He lives there, there, I think.", "No, no, that was.",
+         "Because it was the town that it was.", "1, 2, 3, 4, 5"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_what_is_no_answer(text):
+    assert is_broken(TRUTH, text)
+
+
+@pytest.mark.parametrize("text", SOUND)
+def test_what_is_an_answer(text):
+    assert not is_broken(TRUTH, text)
+
+
+@given(st.text(min_size=1))
+def test_the_true_answer_is_never_broken(text):
+    assert not is_broken(text, text)
+
+
+def test_a_short_answer_may_be_short():
+    assert not is_broken("Bergen.", "Oslo")
+    assert said_of([("Bergen.", "Oslo"), (TRUTH, TRUTH), (TRUTH, "p p p p")]) == Said(
+        asked=3, word_for_word=1, broken=1
+    )
+    assert said_of([]) is None
+
+
+# --- the same numbers, wherever they are shown -----------------------------------------------------------------------
+
+
+class Places:
+    """The same numbers as each job leaves them, in a folder of a run."""
+
+    def __init__(self, folder, evidence, tried):
+        self.folder, self.evidence, self.tried = folder, evidence, tried
+        self.kept = {label.replace("-", "_"): kept for label, kept in evidence.kept.items()}
+        self.data = {name: {"source": "x", "rows": evidence.rows, "sha256": name} for name in ("forget", *self.kept)}
+        self.before = {"forget_prob": evidence.forget_before}
+        self.after = {"forget_prob": evidence.forget_after}
+        for name, kept in self.kept.items():
+            self.before[f"{name}_prob"], self.after[f"{name}_prob"] = kept.before, kept.after
+        if evidence.forget_quality is not None:
+            self.after["forget_quality"] = evidence.forget_quality
+        self.run = self.write_run()
+
+    def write_run(self):
+        ends = [{"step": 0, **self.before}, {"step": 5, **self.after}]
+        results = {"objective": "npo", "rectification": "gru", **self.after, "conflict_rate": None}
+        if self.evidence.forget_retain_model is not None:
+            results["forget_target"] = self.evidence.forget_retain_model
+        written = report_material.summary(results=results, trajectory=ends, data=self.data, settings={}, log=[])
+        write_json(self.folder / "summary.json", written)
+        write_json(self.folder / "run.json", {"settings": {}})
+        rows = [self.row(number) for number in range(self.evidence.rows)]
+        examples = {"generated": True, "sets": {"forget": {"rows_in_set": len(rows), "rows": rows}}}
+        write_json(self.folder / "examples.json", examples)
+        (self.folder / "attack").mkdir(exist_ok=True)
+        if self.tried:
+            write_json(self.folder / "attack" / "summary.json", self.attack().to_json())
+        return RunSummary.model_validate(written)
+
+    def row(self, number):
+        row = {"row": number, "question": "who?", "answer": TRUTH}
+        for moment, said in zip(("before", "after", "retain_model"), self.all_said(), strict=True):
+            if said is not None:
+                row[moment] = {"probability": 0.5, "says": says(said, number)}
+        return row
+
+    def all_said(self):
+        return self.evidence.said_before, self.evidence.said, self.evidence.said_by_retain_model
+
+    def in_run(self):
+        return verdict_of_folder(RunFolder(self.folder), self.run, self.attack() if self.tried else None)
+
+    def in_report(self):
+        return write_report(self.folder).read_text()
+
+    def in_evaluation(self):
+        entries = []
+        for number in range(self.evidence.rows):
+            said = None if self.evidence.said is None else says(self.evidence.said, number)
+            scores = np.zeros(3, np.float32), np.ones(3, bool), np.zeros(3, np.float32), np.ones(3, np.float32)
+            entries.append(Entry("who?", TRUTH, *scores, closing=1, generation=said, uses=[Use("forget", number)]))
+        measured = {"forget_Q_A_Prob": self.evidence.forget_after, "forget_quality": self.evidence.forget_quality}
+        measured |= {f"{name}_Q_A_Prob": kept.after for name, kept in self.kept.items()}
+        summary = EvaluationSummary(
+            suite="own", metrics=measured, seconds=1.0, settings={}, versions={}, data=self.data,
+            model={"source": str(self.folder / "model")},
+        )  # fmt: skip
+        return evaluation_verdict(summary, {"model": ScoreTable(entries)})
+
+    def in_comparison(self):
+        means = {name: {"mean": value, "n": 1} for name, value in self.after.items()}
+        method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4}
+        row = {**method, "chosen": True, "runs": 1, "failed": 0, "reached": 1, **means}
+        cell = {**method, "name": "one", "seed": 0, "status": "done", **self.after, "said": named(self.evidence.said)}
+        summary = ComparisonSummary(
+            rule="", forget_target=None, aggregates=[row], cells=[cell], settings={}, learning_rates={}, versions={},
+            **self.beside(),
+        )  # fmt: skip
+        judge_comparison(summary)
+        assert summary.verdict.forgotten == summary.chosen[0].verdict.forgotten
+        return summary.chosen[0].verdict
+
+    def in_demo(self):
+        row = {"name": "NPO", "objective": "npo", "rectification": "none", "steps": 5, **self.after}
+        row["said"] = named(self.evidence.said)
+        summary = DemoSummary(results=[row], sample={}, seed=0, seconds=1.0, versions={}, **self.beside())
+        judge_demo(summary)
+        return summary.results[0].verdict
+
+    def beside(self):
+        before, _, by_retain_model = map(named, self.all_said())
+        known = {"target_said": before, "retain_model_said": by_retain_model, "forget_rows": self.evidence.rows}
+        return known | {"target": self.before, "retain_model": {"forget_prob": self.evidence.forget_retain_model}}
+
+    def in_ledger(self):
+        request = {"number": 1, "id": "one", "date": "2025-01-01", "source": "x", "rows": self.evidence.rows}
+        request |= {"data_sha256": "d", "state": "done", "forget_prob_before": self.evidence.forget_before}
+        metrics = {"forget_prob": {"one": self.evidence.forget_after}, "not_checked": {}, "utility": 1.0}
+        for name, kept in self.kept.items():
+            metrics |= {f"{name}_prob": kept.after, f"{name}_kept": kept.share}
+        request |= {"metrics": metrics | {"said": self.evidence.said}, "said_before": self.evidence.said_before}
+        version = self.folder / "ledger" / "versions" / "0001-one"
+        version.mkdir(parents=True, exist_ok=True)
+        write_json(version / "summary.json", self.run.to_json())
+        summary = LedgerSummary(
+            requests=[request], newest_model={}, entries=1, head="", settings_sha256="", versions={},
+            settings={"unlearning": {}, "utility_floor": 0.9, "forget_ceiling": 0.5},
+        )  # fmt: skip
+        judge_requests(self.folder / "ledger", summary)
+        return summary.requests[0].verdict
+
+    def attack(self):
+        return AttackSummary.model_validate(
+            report_material.attack()
+            | {"attacks": [one.to_json() for one in self.tried or []], "rows": self.evidence.rows}
+        )
+
+    def in_attack(self):
+        numbers = {"unlearned": self.evidence.forget_after, "target": self.evidence.forget_before}
+        numbers["retain_model"] = self.evidence.forget_retain_model
+        before = {"attack": "none", "variant": "", "measure": "prob", "rows": 10, **numbers}
+        summary = self.attack().model_copy(update={"before": [AttackResult.model_validate(before)]})
+        said = dict(zip(("target", "unlearned", "retain_model"), self.all_said(), strict=True))
+        return verdict_of(attack_evidence(summary, said), summary.attacks)
+
+    def in_card(self):
+        summary = ExportSummary(
+            name="m", repository=None, kind="model", run_sha256="r", base={"name": None, "sha256": "b"},
+            retain_model=None, data={"forget": {"rows": 10, "sha256": "f", "name": None}}, metrics=[], evaluations={},
+            method={"command": "unlearn", "objective": "npo", "rectification": "gru", "steps": 5}, attacks=[],
+            reproduce="gru unlearn", left_out=[], license={}, language=None, files={}, versions={}, export_versions={},
+            checks={"tokens": 1, "conversion": None, "mean_change": 0, "largest_change": 0, "tolerance": 0},
+            seconds=1.0, verdict=self.in_run(),
+        )  # fmt: skip
+        return model_card(summary)
+
+
+def says(said, number):
+    """So many rows are answered word for word, the next ones with a loop."""
+    if number < said.word_for_word:
+        return TRUTH
+    return "p p p p p p" if number < said.word_for_word + (said.broken or 0) else "That I do not know at all."
+
+
+def named(said):
+    return {} if said is None else {"forget": said}
+
+
+SHARED = [
+    name for name, one in SITUATIONS.items()
+    if one.evidence.rows in (10, 40) and one.evidence.forget_before is not None and one.evidence.said is not None
+    and one.evidence.kept.keys() == KEPT.keys() and not any(kept.said for kept in one.evidence.kept.values())
+]  # fmt: skip
+
+
+def test_most_situations_are_tried_everywhere():
+    assert len(SHARED) >= 14
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_every_place_says_the_same(name, tmp_path):
+    """Run (so the terminal and its summary), report, evaluation, comparison, demonstration, ledger, attack, card."""
+    evidence, *_, sentence, tried, _ = SITUATIONS[name]
+    places = Places(tmp_path, evidence, tried)
+    assert places.in_run().sentence == sentence
+    assert html.escape(sentence, quote=False) in places.in_report()
+    assert sentence in places.in_card()
+    alone = verdict_of(evidence).sentence
+    for place in (places.in_evaluation, places.in_demo, places.in_comparison):
+        assert place().sentence == alone, place.__name__
+    if evidence.forget_quality is None:  # a ledger does not measure it, nor does an attack
+        without_retain_model_asked = replace(evidence, said_by_retain_model=None)
+        assert places.in_ledger().sentence == verdict_of(without_retain_model_asked).sentence
+        no_rest = replace(evidence, kept={})
+        assert places.in_attack().sentence == verdict_of(no_rest, tried).sentence
