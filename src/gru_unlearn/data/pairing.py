@@ -12,11 +12,16 @@ from gru_unlearn.data.encoding import Example
 
 Pair = tuple[int, list[int]]
 
+_SHUFFLES = 500_000
+"""Seeds from here on are for shuffles of the retain set, those below for the epochs' own draws."""
+
 
 class PairSampler(Sampler[Pair]):
     """Forget indices, each once an epoch in random order, with the indices of their random retain partners.
 
-    The order depends on seed and epoch alone, so a resumed run draws what the uninterrupted one would have drawn.
+    No retain example comes again before all have come, over epochs too. (Drawn independently, some come three times
+    before others come once; docs/results.md has what that costs.) The order depends on seed and epoch alone, so a
+    resumed run draws what the uninterrupted one would have drawn.
 
     Args:
         forget, retain: sizes of the sets.
@@ -49,12 +54,21 @@ class PairSampler(Sampler[Pair]):
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.forget, generator=generator).tolist()
         counts = [self._partners_before(number + 1) - self._partners_before(number) for number in range(self.forget)]
-        partners = torch.randint(self.retain, (sum(counts),), generator=generator).tolist()
+        partners = self._partners(self.epoch * sum(counts), sum(counts))
         if self.lengths is not None:
             order = _by_length(order, self.lengths[0], self.batch_size, generator)
             partners = _by_length(partners, self.lengths[1], self.retain_batch_size, generator)
         drawn = iter(partners)
         return iter([(index, list(islice(drawn, count))) for index, count in zip(order, counts, strict=True)])
+
+    def _partners(self, start: int, count: int) -> list[int]:
+        """A piece of an endless row of retain indices: one shuffle of all of them after the other."""
+        first, offset = divmod(start, self.retain)
+        found: list[int] = []
+        for number in range(first, (start + count - 1) // self.retain + 1):
+            generator = torch.Generator().manual_seed(1_000_003 * self.seed + _SHUFFLES + number)
+            found += torch.randperm(self.retain, generator=generator).tolist()
+        return found[offset : offset + count]
 
     def _partners_before(self, number: int) -> int:
         """How many partners the first ``number`` forget examples have: spread evenly, the first of a batch has one."""
