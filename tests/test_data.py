@@ -190,6 +190,19 @@ def test_pairs_cover_the_forget_set_with_random_reproducible_partners():
     assert first != epoch(0, seed=1)
 
 
+@pytest.mark.parametrize(("retain", "retain_batch_size"), [(7, 3), (3, 8), (50, 4), (1, 2)])
+def test_no_partner_comes_again_before_all_have_come(retain, retain_batch_size):
+    """Over epochs too, whose ends fall anywhere in a pass over the retain set."""
+    sampler, drawn = PairSampler(10, retain, 5, 4, retain_batch_size), []
+    for epoch in range(6):
+        sampler.set_epoch(epoch)
+        for _, partners in sampler:
+            drawn += partners
+    passes = [drawn[start : start + retain] for start in range(0, len(drawn), retain)]
+    assert all(len(set(one)) == len(one) for one in passes)
+    assert len(passes) == 1 or retain == 1 or passes[0] != passes[1], "each pass has an order of its own"
+
+
 @given(forget=st.integers(1, 30), batch_size=st.integers(1, 9), retain_batch_size=st.integers(1, 20))
 def test_a_batch_has_as_many_partners_as_asked_for(forget, batch_size, retain_batch_size):
     drawn = [partners for _, partners in PairSampler(forget, 7, 0, batch_size, retain_batch_size)]
