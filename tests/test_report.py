@@ -328,7 +328,7 @@ def test_the_command_repeats_the_run():
         (None, "has no summary.json"),
         ("[]", "has no summary.json"),
         ("{", "cannot be read"),
-        ('{"command": "tru"}', "is of tru: a report needs one of unlearn, demo"),
+        ('{"command": "tru"}', "is of gru tru, whose numbers are in"),
         ('{"command": "unlearn"}', "lacks what a report needs"),
     ],
 )
