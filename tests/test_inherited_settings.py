@@ -128,8 +128,8 @@ def test_a_copy_of_a_configuration_is_one(tmp_path, settings):
     assert again.to_dict() == made.to_dict()
 
 
-def test_the_command_refuses_before_it_looks_for_a_model(gru, tmp_path):
-    flags = ["--model", tmp_path / "none", "--forget", "none.jsonl", "--label-smoothing-factor", "0.2"]
+def test_the_command_refuses_before_it_looks_for_a_model(gru):
+    flags = ["--model", "owner/none", "--forget", "owner/none", "--label-smoothing-factor", "0.2"]
     code, _, err = gru("unlearn", *flags)
     assert (code, err.count("\n")) == (2, 1)
     assert "label_smoothing_factor has no place here" in err

@@ -620,26 +620,26 @@ def asked(world, tmp_path_factory):
 BAD_INPUT = {
     "no ledger": (["run", "{world}"], "holds no ledger: gru requests init"),
     "folder in use": (
-        ["init", "{world}", "--retain", "x", "--model", "y"],
+        ["init", "{world}", "--retain", "a/x", "--model", "a/y"],
         "is not empty: a ledger needs a new folder",
     ),
-    "flag before the folder": (["init", "--retain", "x", "{new}"], "the folder of the ledger comes first"),
+    "flag before the folder": (["init", "--retain", "a/x", "{new}"], "the folder of the ledger comes first"),
     "no retain": (["init", "{new}", "--model", "{world}/model"], "no retain set given: pass --retain"),
     "no model": (["init", "{new}", "--retain", "{world}/retain.jsonl"], "no model given"),
-    "forget for all": (["init", "{new}", "--retain", "x", "--forget", "y"], "forget is not a setting of a ledger"),
+    "forget for all": (["init", "{new}", "--retain", "a/x", "--forget", "a/y"], "forget is not a setting of a ledger"),
     "rows to report": (
-        ["init", "{new}", "--retain", "x", "--report-examples", "3"],
+        ["init", "{new}", "--retain", "a/x", "--report-examples", "3"],
         "report_examples is not a setting",
     ),
     "unknown setting": (
-        ["init", "{new}", "--retain", "x", "--model", "y", "--learning-rte", "1"],
+        ["init", "{new}", "--retain", "a/x", "--model", "a/y", "--learning-rte", "1"],
         "did you mean 'learning_rate'",
     ),
     "floor above one": (
-        ["init", "{new}", "--retain", "x", "--utility-floor", "1.5"],
+        ["init", "{new}", "--retain", "a/x", "--utility-floor", "1.5"],
         "--utility-floor must be above 0 and at most 1, got 1.5",
     ),
-    "no such model": (["init", "{new}", "--retain", "x", "--model", "{world}/no"], "no: no such folder"),
+    "no such model": (["init", "{new}", "--retain", "a/x", "--model", "{world}/no"], "no: no such folder"),
     "overlap of kept sets": (
         [
             *("init", "{new}", "--model", "{world}/model", "--use-cpu"),
@@ -649,7 +649,7 @@ BAD_INPUT = {
         "18 held-out rows are also in the retain set",
     ),
     "nothing to change": (["change", "{asked}"], "nothing to change"),
-    "another model": (["change", "{asked}", "--model", "x"], "the first model of a ledger cannot be changed"),
+    "another model": (["change", "{asked}", "--model", "a/x"], "the first model of a ledger cannot be changed"),
     "no such rows": (["add", "{asked}", "--forget", "{world}/no.jsonl"], "no such file"),
     "rows again": (
         ["add", "{asked}", "--forget", "{world}/forget1.jsonl"],
@@ -659,8 +659,8 @@ BAD_INPUT = {
         ["add", "{asked}", "--forget", "{world}/forget2.jsonl", "--id", "request-1"],
         "request 'request-1' is in the ledger already: choose another --id",
     ),
-    "id a path": (["add", "{asked}", "--forget", "x", "--id", "../up"], "--id '../up': use at most 64 letters"),
-    "no date": (["add", "{asked}", "--forget", "x", "--date", "1 March"], "--date 1 March: expected a day such as"),
+    "id a path": (["add", "{asked}", "--forget", "a/x", "--id", "../up"], "--id '../up': use at most 64 letters"),
+    "no date": (["add", "{asked}", "--forget", "a/x", "--date", "1 March"], "--date 1 March: expected a day such as"),
     "rows too long": (
         ["add", "{asked}", "--forget", "{world}/long.jsonl"],
         "forget: in 1 of 1 rows the answer is cut by max length 512",
