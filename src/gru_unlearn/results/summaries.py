@@ -11,10 +11,20 @@ from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummar
 from gru_unlearn.results.evaluation_summary import CurveSummary, EvaluationSummary
 from gru_unlearn.results.file_model import validated
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.results.tuning_summary import TuningSummary
 
-Summary = RunSummary | TruSummary | EvaluationSummary | CurveSummary | ComparisonSummary | DemoSummary | AttackSummary
+Summary = (
+    RunSummary
+    | TruSummary
+    | TuningSummary
+    | EvaluationSummary
+    | CurveSummary
+    | ComparisonSummary
+    | DemoSummary
+    | AttackSummary
+)
 _ANY = TypeAdapter[Summary](Annotated[Summary, Field(discriminator="command")])
-COMMANDS = ("unlearn", "tru", "evaluate", "curve", "compare", "demo", "attack")
+COMMANDS = ("unlearn", "tru", "finetune", "evaluate", "curve", "compare", "demo", "attack")
 
 
 def read_summary(path: Path) -> Summary | None:

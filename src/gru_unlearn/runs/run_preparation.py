@@ -73,18 +73,11 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
         refuse_idle(recipe)
     suite = _make_suite(recipe, sets)
     check_rule(recipe, sets, suite)
-    with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
-    recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
-    for subject in models.values():
-        subject.settings = replace(subject.settings, dtype=recipe.dtype)
+    recipe, models = find_models(recipe)
     model, retain_model = models["model"], models.get("retain_model")
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
-    recipe = asking_alike(recipe, model.settings, model.folder)
-    encoder = model.encoder
-    _check_adapters(recipe, model.folder)
-    examples = _tokenize(sets, encoder, recipe.config)
+    examples = _tokenize(sets, model.encoder, recipe.config)
     check_models(recipe, models, examples)
     if suite is not None:
         for name, subject in models.items():
@@ -100,6 +93,23 @@ def prepare(recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = Tr
     inputs = (model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
+
+
+def find_models(recipe: Recipe) -> tuple[Recipe, dict[str, Subject]]:
+    """The models of a recipe by name, and the recipe with what follows from them: types of weights, how they are asked.
+
+    Raises:
+        UserError: there is no such model, or none that this recipe can train.
+    """
+    with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
+        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
+    recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
+    for subject in models.values():
+        subject.settings = replace(subject.settings, dtype=recipe.dtype)
+    model = models["model"]
+    recipe = asking_alike(recipe, model.settings, model.folder)
+    _check_adapters(recipe, model.folder)
+    return recipe, models
 
 
 def _tokenize(

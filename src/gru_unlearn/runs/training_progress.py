@@ -1,5 +1,6 @@
 """A training run on the console: a bar with step, losses, conflict rate and time left, plain lines elsewhere."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -43,6 +44,11 @@ class StepBar(TrainerCallback):
 class TrainingProgress(StepBar):
     """Shows a training run on a console; replaces Trainer's own printing."""
 
+    shown: Mapping[str, str] = _SHOWN
+    """number in the log → how it is told"""
+    evaluated, stepped = "eval_forget_prob", "forget_loss"
+    """what an evaluation tells, and a log between two of them"""
+
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)
         self.latest: dict[str, float] = {}
@@ -51,12 +57,12 @@ class TrainingProgress(StepBar):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the newest values; one line an evaluation (or log) where there is no terminal."""
         self._warn_of_rounding(logs or {})
-        new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
-        telling = "eval_forget_prob"
+        new = {key: value for key, value in (logs or {}).items() if key in self.shown}
+        telling = self.evaluated
         if args.eval_strategy == "no":  # no evaluation will replace those on show
-            self.latest, telling = {}, "forget_loss"
+            self.latest, telling = {}, self.stepped
         self.latest |= new
-        note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
+        note = " · ".join(text.format(self.latest[key]) for key, text in self.shown.items() if key in self.latest)
         if self.bar.disable and telling in new:
             self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
         elif not self.bar.disable and hasattr(self, "task"):

@@ -80,7 +80,7 @@ class UnlearningTrainer(PairTrainer):
         encoder = encoder_for(processing_class, args)
         fallback = args if self._method.asks["forget"] & FROM_ALTERNATIVES else None
         sets = ExampleSets(
-            forget=to_examples(forget_dataset, "forget", encoder, fallback),
+            forget=to_examples(forget_dataset, self.trained_set, encoder, fallback),
             retain=to_examples(retain_dataset or [], "retain", encoder),
             further={name: to_examples(rows, name, encoder) for name, rows in (eval_dataset or {}).items()},
         )
@@ -230,10 +230,11 @@ class UnlearningTrainer(PairTrainer):
     def _pass_back(self, side: str, model: nn.Module, batches: Sequence[Batch], weight: float = 1.0) -> Tensor:
         """Backward passes over a side's batches, one graph after the other; the sum of their losses, without weight."""
         total = torch.zeros((), device=self.args.device)
+        name = {"forget": self.trained_set}.get(side, side)
         for batch in batches:
             loss = self._mean_loss(side, model, batch)
             self.accelerator.backward(loss * weight)
-            total += self._window.note(f"{side}_loss", loss)
+            total += self._window.note(f"{name}_loss", loss)
             self._after_pass()
         return total
 
