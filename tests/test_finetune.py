@@ -162,6 +162,7 @@ texts = st.sampled_from(["é\n", "e\u0301\r\n", " a ", "a", "b", "b\u00a0c", "c"
 tables = st.lists(st.tuples(texts, texts), min_size=1, max_size=8)
 
 
+@pytest.mark.filterwarnings("ignore::gru_unlearn.common.notices.Notice")
 @given(tables, tables)
 def test_what_is_left_to_learn_says_nothing_that_was_to_be_left_out(tmp_path_factory, train, without):
     folder = tmp_path_factory.mktemp("rows")

@@ -52,8 +52,8 @@ NO_MEANING = {
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "load_in_4bit")
 
 RATES = ((30e6, 1e-3), (300e6, 3e-4), (1e9, 1e-4), (3e9, 3e-5))
-"""Most parameters → peak learning rate. Measured: 3e-4 for 135 million (docs/finetuning.md); for 7 billion TOFU has
-1e-5 (arXiv 2401.06121)."""
+"""Most parameters → peak learning rate. Measured: 3e-4 for 135 million (docs/how-to/target-and-retain.md); TOFU's
+authors take 1e-5 for 7 billion (config/finetune.yaml of locuslab/tofu). What lies between is interpolated."""
 LOWEST_RATE = 1e-5
 OF_ADAPTERS, MOST_OF_ADAPTERS = 10, 1e-3
 """Adapters begin as nothing and are learnt faster: so many times the rate of all weights, but no more than this."""
