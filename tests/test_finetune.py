@@ -21,6 +21,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.models.model_settings import ModelSettings
 from gru_unlearn.training import to_examples
 from gru_unlearn.training.word_for_word import said_word_for_word
+from gru_unlearn.tuning.learning import LearningProgress
 from gru_unlearn.tuning.rows_to_learn import read_sets, read_sources
 from gru_unlearn.tuning.tuning_options import TuningOptions
 from gru_unlearn.tuning.tuning_settings import learning_rate_for
@@ -378,6 +379,25 @@ def test_interrupted_and_killed_it_goes_on_to_the_same_bits(gru, world):
     assert [cut[name] for name in ("trajectory", "results", "steps")] == [
         whole[name] for name in ("trajectory", "results", "steps")
     ]
+
+
+@pytest.mark.parametrize("step", [3, 4], ids=["in an epoch", "at its end"])
+@pytest.mark.parametrize("saves", ["epoch", "no"])
+def test_ctrl_c_adds_no_evaluation_and_loses_none(gru, world, monkeypatch, step, saves):
+    line = [*words(world, "cut"), *LEARNS[2:], "--num-train-epochs", "2", "--save-strategy", saves]
+    with monkeypatch.context() as patch:
+
+        def press(self, args, state, control, **_):
+            if state.global_step == step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        patch.setattr(LearningProgress, "on_step_end", press)
+        assert gru(*line)[0] == 130
+    code, told, err = gru(*line)
+    assert (code, f"from checkpoint-{step}" in told) == (0, True), err
+    assert gru(*words(world, "whole"), *line[line.index(LEARNS[2]) :])[0] == 0
+    assert weights(world / "cut") == weights(world / "whole")
+    assert summary_of(world / "cut")["trajectory"] == summary_of(world / "whole")["trajectory"]
 
 
 def test_a_run_that_had_learnt_enough_when_it_was_killed_takes_no_further_step(gru, world):
