@@ -1,5 +1,6 @@
 """A training run on the console: a bar with step, losses, conflict rate and time left, plain lines elsewhere."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ _SHOWN = {
     "eval_forget_prob": "forget prob {:.3f}",
     "eval_retain_prob": "retain prob {:.3f}",
 }
+
+LONGEST_SILENCE = 60.0
+"""Seconds after which a line tells of the last steps where there is no bar."""
 
 LEAST_SURVIVING = 0.9
 """Share of a step's length that rounding should leave."""
@@ -52,10 +56,11 @@ class TrainingProgress(StepBar):
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)
         self.latest: dict[str, float] = {}
+        self.told = time.monotonic()
         self.warned = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Show the newest values; one line an evaluation (or log) where there is no terminal."""
+        """Show the newest values; where there is no terminal, one line an evaluation (or log), or after a minute."""
         self._warn_of_rounding(logs or {})
         new = {key: value for key, value in (logs or {}).items() if key in self.shown}
         telling = self.evaluated
@@ -63,10 +68,14 @@ class TrainingProgress(StepBar):
             self.latest, telling = {}, self.stepped
         self.latest |= new
         note = " · ".join(text.format(self.latest[key]) for key, text in self.shown.items() if key in self.latest)
-        if self.bar.disable and telling in new:
+        if self.bar.disable and (telling in new or (new and self._is_long_ago())):
+            self.told = time.monotonic()
             self.console.print(f"{self.title} · step {state.global_step}/{state.max_steps} · {note}", soft_wrap=True)
         elif not self.bar.disable and hasattr(self, "task"):
             self.bar.update(self.task, note=note)
+
+    def _is_long_ago(self) -> bool:
+        return time.monotonic() - self.told >= LONGEST_SILENCE
 
     def _warn_of_rounding(self, logs: dict[str, float]) -> None:
         """Once, where the weights' type takes much of a step."""

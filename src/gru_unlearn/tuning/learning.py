@@ -13,12 +13,12 @@ class LearningProgress(TrainingProgress):
     """Loss and how well each set is known."""
 
     shown: Mapping[str, str] = {
-        "train_loss": "loss {:.3f}",
+        "loss": "loss {:.3f}",
         "eval_train_prob": "train prob {:.3f}",
         "eval_without_prob": "left out {:.3f}",
         "eval_held_out_prob": "held-out {:.3f}",
     }
-    evaluated, stepped = "eval_train_prob", "train_loss"
+    evaluated, stepped = "eval_train_prob", "loss"
 
 
 class StopWhenLearnt(TrainerCallback):
