@@ -79,6 +79,9 @@ COMMANDS = {
     "dry run": lambda w: ["unlearn", *flags(w), *FAST, "--output-dir", w / "out", "--dry-run"],
     "evaluate": lambda w: ["evaluate", "--suite", "own", *flags(w), "--out", w / "out"],
     "plan": lambda w: ["plan", "--model", w / "model", "--out", w / "out"],
+    "finetune": lambda w: [
+        "finetune", "--model", w / "model", "--train", w / "forget.jsonl", *FAST, "--output-dir", w / "out",
+    ],
     "tru": lambda w: ["tru", *flags(w), *FAST, "--alpha", "1", "--out", w / "out"],
     "compare": lambda w: [
         "compare", *flags(w, retain_model=tiny.save(w / "retain", seed=1)), "--eval-steps", "1", *FAST,

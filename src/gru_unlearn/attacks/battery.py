@@ -19,7 +19,7 @@ from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import Identity, RunFolder
-from gru_unlearn.results.run_summary import RunRecord
+from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
 from gru_unlearn.results.summaries import read_summary
 
 UNLEARNED, TARGET, RETAIN_MODEL = ("unlearned", "target", "retain_model")
@@ -140,7 +140,7 @@ def _read_run(folder: Path | None) -> RunRecord | None:
         return None
     file = RunFolder(folder).summary_file
     summary = read_summary(file)
-    if not isinstance(summary, RunRecord):
+    if not isinstance(summary, RunSummary | TruSummary):
         raise UserError(f"{folder} is not a finished run of gru unlearn: it has no {file.name} of one")
     return summary
 

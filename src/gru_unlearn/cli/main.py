@@ -18,6 +18,7 @@ from gru_unlearn.cli.compare import compare
 from gru_unlearn.cli.demo import demo
 from gru_unlearn.cli.evaluate import evaluate
 from gru_unlearn.cli.export import export
+from gru_unlearn.cli.finetune import finetune
 from gru_unlearn.cli.flags import InOrder
 from gru_unlearn.cli.plan import plan
 from gru_unlearn.cli.report import report
@@ -53,7 +54,7 @@ def app(context: click.Context, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for command in (demo, unlearn, evaluate, attack, report, compare, tru, plan, export, requests):
+for command in (demo, finetune, unlearn, evaluate, attack, report, compare, tru, plan, export, requests):
     app.add_command(command)
 
 

@@ -12,10 +12,12 @@ from gru_unlearn.results.evaluation_summary import CurveSummary, EvaluationSumma
 from gru_unlearn.results.file_model import validated
 from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.results.tuning_summary import TuningSummary
 
 Summary = (
     RunSummary
     | TruSummary
+    | TuningSummary
     | EvaluationSummary
     | CurveSummary
     | ComparisonSummary
@@ -24,7 +26,7 @@ Summary = (
     | LedgerSummary
 )
 _ANY = TypeAdapter[Summary](Annotated[Summary, Field(discriminator="command")])
-COMMANDS = ("unlearn", "tru", "evaluate", "curve", "compare", "demo", "attack", "requests")
+COMMANDS = ("unlearn", "tru", "finetune", "evaluate", "curve", "compare", "demo", "attack", "requests")
 
 
 def read_summary(path: Path) -> Summary | None:

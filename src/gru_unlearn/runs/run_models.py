@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
@@ -41,8 +41,8 @@ def compute_as_steps(model: Any, config: UnlearningConfig) -> Any:
     return model
 
 
-def _trainable_model(prepared: Prepared) -> Any:
-    """The target, or adapters on it."""
+def trainable_model(prepared: Prepared) -> Any:
+    """The run's model, or adapters on it."""
     recipe = prepared.recipe
     model: Any = load_as_set(prepared, prepared.model.folder)
     if not recipe.use_peft:
@@ -61,16 +61,21 @@ def make_trainer(
     config = prepared.recipe.config
     config.disable_tqdm = True
     trainer = UnlearningTrainer(
-        _trainable_model(prepared),
+        trainable_model(prepared),
         config,
         forget_dataset=forget,
         processing_class=prepared.model.encoder.tokenizer,
         callbacks=callbacks,
         **more,
     )
+    silence(trainer)
+    return trainer
+
+
+def silence(trainer: Trainer) -> None:
+    """Take away what Trainer itself shows of its progress."""
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    return trainer
 
 
 def forget_target_of(prepared: Prepared, model: nn.Module) -> float:

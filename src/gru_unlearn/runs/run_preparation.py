@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic import JsonValue
 from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_attn_2_available
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
@@ -77,22 +78,14 @@ def prepare(
         refuse_idle(recipe)
     suite = _make_suite(recipe, sets)
     check_rule(recipe, sets, suite)
-    with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
     folder = RunFolder(Path(recipe.config.output_dir or "."))
     if like is None and not overwrite:
         like = folder.started_with()
-    recipe, computed_in = choose_compute_type(recipe, models["model"].folder, like)
-    recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
-    for subject in models.values():
-        subject.settings = replace(subject.settings, dtype=recipe.dtype)
+    recipe, models, computed_in = find_models(recipe, like)
     model, retain_model = models["model"], models.get("retain_model")
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
-    recipe = asking_alike(recipe, model.settings, model.folder)
-    encoder = model.encoder
-    _check_adapters(recipe, model.folder)
-    examples = _tokenize(sets, encoder, recipe.config)
+    examples = _tokenize(sets, model.encoder, recipe.config)
     check_models(recipe, models, examples)
     if suite is not None:
         for name, subject in models.items():
@@ -108,6 +101,29 @@ def prepare(
     inputs = (recipe.model, model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
+
+
+def find_models(recipe: Recipe, like: Identity | None) -> tuple[Recipe, dict[str, Subject], Mapping[str, JsonValue]]:
+    """The models of a recipe by name, and what follows from them: the recipe with types of weights and of computing and
+    with how they are asked, and what the run's identity says of that.
+
+    Args:
+        recipe: names the models.
+        like: identity of a run that this one computes like.
+
+    Raises:
+        UserError: there is no such model, or none that this recipe can train.
+    """
+    with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
+        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
+    recipe, computed_in = choose_compute_type(recipe, models["model"].folder, like)
+    recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
+    for subject in models.values():
+        subject.settings = replace(subject.settings, dtype=recipe.dtype)
+    model = models["model"]
+    recipe = asking_alike(recipe, model.settings, model.folder)
+    _check_adapters(recipe, model.folder)
+    return recipe, models, computed_in
 
 
 def _tokenize(

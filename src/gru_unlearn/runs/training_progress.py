@@ -1,5 +1,6 @@
 """A training run on the console: step, total, time left, losses and conflict rate, as a bar or in plain lines."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,9 @@ LEAST_SURVIVING = 0.9
 
 class StepBar(TrainerCallback):
     """A bar that follows the optimizer's steps."""
+
+    enough = "enough is forgotten"
+    """why a run may end before its last step"""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
@@ -46,7 +50,7 @@ class StepBar(TrainerCallback):
         task = self.bar.tasks[self.task]
         if not task.finished:
             self.console.print(
-                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: enough is forgotten.", highlight=False
+                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {self.enough}.", highlight=False
             )
         self.bar.end_early(self.task)
 
@@ -58,20 +62,25 @@ class StepBar(TrainerCallback):
 class TrainingProgress(StepBar):
     """Shows a training run on a console; replaces Trainer's own printing."""
 
+    shown: Mapping[str, str] = _SHOWN
+    """number in the log → how it is told"""
+    evaluated, stepped = "eval_forget_prob", "forget_loss"
+    """what an evaluation tells, and a log between two of them"""
+
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)
         self.latest: dict[str, float] = {}
         self.warned = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Show the newest values; one line an evaluation (or log) where there is no terminal."""
+        """Show the newest values; where there is no terminal, one line an evaluation (or log)."""
         self._warn_of_rounding(logs or {})
-        new = {key: value for key, value in (logs or {}).items() if key in _SHOWN}
-        telling = "eval_forget_prob"
+        new = {key: value for key, value in (logs or {}).items() if key in self.shown}
+        telling = self.evaluated
         if args.eval_strategy == "no":  # no evaluation will replace those on show
-            self.latest, telling = {}, "forget_loss"
+            self.latest, telling = {}, self.stepped
         self.latest |= new
-        note = " · ".join(text.format(self.latest[key]) for key, text in _SHOWN.items() if key in self.latest)
+        note = " · ".join(text.format(self.latest[key]) for key, text in self.shown.items() if key in self.latest)
         if not hasattr(self, "task"):
             return
         self.bar.update(self.task, note=note)

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,9 @@ from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_t
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
+from gru_unlearn.runs.to_the_end import train_to_the_end
 from gru_unlearn.runs.training_progress import TrainingProgress
-from gru_unlearn.training import UnlearningTrainer, last_whole_checkpoint
-from gru_unlearn.training.interrupt import InterruptCallback, Interrupted
+from gru_unlearn.training import UnlearningTrainer
 from gru_unlearn.training.pair_trainer import Evaluator
 
 
@@ -126,24 +125,14 @@ def _train(
 ) -> tuple[UnlearningTrainer, BestModel | None]:
     """To the end, from the last whole checkpoint if there is one; and the best model on the way, where it is wanted."""
     config = prepared.recipe.config
-    interrupt = InterruptCallback()
     progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
-    trainer = _make_trainer(prepared, retain, [interrupt, progress])
+    trainer = _make_trainer(prepared, retain, [progress])
     keep_best = _keep_best(prepared, retain, trainer)
     trainer.add_callback(examples)
     trainer.add_callback(MannerInCheckpoints(prepared))
 
-    checkpoint = last_whole_checkpoint(prepared.output)
-    if prepared.claim.resume:
-        at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
-        console.print(f"Continuing the interrupted run in {prepared.output}, {at}.", soft_wrap=True)
-    with closing(progress), interrupt.listening():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if not interrupt.requested:
-            progress.arrived()
+    train_to_the_end(prepared, trainer, progress, console)
     step = trainer.state.global_step
-    if interrupt.requested:
-        raise Interrupted(f"stopped at step {step}; the same command continues from there")
     if step not in [point.step for point in points_along(trainer.state.log_history)]:
         trainer.evaluate()  # the results are those of the model that is saved, whatever the evaluation schedule
     if keep_best is None:

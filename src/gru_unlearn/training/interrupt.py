@@ -45,3 +45,13 @@ class InterruptCallback(TrainerCallback):
             self.requested = bool(asked)
         if self.requested:
             control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Trainer calls this where it stops, in the middle of an epoch too: there, nothing is due. At a true end what
+        an evaluation finds must be in the checkpoint, because nobody will evaluate there again."""
+        if not self.requested:
+            return
+        if float(state.epoch).is_integer():
+            control.should_save = True
+        else:
+            control.should_save = control.should_evaluate = False

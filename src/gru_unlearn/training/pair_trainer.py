@@ -53,6 +53,9 @@ class PairTrainer(Trainer):
         cost: what the steps took so far.
     """
 
+    trained_set = "forget"
+    """what the rows of ``sets.forget`` are called in numbers and messages"""
+
     args: UnlearningConfig
     model: Any
     train_dataset: Any
@@ -70,7 +73,7 @@ class PairTrainer(Trainer):
         self.encoder, self.evaluator = encoder, evaluator
         self.cost = RunCost()
         self.forget_examples, self.retain_examples = sets.forget, sets.retain
-        self.eval_examples = {"forget": sets.forget}
+        self.eval_examples = {self.trained_set: sets.forget}
         if sets.retain:
             self.eval_examples["retain"] = sets.retain
         self.eval_examples |= sets.further
@@ -158,7 +161,8 @@ class PairTrainer(Trainer):
         # Trainer evaluates before the first step, after a resume too. There it may only repeat what is on record, so
         # that what follows from it, such as stopping, follows again: an interruption adds no evaluation.
         step = self.state.global_step
-        recorded = any(row["step"] == step and "eval_forget_prob" in row for row in self.state.log_history)
+        probability = f"eval_{self.trained_set}_prob"
+        recorded = any(row["step"] == step and probability in row for row in self.state.log_history)
         if skip_scheduler and step > 0 and not recorded:
             return {}
         return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)

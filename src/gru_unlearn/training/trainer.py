@@ -93,7 +93,7 @@ class UnlearningTrainer(PairTrainer):
         encoder = encoder_for(processing_class, args)
         fallback = args if self._method.asks["forget"] & FROM_ALTERNATIVES else None
         sets = ExampleSets(
-            forget=to_examples(forget_dataset, "forget", encoder, fallback),
+            forget=to_examples(forget_dataset, self.trained_set, encoder, fallback),
             retain=to_examples(retain_dataset or [], "retain", encoder),
             further={name: to_examples(rows, name, encoder) for name, rows in (eval_dataset or {}).items()},
         )
@@ -283,10 +283,11 @@ class UnlearningTrainer(PairTrainer):
         """Backward passes over a side's batches, one graph after the other; the sum of their losses, without weight."""
         total = torch.zeros((), device=self.args.device)
         passes = passes_of(self._method.asks[side]) * self.accelerator.num_processes
+        name = {"forget": self.trained_set}.get(side, side)
         for batch in batches:
             loss = self._mean_loss(side, model, batch)
             self.accelerator.backward(loss * weight)
-            total += self._window.note(f"{side}_loss", loss)
+            total += self._window.note(f"{name}_loss", loss)
             self.cost.rows += passes * len(batch["labels"])
             self._after_pass()
         return total
