@@ -27,6 +27,7 @@ SHARED: JsonObject = {
 
 OF_A_METHOD = (
     "new_gradient_weight", "retain_batch_size", "retain_loss", "retain_weight", "retain_placement", "max_grad_norm",
+    "robust",
 )  # fmt: skip
 """Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 

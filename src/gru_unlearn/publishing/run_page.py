@@ -14,7 +14,7 @@ from gru_unlearn.results.run_summary import RunSummary
 def run_page(summary: RunSummary, material: Material) -> Page:
     """An unlearning run."""
     examples, attack = material.examples, material.attack
-    title = f"{summary.results.objective} · {summary.results.rectification}"
+    title = summary.results.method
     one = {title: summary}
     sections = [
         tradeoff(one, examples),
@@ -28,6 +28,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         facts={
             "objective": summary.results.objective,
             "rectification": summary.results.rectification,
+            "robustness": summary.results.robust or "none",
             "steps": str(summary.steps),
             "time": f"{summary.seconds:.0f} s",
             "seed": str(summary.seed),

@@ -60,6 +60,8 @@ def _results(
     surviving = _mean_of("surviving_share", log)
     if surviving is not None:
         found["surviving_share"] = surviving
+    if config.resolved_robust is not None:
+        found["robust"] = config.robust
     if forget_target is not None:
         found["forget_target"] = forget_target
         if points[0].step == 0:  # retention is a share of what the target kept
