@@ -1,4 +1,4 @@
-"""Steps that relearning does not undo so easily: kernels against plain references, and what must hold with a rectifier."""
+"""Steps that relearning does not undo so easily: kernels against references, and what must hold with a rectifier."""
 
 import copy
 

@@ -39,6 +39,9 @@ BUILTIN_RATES = "1e-4,3e-4"
 
 PLURAL = {"objective": "--objectives", "rectification": "--rectifications", "seed": "--seeds"}
 
+ROBUST = "robust"
+"""The setting that ``--robustness`` crosses with the rectifications."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -113,6 +116,27 @@ def parse_method(text: str) -> dict[str, str]:
     return settings
 
 
+def _methods(request: ComparisonRequest, settings: JsonObject) -> list[str]:
+    """Rectifications with settings of their own: each with each robustness, in the order of the rectifications.
+
+    Raises:
+        UserError: robustness is given in two places.
+    """
+    rectifications = split(request.rectifications, "--rectifications")
+    if request.robustness is None:
+        return list(rectifications)
+    if ROBUST in settings or any(f"@{ROBUST}=" in name for name in rectifications):
+        raise UserError("--robustness names what each run's setting robust is: leave that setting away")
+    pairs = product(rectifications, split(request.robustness, "--robustness"))
+    return [_made_robust(rectification, robust) for rectification, robust in pairs]
+
+
+def _made_robust(rectification: str, robust: str) -> str:
+    if robust == "none":
+        return rectification
+    return f"{rectification}@{ROBUST}={robust}"
+
+
 def builtin_settings() -> JsonObject:
     """What a comparison shares by default: data, models and budget of ``gru demo``."""
     run = builtin_run("npo", "none", Path(), 0)
@@ -140,7 +164,7 @@ def choose_matrix(request: ComparisonRequest, recipe: str | None, flags: Mapping
     return Matrix(
         settings=settings,
         objectives=compared,
-        rectifications=split(request.rectifications, "--rectifications"),
+        rectifications=_methods(request, settings),
         learning_rates=parse_learning_rates(rates, compared),
         seeds=parse_seeds(request.seeds),
         output=request.output_dir,

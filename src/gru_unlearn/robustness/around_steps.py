@@ -21,13 +21,15 @@ class Robustness:
         robustness = Robustness(model, optimizer)                   # first: its step is then rectified as a whole
         rectifier = GradientRectifier(model, optimizer, "gru/element/update")
 
-    After the optimizer's step each matrix's part of it is damped (:mod:`spectral`), and then carried off (:mod:`drift`).
-    Hooks of a step run in the order in which they are added. A rectifier in update space that is made later rectifies what
-    came of both, and its guarantee ⟨Δθ, r⟩ ≤ 0 holds as without; made earlier, it would not hold. Gradients are left alone,
-    so that guarantees about them hold in any order. Vectors, and matrices too small to damp, are stepped as they are.
+    After the optimizer's step each matrix's part of it is damped (:mod:`spectral`), and then carried off
+    (:mod:`drift`). Hooks of a step run in the order in which they are added. A rectifier in update space that is made
+    later rectifies what came of both, and its guarantee ⟨Δθ, r⟩ ≤ 0 holds as without; made earlier, it would not hold.
+    Gradients are left alone, so that guarantees about them hold in any order. Vectors, and matrices too small to damp,
+    are stepped as they are.
 
-    Nothing is kept from step to step but random signs, which follow from the seed: there is no state to save. The hooks do
-    not keep the object alive: it works for as long as somebody holds it, until :meth:`close`, or inside ``with``.
+    Nothing is kept from step to step but random signs, which follow from the seed: there is no state to save. With
+    ``spectral`` the weights exist twice during a step, with ``drift`` a byte more for each. The hooks do not keep the
+    object alive: it works for as long as somebody holds it, until :meth:`close`, or inside ``with``.
 
     Args:
         model: module whose trained matrices are meant.

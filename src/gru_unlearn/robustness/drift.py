@@ -1,9 +1,9 @@
 """Carry the weights away, each matrix along a random direction of its own that stays the same over the whole run.
 
-Relearning succeeds where the unlearned model is still close to the one that knew: distance in weight space predicts how
-well a model withstands it (Siddiqui et al., arXiv 2505.22310, who add noise to the weights and train on). Here the distance
-is made step by step, and whoever rectifies the step takes out of it what would harm retention: of rectified steps half of
-the drift is left, the half that agrees with the retain gradient.
+Relearning succeeds where the unlearned model is still close to the one that knew: distance in weight space predicts
+how well a model withstands it (Siddiqui et al., arXiv 2505.22310, who distort weights and train on). Here the distance
+is made step by step, and whoever rectifies the step takes out of it what would harm retention. Distance alone does not
+help: without a rectification of the step it harms, and relearning succeeds as before.
 
     Δθ ← Δθ + η · c · ζ,   ζ of independent random signs, one for each number of a matrix
 

@@ -1,15 +1,15 @@
 """Damp the leading components of matrices, on both sides.
 
-What a few directions of a weight change have in common serves many rows, and any fine-tuning finds it again; what is left
-without them belongs to few rows and has to be learnt anew. RepSelect (arXiv 2606.17168) damps the leading singular
-components of the forget gradient so, in one large step. Here it is the step that an optimizer has just made.
+What a few directions of a weight change have in common serves many rows, and any fine-tuning finds it again; what is
+left without them belongs to few rows and has to be learnt anew. RepSelect (arXiv 2606.17168) collapses the leading
+principal components of the forget gradient in this way. Here it is the step that an optimizer has just made.
 
 With A = Σ σᵢ uᵢ vᵢᵀ and k components the result is Σ hᵢ uᵢ vᵢᵀ, where hᵢ = σᵢ (σ_k/σᵢ)² = σ_k²/σᵢ for i < k, one factor
 σ_k/σᵢ for each side, and hᵢ = σᵢ from k on; then all of it is scaled so that the norm is A's.
 
-Cost: the leading components by a randomised range finder (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithms 4.4 and
-5.1) take about 12 (k + 4) multiplications for each number of the matrix; the exact decomposition takes several times the
-smaller dimension.
+Cost: the leading components by a randomised range finder (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithms 4.4
+and 5.1) take about 7 (k + 4) multiplications for each number of the matrix, whatever the number of rows in a batch; the
+exact decomposition takes several times the smaller dimension.
 """
 
 from typing import NamedTuple
@@ -47,7 +47,8 @@ def leading(matrices: Tensor, count: int, *, exact: bool = False) -> Components:
             generators nor anything between two calls plays a part.
     """
     if exact or not has_room(matrices.shape, count + OVERSAMPLED):
-        return _first(*torch.linalg.svd(matrices, full_matrices=False), count)
+        left, sizes, right = torch.linalg.svd(matrices, full_matrices=False)
+        return _first(left, sizes, right, count)
     basis = _range_of(matrices, count + OVERSAMPLED)
     left, sizes, right = torch.linalg.svd(basis.mT @ matrices, full_matrices=False)
     return _first(basis @ left, sizes, right, count)

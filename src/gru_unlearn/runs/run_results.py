@@ -60,13 +60,14 @@ def _results(
     surviving = _mean_of("surviving_share", log)
     if surviving is not None:
         found["surviving_share"] = surviving
-    if config.resolved_robust is not None:
-        found["robust"] = config.robust
     if forget_target is not None:
         found["forget_target"] = forget_target
         if points[0].step == 0:  # retention is a share of what the target kept
             found |= matched_retention(points, forget_target)
-    return RunResults.model_validate({"objective": config.objective, "rectification": config.rectification, **found})
+    method = {"objective": config.objective, "rectification": config.rectification}
+    if config.resolved_robust is not None:
+        method["robust"] = config.robust
+    return RunResults.model_validate({**method, **found})
 
 
 def _mean_of(name: str, log: Log) -> float | None:

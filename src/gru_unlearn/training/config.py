@@ -174,8 +174,8 @@ class UnlearningConfig(TrainingArguments):
             raise UserError("robust looks at whole matrices, which fsdp shards: leave one of them away")
         if robust is not None and robust.drift and not self._rectifies_updates:
             raise UserError(
-                f"robust {self.robust!r} carries weights off, and rectification {self.rectification!r} does not take out "
-                "what harms retention: use one in update space (recommended, gru/element/update), or spectral alone"
+                f"robust {self.robust!r} carries weights off, and rectification {self.rectification!r} does not take "
+                "out what harms retention: use one in update space (recommended, gru/element/update), or spectral alone"
             )
 
     @property
