@@ -4,8 +4,8 @@
         --suite none --output-dir runs/robust
     python benchmarks/relearning_rates.py runs/robust --json relearning.json
 
-Copies of each model are fine-tuned on a quarter of the forget rows and on the retain and held-out rows that are most like
-the others, at several learning rates. Recovered is (unlearned - retain model) / (target - retain model) of the mean
+Copies of each model are fine-tuned on a quarter of the forget rows, or on the retain and held-out rows that are most
+like the others, at several learning rates. Recovered is (unlearned - retain model) / (target - retain model) of mean
 probability of the forget rows that no copy was trained on, the retain model attacked alike; the strongest attack at its
 strongest step counts.
 """

@@ -10,11 +10,15 @@ from torch import nn
 
 import tiny
 from gru_unlearn import GradientRectifier, UnlearningConfig
+from gru_unlearn.comparison.comparison_request import ComparisonRequest
+from gru_unlearn.comparison.matrix import choose_matrix
 from gru_unlearn.errors import UserError
 from gru_unlearn.geometry import inner_product
 from gru_unlearn.robustness import NAMES, Robust, Robustness, parse_robust
 from gru_unlearn.robustness.drift import random_signs
 from gru_unlearn.robustness.spectral import OVERSAMPLED, damped, leading
+from gru_unlearn.runs.tru_options import TruOptions
+from gru_unlearn.runs.tru_preparation import prepare_tru
 
 
 def by_hand(matrix, count):
@@ -240,6 +244,23 @@ def test_a_rectifier_made_later_keeps_its_guarantee(rectification, robust, seed)
     rectifier.close()
 
 
+def test_a_rectifier_made_earlier_has_not_the_last_word():
+    """Which is why it is made later: what is carried off after it raises the retain loss."""
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    rectifier = GradientRectifier(model, optimizer, "gru/element/update")
+    robustness = Robustness(model, optimizer, "drift=3")
+    with rectifier.retain():
+        losses(model, 1)[1].backward()
+    losses(model, 2)[0].backward()
+    r = rectifier.state_dict()["retain_direction"]
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer.step()
+    moved = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    assert any((moved[name] * r[name] > 0).any() for name in moved)
+    robustness.close()
+
+
 def test_gradients_are_rectified_as_without_it():
     gradients = []
     for robust in (None, "spectral=2"):
@@ -325,3 +346,52 @@ def test_a_copy_of_the_model_is_not_meant():
     optimizer = torch.optim.SGD(copy.deepcopy(model).parameters(), lr=0.1)
     with pytest.raises(ValueError, match="no trainable matrix of this model"):
         Robustness(model, optimizer)
+
+
+def test_bfloat16_weights_are_made_robust_as_float32(tmp_path):
+    """The steps of a run whose weights are pairs of halves are those of a float32 run from the same numbers."""
+    moved = {}
+    for kind in (torch.float32, torch.bfloat16):
+        model = tiny.model().to(torch.bfloat16).to(kind)
+        before = tiny.weights(model)
+        options = {"robust": "spectral=2+drift=0.5", "rectification": "gru/element/update", "learning_rate": 0.05}
+        run = tiny.trainer(tmp_path / str(kind), model, max_steps=4, warmup_steps=0, **options)
+        run.train()
+        moved[kind] = tiny.weights(run.model) - before
+    off = (moved[torch.bfloat16] - moved[torch.float32]).norm()
+    assert off < 0.3 * moved[torch.float32].norm()  # the model computes with other numbers
+
+
+# --- in comparisons --------------------------------------------------------------------------------------------------
+
+
+def methods(**request):
+    flags = request.pop("flags", {})
+    return list(choose_matrix(ComparisonRequest(**request), None, flags).rectifications)
+
+
+def test_robustness_is_crossed_with_the_rectifications():
+    found = methods(rectifications="gru,recommended", robustness="none,spectral=4+drift")
+    robust = "@robust=spectral=4+drift"
+    assert found == ["gru", f"gru{robust}", "recommended", f"recommended{robust}"]
+
+
+def test_a_method_of_a_comparison_may_be_robust():
+    request = ComparisonRequest(
+        rectifications="recommended@robust=spectral=4+drift=1", learning_rates="1e-4", seeds="1"
+    )
+    (cell,) = choose_matrix(request, None, {}).cells
+    assert cell.settings["robust"] == "spectral=4+drift=1"
+    assert "=" not in cell.name
+
+
+@pytest.mark.parametrize("given", [{"flags": {"robust": "spectral"}}, {"rectifications": "gru@robust=spectral"}])
+def test_robustness_in_two_places_is_refused(given):
+    with pytest.raises(UserError, match="--robustness"):
+        methods(robustness="none,spectral", **given)
+
+
+def test_task_vectors_know_no_robustness(tmp_path):
+    settings = {"model": "builtin:target", "forget": "builtin:forget", "robust": "spectral"}
+    with pytest.raises(UserError, match="robust has no meaning in gru tru"):
+        prepare_tru({**settings, "output_dir": str(tmp_path)}, TruOptions())

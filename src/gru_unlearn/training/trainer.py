@@ -110,8 +110,8 @@ class UnlearningTrainer(PairTrainer):
         check_parallelism(self.accelerator.parallelism_config)
         if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
-        if self.is_fsdp_enabled and self.args.resolved_robust is not None:
-            raise UserError("robust looks at whole matrices, which FSDP2 shards: leave one of them away")
+        if self.args.resolved_robust is not None and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
+            raise UserError("robust steps are for one process: start without accelerate launch, or leave robust away")
         if self.args.fsdp and not self.accelerator.is_fsdp2:
             raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
         if self._pairs and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
