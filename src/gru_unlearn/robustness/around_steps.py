@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gru_unlearn.robustness.drift import random_signs
 from gru_unlearn.robustness.robust import Robust, parse_robust
-from gru_unlearn.robustness.spectral import damped, has_room
+from gru_unlearn.robustness.spectral import components_of, damped
 
 
 class Robustness:
@@ -24,8 +24,8 @@ class Robustness:
     After the optimizer's step each matrix's part of it is damped (:mod:`spectral`), and then carried off
     (:mod:`drift`). Hooks of a step run in the order in which they are added. A rectifier in update space that is made
     later rectifies what came of both, and its guarantee ⟨Δθ, r⟩ ≤ 0 holds as without; made earlier, it would not hold.
-    Gradients are left alone, so that guarantees about them hold in any order. Vectors, and matrices too small to damp,
-    are stepped as they are.
+    Gradients are left alone, so that guarantees about them hold in any order. Vectors are stepped as they
+    are.
 
     Nothing is kept from step to step but random signs, which follow from the seed: there is no state to save. With
     ``spectral`` the weights exist twice during a step, with ``drift`` a byte more for each. The hooks do not keep the
@@ -34,7 +34,7 @@ class Robustness:
     Args:
         model: module whose trained matrices are meant.
         optimizer: the one that steps; its wrappers (accelerate's) are seen through.
-        robust: by default the recommended one; or a word such as ``spectral=8+drift=1``, see :mod:`robust`.
+        robust: by default the recommended one; or a word such as ``spectral=0.25+drift=1``, see :mod:`robust`.
         seed: of the drift's direction.
         exact: damp by whole decompositions instead of the leading components alone.
 
@@ -92,11 +92,12 @@ class Robustness:
 
     def _damp(self, old: Tensor, p: Tensor) -> None:
         """Replace a matrix's step; ``old`` is what it was before, and is used up."""
-        if not has_room(p.shape, self.robust.spectral):
+        count = components_of(p.shape, self.robust.spectral)
+        if count == 0:  # of a single row or column
             return
         wide = torch.promote_types(p.dtype, torch.float32)
         moved = p.to(wide) - old.to(wide)
-        p.copy_(old.to(wide) + damped(moved, self.robust.spectral, exact=self.exact))
+        p.copy_(old.to(wide) + damped(moved, count, exact=self.exact))
 
     def _carry_off(self) -> None:
         """All that has a gradient: what an optimizer does not step stays where it is."""

@@ -1,4 +1,4 @@
-"""What makes forgetting last, as a value and as one word: ``spectral``, ``drift=0.5``, ``spectral=8+drift=0.5``."""
+"""What makes forgetting last, as a value and as one word: ``spectral``, ``drift=0.5``, ``spectral=0.25+drift=0.5``."""
 
 import math
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 RECOMMENDED = "spectral+drift"
 """What ``recommended`` stands for; the evidence is in docs/robustness.md."""
 
-DEFAULTS = {"spectral": 8, "drift": 0.5}
+DEFAULTS = {"spectral": 0.25, "drift": 0.5}
 """What a part's word alone stands for."""
 
 NAMES = ("none", "recommended", *DEFAULTS)
@@ -17,19 +17,19 @@ class Robust:
     """Which parts, and how much of each; 0: not at all.
 
     Args:
-        spectral: leading components of each matrix's step that are damped (:mod:`spectral`).
+        spectral: share of each matrix's components, the leading ones, that are damped in its step (:mod:`spectral`).
         drift: c, how far the weights are carried off, in learning rates a step (:mod:`drift`).
 
     Raises:
         ValueError: a number out of range, or no part at all.
     """
 
-    spectral: int = 0
+    spectral: float = 0.0
     drift: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.spectral < 0:
-            raise ValueError(f"spectral damps so many components: at least 1, got {self.spectral}")
+        if not 0 <= self.spectral < 1:
+            raise ValueError(f"spectral is a share of the components, from 0 to below 1, got {self.spectral}")
         if not 0 <= self.drift < math.inf:
             raise ValueError(f"drift must be finite and not negative, got {self.drift}")
         if not (self.spectral or self.drift):
@@ -60,16 +60,14 @@ def parse_robust(text: str) -> Robust | None:
         if name in parts:
             raise ValueError(f"robust {text!r} names {name} twice")
         parts[name] = _number(name, number, text) if equals else DEFAULTS[name]
-    return Robust(**parts)  # type: ignore[arg-type]
+    return Robust(**parts)
 
 
 def _number(name: str, text: str, whole: str) -> float:
-    kind = type(DEFAULTS[name])
     try:
-        value = kind(text)
+        value = float(text)
     except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise ValueError(f"robust {whole!r}: {name} takes {wanted}, as in {name}={DEFAULTS[name]}") from None
+        raise ValueError(f"robust {whole!r}: {name} takes a number, as in {name}={DEFAULTS[name]}") from None
     if not value > 0:
         raise ValueError(f"robust {whole!r}: {name} must be above 0, or left away")
     return value

@@ -32,9 +32,10 @@ class Components(NamedTuple):
     """[..., n, k], orthonormal columns"""
 
 
-def has_room(shape: torch.Size, count: int) -> bool:
-    """Whether tensors of a shape are matrices with more than ``count`` components."""
-    return len(shape) >= 2 and min(shape[-2:]) > count
+def components_of(shape: torch.Size, share: float) -> int:
+    """How many components a share of those of a matrix [..., m, n] is: at least one, and not all."""
+    most = min(shape[-2:])
+    return min(max(1, round(share * most)), most - 1)
 
 
 def leading(matrices: Tensor, count: int, *, exact: bool = False) -> Components:
@@ -42,11 +43,11 @@ def leading(matrices: Tensor, count: int, *, exact: bool = False) -> Components:
 
     Args:
         matrices: [..., m, n], float32 or wider, finite.
-        count: k, less than m and n.
+        count: k, from 1 to below m and n.
         exact: by the whole decomposition. Else by random directions, the same at every call: neither the global
             generators nor anything between two calls plays a part.
     """
-    if exact or not has_room(matrices.shape, count + OVERSAMPLED):
+    if exact or min(matrices.shape[-2:]) <= count + OVERSAMPLED:
         left, sizes, right = torch.linalg.svd(matrices, full_matrices=False)
         return _first(left, sizes, right, count)
     basis = _range_of(matrices, count + OVERSAMPLED)

@@ -56,7 +56,7 @@ class UnlearningConfig(TrainingArguments):
         "gru",
     )
     robust: str = option(
-        "Make forgetting last: none, recommended, spectral or spectral=COMPONENTS, drift or drift=LEARNING_RATES, or "
+        "Make forgetting last: none, recommended, spectral or spectral=SHARE, drift or drift=LEARNING_RATES, or "
         "spectral+drift.",
         "none",
     )
