@@ -7,7 +7,7 @@
 Copies of each model are fine-tuned on a quarter of the forget rows, or on the retain and held-out rows that are most
 like the others, at several learning rates. Recovered is (unlearned - retain model) / (target - retain model) of mean
 probability of the forget rows that no copy was trained on, the retain model attacked alike; the strongest attack at its
-strongest step counts.
+strongest step counts. Runs that stand in the JSON file are not attacked again.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gru_unlearn.attacks.relearning import _endless_batches, nearest
-from gru_unlearn.common.files import write_json
+from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
@@ -105,15 +105,17 @@ def measure(attacks, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comparison", type=Path)
-    parser.add_argument("--rates", default="3e-4,1e-3,3e-3")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rates", default="1e-3,3e-3")
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     attacks = Attacks([float(rate) for rate in options.rates.split(",")], options.steps)
-    rows = []
+    rows = read_json(options.json) or []
+    known = {row["run"] for row in rows}
     for summary in sorted(options.comparison.glob("runs/*/summary.json")):
-        rows.append(measure(attacks, summary.parent))
-        write_json(options.json, rows)
+        if summary.parent.name not in known:
+            rows.append(measure(attacks, summary.parent))
+            write_json(options.json, rows)
     methods = defaultdict(list)
     for row in rows:
         methods[row["run"].rpartition("-seed")[0]].append(row)
