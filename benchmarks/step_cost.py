@@ -157,6 +157,10 @@ VARIANTS = {
     "ga_gru": (UnlearningTrainer, {"objective": "ga", "rectification": "gru"}),
     "npo_gru": (UnlearningTrainer, {"objective": "npo", "rectification": "gru"}),
     "element_update": (UnlearningTrainer, {"objective": "ga", "rectification": "gru/element/update"}),
+    "robust": (
+        UnlearningTrainer,
+        {"objective": "ga", "rectification": "gru/element/update", "robust": "recommended"},
+    ),
     "published": (PublishedGru, {}),
     "bfloat16_r": (
         UnlearningTrainer,

@@ -24,6 +24,7 @@ class Featured:
     retain_model: str | None = option("Model that never saw the forget set.", None)
     objective: str | None = option("npo, ga, wga, simnpo, rmu, ...: --list-settings.", None)
     rectification: str | None = option("none, gru, recommended, ...: --list-settings.", None)
+    robust: str | None = option("none, recommended, spectral, drift: make forgetting last.", None)
     learning_rate: str | None = option("Peak learning rate.", None)
     max_steps: str | None = option("Optimizer steps; instead of --num-train-epochs.", None)
     num_train_epochs: str | None = option("Passes over the forget set.", None)

@@ -68,6 +68,9 @@ class ComparisonRequest:
     rectifications: str = option(
         "Such as none,none@retain_weight=20,gru: settings of its own stand after @.", "none,gru"
     )
+    robustness: str | None = option(
+        "Each rectification with each of these: none,recommended; the setting robust of each run.", None
+    )
     learning_rates: str | None = option(
         "1e-4,2e-4 or 'npo=2e-4,4e-4;ga=5e-5'; default: the recipe's, or 1e-4,3e-4 on built-in data.", None
     )

@@ -27,7 +27,7 @@ SHARED: JsonObject = {
 
 OF_A_METHOD = (
     "new_gradient_weight", "retain_batch_size", "retain_every", "retain_loss", "retain_weight", "retain_placement",
-    "max_grad_norm",
+    "max_grad_norm", "robust",
 )  # fmt: skip
 """Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 
@@ -38,6 +38,9 @@ NEEDED = ("model", "forget", "retain", "held_out", "retain_model")
 BUILTIN_RATES = "1e-4,3e-4"
 
 PLURAL = {"objective": "--objectives", "rectification": "--rectifications", "seed": "--seeds"}
+
+ROBUST = "robust"
+"""The setting that ``--robustness`` crosses with the rectifications."""
 
 
 MethodName = tuple[str, str]
@@ -142,6 +145,27 @@ def parse_method(text: str) -> dict[str, str]:
     return settings
 
 
+def _methods(request: ComparisonRequest, settings: JsonObject) -> list[str]:
+    """Rectifications with settings of their own: each with each robustness, in the order of the rectifications.
+
+    Raises:
+        UserError: robustness is given in two places.
+    """
+    rectifications = split(request.rectifications, "--rectifications")
+    if request.robustness is None:
+        return list(rectifications)
+    if ROBUST in settings or any(f"@{ROBUST}=" in name for name in rectifications):
+        raise UserError("--robustness names what each run's setting robust is: leave that setting away")
+    pairs = product(rectifications, split(request.robustness, "--robustness"))
+    return [_made_robust(rectification, robust) for rectification, robust in pairs]
+
+
+def _made_robust(rectification: str, robust: str) -> str:
+    if robust == "none":
+        return rectification
+    return f"{rectification}@{ROBUST}={robust}"
+
+
 def builtin_settings() -> JsonObject:
     """What a comparison shares by default: data, models and budget of ``gru demo``."""
     run = builtin_run("npo", "none", Path(), 0)
@@ -169,7 +193,7 @@ def choose_matrix(request: ComparisonRequest, recipe: str | None, flags: Mapping
     return Matrix(
         settings=settings,
         objectives=compared,
-        rectifications=split(request.rectifications, "--rectifications"),
+        rectifications=_methods(request, settings),
         learning_rates=parse_learning_rates(rates, compared),
         seeds=parse_seeds(request.seeds),
         output=request.output_dir,

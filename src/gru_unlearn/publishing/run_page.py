@@ -18,7 +18,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
     examples, attack = material.examples, material.attack
     evidence, tried = run_evidence(summary, examples), attack.attacks if attack else None
     verdict = verdict_of(evidence, tried)
-    title = f"{summary.results.objective} · {summary.results.rectification}"
+    title = summary.results.method
     one = {title: summary}
     sections = [
         tradeoff(one, examples),
@@ -32,6 +32,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         facts={
             "objective": summary.results.objective,
             "rectification": summary.results.rectification,
+            "robustness": summary.results.robust or "none",
             "steps": str(summary.steps),
             "time": f"{summary.seconds:.0f} s",
             "seed": str(summary.seed),

@@ -113,6 +113,8 @@ class CellResult(AlongTheRun, Method):
     evaluation_failed: str | None = None
     """why a run that ended could not be evaluated"""
     steps: int | None = None
+    robust: str | None = None
+    """what made its steps robust; None: nothing did"""
     forget_target: float | None = None
     rmf: float | None = None
     rmf_held_out: float | None = None

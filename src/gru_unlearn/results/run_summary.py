@@ -13,6 +13,8 @@ class RunResults(Metrics):
 
     objective: str
     rectification: str
+    robust: str | None = None
+    """None: nothing made the steps robust"""
     conflict_rate: float | None = None
     """share of the logged steps in which the rectification changed something"""
     surviving_share: float | None = None
@@ -22,6 +24,14 @@ class RunResults(Metrics):
     rmf: float | None = None
     """retention at matched forgetting on retain rows; None: f* was not reached"""
     rmf_held_out: float | None = None
+
+    @property
+    def method(self) -> str:
+        """Objective, rectification and, where there is any, robustness."""
+        parts = [self.objective, self.rectification]
+        if self.robust is not None:
+            parts.append(f"robust {self.robust}")
+        return " · ".join(parts)
 
 
 class BestModel(FileModel):

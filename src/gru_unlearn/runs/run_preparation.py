@@ -225,6 +225,7 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
         *rows,
         ("objective", config.objective),
         ("rectification", config.rectification),
+        ("robustness", config.robust),
         ("trained", "LoRA adapters" if recipe.use_peft else "all weights"),
         ("steps", steps_of(config, len(prepared.examples["forget"]))),
         ("examples per step", per_step),

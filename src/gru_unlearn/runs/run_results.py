@@ -65,7 +65,10 @@ def _results(
         found["forget_target"] = forget_target
         if points[0].step == 0:  # retention is a share of what the target kept
             found |= matched_retention(points, forget_target)
-    return RunResults.model_validate({"objective": config.objective, "rectification": config.rectification, **found})
+    method = {"objective": config.objective, "rectification": config.rectification}
+    if config.resolved_robust is not None:
+        method["robust"] = config.robust
+    return RunResults.model_validate({**method, **found})
 
 
 def _mean_of(name: str, log: Log) -> float | None:

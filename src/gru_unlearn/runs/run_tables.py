@@ -13,7 +13,7 @@ from gru_unlearn.results.run_summary import RunSummary, TruSummary
 def run_table(summary: RunSummary) -> Table:
     """One run: each set's mean answer probability before and after, and what stands in the summary beside it."""
     results, start, end = summary.results, summary.start or UNMEASURED, summary.end
-    title = f"{results.objective} · {results.rectification} · {summary.steps} steps"
+    title = f"{results.method} · {summary.steps} steps"
     if summary.best:
         title += f", saved is step {summary.best.step}"
     marks = {FORGET: results.forget_target}

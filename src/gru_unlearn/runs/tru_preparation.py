@@ -18,6 +18,7 @@ float32: task vectors are what is left of small steps, and bfloat16 shows few of
 FIXED: dict[str, JsonValue] = {
     "objective": "ga",
     "rectification": "none",
+    "robust": "none",
     "eval_strategy": "no",
     "eval_on_start": False,
     "save_strategy": "no",

@@ -15,6 +15,7 @@ from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES
+from gru_unlearn.robustness import Robust, parse_robust
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
 from gru_unlearn.training.inherited_settings import check_accelerator, check_inherited
@@ -68,6 +69,11 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as "
         "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update; a rule's own settings as in sago/weight=0.1.",
         "gru",
+    )
+    robust: str = option(
+        "Make forgetting last: none, recommended, spectral or spectral=SHARE, drift or drift=LEARNING_RATES, or "
+        "spectral+drift.",
+        "none",
     )
     new_gradient_weight: float | None = option(
         "Weight of the newest retain gradient in the smoothed one, in (0, 1]; 1: no smoothing; "
@@ -186,6 +192,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
             if name in NAMES:
                 raise UserError(str(error)) from None
             raise UserError(f"unknown rectification {name!r}{nearest(name, NAMES)}") from None
+        self._check_robust()
         if (self.resolved_retain_loss == "rmu") != (self.objective == "rmu") and self.needs_retain_set:
             raise UserError("objective rmu and retain loss rmu belong together: use both or neither")
 
@@ -197,6 +204,24 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
             f"retain term of weight {self.retain_term_weight:g} would be missing there: set retain_weight to 0, take "
             "a rule that weighs the retain gradient itself (sago, pcgrad, pdu), or leave retain_every at 1"
         )
+
+    def _check_robust(self) -> None:
+        try:
+            robust = self.resolved_robust
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if robust is not None and self.fsdp:
+            raise UserError("robust looks at whole matrices, which fsdp shards: leave one of them away")
+        if robust is not None and robust.drift and not self._rectifies_updates:
+            raise UserError(
+                f"robust {self.robust!r} carries weights off, and rectification {self.rectification!r} does not take "
+                "out what harms retention: use one in update space (recommended, gru/element/update), or spectral alone"
+            )
+
+    @property
+    def _rectifies_updates(self) -> bool:
+        rectification = self.resolved_rectification
+        return rectification is not None and rectification.space != "gradient"
 
     def check_objective_args(self) -> None:
         """Check ``objective_args`` against the objective that ``objective`` names, and turn text into numbers.
@@ -226,6 +251,14 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         if chosen is None or "weight" not in chosen.member.settings or "weight" in dict(chosen.settings):
             return False
         return self.retain_weight is not None or self.objective in DEFAULT_RETAIN_WEIGHT
+
+    @property
+    def resolved_robust(self) -> Robust | None:
+        """The setting's value; None for ``none``. Where the rectification sees gradients alone, nothing is carried off:
+        ``recommended`` is spectral alone then."""
+        if self.robust == "recommended" and not self._rectifies_updates:
+            return parse_robust("spectral")
+        return parse_robust(self.robust)
 
     @property
     def resolved_direction_dtype(self) -> torch.dtype | None:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from gru_unlearn.errors import UserError
 from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES, Objective, inputs_of
+from gru_unlearn.robustness import Robustness
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.hyperparameters import check_hyperparameters
 from gru_unlearn.training.inputs import passes_of
@@ -81,6 +82,17 @@ def rectifier_for(
         replicas=replicas,
         retain_step=args.retain_term_weight if args.retain_placement == "after" else 0.0,
     )
+
+
+def robustness_for(args: UnlearningConfig, model: nn.Module, optimizer: Optimizer) -> Robustness | None:
+    """What makes the steps robust that the settings describe, attached likewise; None where they want nothing."""
+    robust = args.resolved_robust
+    if robust is None:
+        return None
+    try:
+        return Robustness(model, optimizer, robust, seed=args.seed)
+    except ValueError as error:  # what is trained has no matrices, or is sharded
+        raise UserError(str(error)) from None
 
 
 def _inputs_of(objective: Objective) -> frozenset[str]:

@@ -25,6 +25,7 @@ from gru_unlearn.geometry import GradientRectifier
 from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import Objective
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
+from gru_unlearn.robustness import Robustness
 from gru_unlearn.training.anchors import (
     FROM_ANCHORS,
     Anchors,
@@ -41,7 +42,7 @@ from gru_unlearn.training.examples import Rows, to_examples
 from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
 from gru_unlearn.training.longest_rows import try_longest_rows
-from gru_unlearn.training.method import Method, rectifier_for
+from gru_unlearn.training.method import Method, rectifier_for, robustness_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
@@ -102,6 +103,7 @@ class UnlearningTrainer(PairTrainer):
             train_only(model, args.trainable_params)
         check_trained_types(model, bf16=args.bf16)
         self.rounding: RoundingProbe | None = None
+        self.robustness: Robustness | None = None
         self._step_hooks: list[RemovableHandle] = []
         self.rectifier: GradientRectifier | None = None
         self._reference_model: nn.Module | None = None
@@ -127,6 +129,8 @@ class UnlearningTrainer(PairTrainer):
         check_parallelism(self.accelerator.parallelism_config)
         if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
+        if self.args.resolved_robust is not None and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
+            raise UserError("robust steps are for one process: start without accelerate launch, or leave robust away")
         if self.args.fsdp and not self.accelerator.is_fsdp2:
             raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
         if self._pairs and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
@@ -219,12 +223,13 @@ class UnlearningTrainer(PairTrainer):
 
     def _attach_to_steps(self) -> None:
         """What surrounds the optimizer's step, in the order of its hooks: weights are joined, what the optimizer does
-        is measured, then rectified, and what came of it is split."""
+        is made robust and measured, then rectified, and what came of it is split."""
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # the one that accelerate wraps
         model = self.accelerator.unwrap_model(self.model_wrapped)
         self._detach_from_steps()
         if self._pairs:
             self._step_hooks.append(self._pairs.before_steps_of(optimizer))
+        self.robustness = robustness_for(self.args, model, optimizer)
         if self.args.telemetry:
             self.rounding = RoundingProbe([p for p in model.parameters() if p.requires_grad], optimizer)
         replicas = dist.group.WORLD if self._is_replicated else None
@@ -238,7 +243,7 @@ class UnlearningTrainer(PairTrainer):
         for hook in self._step_hooks:
             hook.remove()
         self._step_hooks.clear()
-        for part in (self.rounding, self.rectifier):
+        for part in (self.robustness, self.rounding, self.rectifier):
             if part is not None:
                 part.close()
 

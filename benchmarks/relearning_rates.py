@@ -1,0 +1,129 @@
+"""How much relearning brings back of each model that a comparison on the built-in benchmark saved.
+
+    gru compare --objectives npo --rectifications recommended --robustness none,recommended --learning-rates 5e-4 \
+        --suite none --output-dir runs/robust
+    python benchmarks/relearning_rates.py runs/robust --json relearning.json
+
+Copies of each model are fine-tuned on a quarter of the forget rows, or on the retain and held-out rows that are most
+like the others, at several learning rates. Recovered is (unlearned - retain model) / (target - retain model) of mean
+probability of the forget rows that no copy was trained on, the retain model attacked alike; the strongest attack at its
+strongest step counts. Runs that stand in the JSON file are not attacked again.
+"""
+
+import argparse
+import copy
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gru_unlearn.attacks.relearning import _endless_batches, nearest
+from gru_unlearn.common.files import read_json, write_json
+from gru_unlearn.data import Encoder, load_records
+from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.training import answer_logps
+from gru_unlearn.training.builtin import builtin_benchmark
+from gru_unlearn.training.fine_tuning import FineTuning
+
+EVERY = 10
+
+
+class Attacks:
+    """The rows of the benchmark, and what training on some of them does to others."""
+
+    def __init__(self, rates, steps):
+        self.rates, self.steps = rates, steps
+        self.built = builtin_benchmark()
+        self.encoder = Encoder(AutoTokenizer.from_pretrained(self.built.target))
+        self.pad = self.encoder.tokenizer.pad_token_id
+        rows = {name: load_records(str(self.built.data / f"{name}.jsonl")) for name in ("forget", "retain", "held_out")}
+        count = len(rows["forget"])
+        few = set(Random(0).sample(range(count), count // 4))
+        measured = [row for place, row in enumerate(rows["forget"]) if place not in few]
+        trained = {
+            "forget rows": [rows["forget"][place] for place in sorted(few)],
+            "related rows": nearest(measured, rows["retain"] + rows["held_out"], count),
+        }
+        self.trained = {name: self.encoder.encode_all(some, name) for name, some in trained.items()}
+        self.measured = self.encoder.encode_all(measured, "forget")
+        self.general = self.encoder.encode_all(load_records(str(self.built.data / "general.jsonl")), "general")
+        target = load(self.built.target)
+        self.known, self.known_general = self.probability(target), self.probability(target, self.general)
+        self.floor = self.curves(load(self.built.retain_model))
+
+    def probability(self, model, examples=None):
+        device, rows = torch.device("cpu"), examples or self.measured
+        return answer_logps(model, rows, batch_size=64, pad_token_id=self.pad, device=device).mean_probability
+
+    def curves(self, model):
+        """Attack → probability after each ten steps."""
+        found = {}
+        for name, rows in self.trained.items():
+            for rate in self.rates:
+                found[f"{name} at {rate:g}"] = list(self._curve(copy.deepcopy(model), rows, rate))
+        return found
+
+    def _curve(self, model, rows, rate):
+        tuning = FineTuning(model.requires_grad_(True), self.pad, learning_rate=rate)
+        for batch in islice(_endless_batches(rows, 0), self.steps):
+            tuning.step(batch)
+            if tuning.steps % EVERY == 0:
+                yield self.probability(model)
+
+    def recovered(self, model):
+        """Attack → share that it brings back at its strongest step."""
+        shares = {}
+        for attack, curve in self.curves(model).items():
+            pairs = zip(curve, self.floor[attack], strict=True)
+            shares[attack] = max((mine - floor) / (self.known - floor) for mine, floor in pairs)
+        return shares
+
+
+def load(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def measure(attacks, folder):
+    run = RunFolder(folder)
+    summary, model = RunSummary.read(run.summary_file), load(run.model)
+    shares = attacks.recovered(model)
+    return {
+        "run": folder.name,
+        "steps": summary.steps,
+        "rmf_held_out": summary.results.rmf_held_out,
+        "general": attacks.probability(model, attacks.general) / attacks.known_general,
+        "recovered": max(shares.values()),
+        "strongest": max(shares, key=shares.get),
+        "shares": shares,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comparison", type=Path)
+    parser.add_argument("--rates", default="1e-3,3e-3")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    attacks = Attacks([float(rate) for rate in options.rates.split(",")], options.steps)
+    rows = read_json(options.json) or []
+    known = {row["run"] for row in rows}
+    for summary in sorted(options.comparison.glob("runs/*/summary.json")):
+        if summary.parent.name not in known:
+            rows.append(measure(attacks, summary.parent))
+            write_json(options.json, rows)
+    methods = defaultdict(list)
+    for row in rows:
+        methods[row["run"].rpartition("-seed")[0]].append(row)
+    print("| run | seeds | recovered | RMF held-out | general | steps |\n|---|---|---|---|---|---|")
+    for name, its in methods.items():
+        means = [sum(row[key] for row in its) / len(its) for key in ("recovered", "rmf_held_out", "general", "steps")]
+        print(f"| {name} | {len(its)} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+
+
+if __name__ == "__main__":
+    main()
