@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gru_unlearn.geometry import GradientRectifier, StepTelemetry
+    from gru_unlearn.robustness import Robustness
     from gru_unlearn.training import UnlearningConfig, UnlearningTrainer
 
 __version__ = "0.1.0"
-__all__ = ["GradientRectifier", "StepTelemetry", "UnlearningConfig", "UnlearningTrainer", "__version__"]
+__all__ = ["GradientRectifier", "Robustness", "StepTelemetry", "UnlearningConfig", "UnlearningTrainer", "__version__"]
 
 _HOME = {
     "GradientRectifier": "gru_unlearn.geometry",
+    "Robustness": "gru_unlearn.robustness",
     "StepTelemetry": "gru_unlearn.geometry",
     "UnlearningConfig": "gru_unlearn.training",
     "UnlearningTrainer": "gru_unlearn.training",

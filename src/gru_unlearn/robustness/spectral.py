@@ -7,9 +7,9 @@ principal components of the forget gradient in this way. Here it is the step tha
 With A = Σ σᵢ uᵢ vᵢᵀ and k components the result is Σ hᵢ uᵢ vᵢᵀ, where hᵢ = σᵢ (σ_k/σᵢ)² = σ_k²/σᵢ for i < k, one factor
 σ_k/σᵢ for each side, and hᵢ = σᵢ from k on; then all of it is scaled so that the norm is A's.
 
-Cost: the leading components by a randomised range finder (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithms 4.4
-and 5.1) take about 7 (k + 4) multiplications for each number of the matrix, whatever the number of rows in a batch; the
-exact decomposition takes several times the smaller dimension.
+Cost: the leading components by a randomised range finder (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithms
+4.4 and 5.1) take about 7 (k + 4) multiplications for each number of the matrix, and decompositions of k + 4 columns,
+whatever the number of rows in a batch; the exact decomposition takes several times the smaller dimension.
 """
 
 from typing import NamedTuple
