@@ -16,6 +16,7 @@ from gru_unlearn.objectives import (
     INPUTS,
     OBJECTIVES,
     RETAIN_LOSSES,
+    anchors_of,
     ceu,
     dpo,
     ga,
@@ -196,6 +197,7 @@ def batch(order=(0, 1), labels=LABELS, logits=LOGITS):
         "logits": logits,
         "targets": kept[:, 1:][kept[:, 1:] != -100],
         "reference_logits": reference_logits,
+        **dict(zip(("anchor_logps", "anchor_tokens"), anchors_of(reference_logits, 99), strict=True)),
         "alternative_logps": alternative_logps,
         "alternative_mask": alternative_mask,
         "alternative_reference": alternative_reference.sum(dim=1),
@@ -360,6 +362,7 @@ PUBLISHED = {
     "rmu": ({}, FULL, lambda: squared_distance_of_published_code([6.5 * u for u in DIRECTION])),
     "retain-nll": ({}, {}, lambda: mean(flat(token_nlls()))),
     "retain-kl": ({}, FULL, kl_of_published_code),
+    "retain-anchor": ({}, FULL, kl_of_published_code),  # all but one token stand alone: nothing is taken together
     "retain-rmu": ({}, FULL, lambda: squared_distance_of_published_code(None)),
 }
 """Name → (hyper-parameters, labels, loss). Every case but TNPO, whose published loss has our gradient, not our value;

@@ -400,7 +400,7 @@ def test_request_and_name_can_be_given(gru, tmp_path):
 
 def test_a_report_without_rows_holds_none(gru, tmp_path):
     folder = write_run(tmp_path / "run")
-    said = ("Velquin", "Pumpkin soup", "The butcher")
+    said = ("Velquin", "Pumpkin soup", "butcher")
     text = write_report(folder).read_text()
     assert all(words in text for words in said)
     assert "holds 6 rows of your data in plain text" in text

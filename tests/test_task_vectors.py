@@ -327,7 +327,7 @@ def test_tru_from_rows_to_model(gru, job):
     assert saved["forget_prob"] == min(point["forget_prob"] for point in points) < points[0]["forget_prob"]
     assert [group["rows"] for group in summary["groups"]] == [2, 2, 2]
     assert all(group["group_norm"] > 0 for group in summary["groups"])
-    assert sorted(path.name for path in out.iterdir()) == [".lock", "model", "run.json", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "model", "report.html", "run.json", "summary.json"]
     own = ["--suite", "own", "--model", out / "model", "--forget", arguments["--forget"], "--out", out.parent / "own"]
     assert gru("evaluate", *own)[0] == 0
     measured = json.loads((out.parent / "own" / "summary.json").read_text())["metrics"]["forget_Q_A_Prob"]

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -189,14 +188,6 @@ def test_a_plan_in_words(gru, monkeypatch):
     assert "It is the first that fits in 72 of a device's 80 GiB" in told
     code, out, _ = gru("plan", "--model", "llama-8b", "--parts")
     assert (code, "activ." in out) == (0, True)
-
-
-def test_a_report_of_what_has_none_says_what_shows_it(gru, tmp_path):
-    for name, told in (("ledger", "gru requests show"), ("tru", "gru evaluate --model")):
-        folder = shutil.copytree(EARLIER / name, tmp_path / name)
-        code, _, err = gru("report", folder)
-        assert (code, err.count("\n")) == (2, 1)
-        assert told in err
 
 
 def test_a_change_of_a_ledgers_settings_says_what_changed():

@@ -42,6 +42,8 @@ class GivenSettings:
     flags: dict[str, str]
     needed: tuple[str, ...] = ()
     """settings that must be there"""
+    own: frozenset[str] = frozenset()
+    """the command's own flags, which a recipe of its may hold, too"""
 
     def check(self) -> None:
         """What can be told at first sight.
@@ -49,7 +51,8 @@ class GivenSettings:
         Raises:
             UserError: see :func:`check_at_first_sight`; or the recipe cannot be read.
         """
-        check_at_first_sight(self.merged(), self.needed)
+        settings = {name: value for name, value in self.merged().items() if name not in self.own}
+        check_at_first_sight(settings, self.needed)
 
     def merged(self) -> dict[str, Any]:
         """The recipe's settings under those of the flags.
@@ -113,7 +116,7 @@ class SettingsCommand(click.Command):
             _refuse(ctx.args[0])
         settings = {name: ctx.params.pop(name) for name in list(ctx.params) if name not in self.own}
         given = {name: value for name, value in settings.items() if value is not None}
-        ctx.params["given"] = GivenSettings(recipe, given, self.needed)
+        ctx.params["given"] = GivenSettings(recipe, given, self.needed, frozenset(self.own))
         return ctx.args
 
     def _take_recipe(self, ctx: click.Context, words: list[str]) -> tuple[str | None, list[str]]:
