@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from gru_unlearn.common.versions import versions
 from gru_unlearn.comparison.comparison_suite import SuiteJob, asked_alike, suite_job
+from gru_unlearn.comparison.distinct_methods import check_distinct
 from gru_unlearn.comparison.matrix import Cell, Matrix
 from gru_unlearn.errors import UserError
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
@@ -67,6 +68,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     _check_complete(matrix)
     cells = matrix.cells
     recipes = [_measurable(make_recipe(cell.settings)) for cell in cells]
+    check_distinct(matrix, cells, recipes)
     sample = _most_demanding(matrix, cells, recipes)
     prepared = prepare(make_recipe(sample), like=None if overwrite else _begun(matrix))
     shared, suite = prepared.claim.identity, None

@@ -42,10 +42,7 @@ class Anchors(NamedTuple):
 
 def drawn_partners(sampler: PairSampler, args: UnlearningConfig, processes: int) -> list[int]:
     """The retain examples that a run will draw, sorted."""
-    epochs = math.ceil(args.num_train_epochs)
-    if args.max_steps > 0:
-        window = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        epochs = math.ceil(args.max_steps * window / len(sampler)) + 1  # an epoch's last window may be a short one
+    epochs = _epochs(len(sampler), args, processes)
     drawn: set[int] = set()
     for epoch in range(epochs):
         if len(drawn) == sampler.retain:
@@ -54,6 +51,16 @@ def drawn_partners(sampler: PairSampler, args: UnlearningConfig, processes: int)
         for _, partners in sampler:
             drawn.update(partners)
     return sorted(drawn)
+
+
+def _epochs(rows: int, args: UnlearningConfig, processes: int) -> int:
+    """Passes that a run begins, as Trainer counts them."""
+    if args.max_steps <= 0:
+        return math.ceil(args.num_train_epochs)
+    whole = math.floor if args.dataloader_drop_last else math.ceil
+    batches = whole(rows / (args.per_device_train_batch_size * processes))
+    steps = max(1, math.ceil(batches / args.gradient_accumulation_steps))
+    return math.ceil(args.max_steps / steps)
 
 
 @torch.no_grad()
