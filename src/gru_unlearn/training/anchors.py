@@ -3,7 +3,6 @@
 A resumed run reads the file that its first start wrote, because its own weights have moved.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from gru_unlearn.data import Example, PairSampler, pad_examples
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import anchors_of, supervised_logits
 from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.run_length import epochs_begun
 from gru_unlearn.training.scores import count_supervised
 
 FROM_ANCHORS = frozenset({"anchor_logps", "anchor_tokens"})
@@ -42,25 +42,14 @@ class Anchors(NamedTuple):
 
 def drawn_partners(sampler: PairSampler, args: UnlearningConfig, processes: int) -> list[int]:
     """The retain examples that a run will draw, sorted."""
-    epochs = _epochs(len(sampler), args, processes)
     drawn: set[int] = set()
-    for epoch in range(epochs):
+    for epoch in range(epochs_begun(args, len(sampler), processes)):
         if len(drawn) == sampler.retain:
             break
         sampler.set_epoch(epoch)
         for _, partners in sampler:
             drawn.update(partners)
     return sorted(drawn)
-
-
-def _epochs(rows: int, args: UnlearningConfig, processes: int) -> int:
-    """Passes that a run begins, as Trainer counts them."""
-    if args.max_steps <= 0:
-        return math.ceil(args.num_train_epochs)
-    whole = math.floor if args.dataloader_drop_last else math.ceil
-    batches = whole(rows / (args.per_device_train_batch_size * processes))
-    steps = max(1, math.ceil(batches / args.gradient_accumulation_steps))
-    return math.ceil(args.max_steps / steps)
 
 
 @torch.no_grad()
