@@ -7,8 +7,8 @@ GROUPS = {
         model forget retain held_out retain_model output_dir allow_overlap trust_remote_code
     """,
     "Method": """
-        objective rectification objective_args retain_loss retain_weight retain_placement new_gradient_weight
-        retain_batch_size hidden_module alternative_field
+        objective rectification robust objective_args retain_loss retain_weight retain_placement new_gradient_weight
+        retain_batch_size retain_every hidden_module alternative_field
     """,
     "Steps": """
         learning_rate max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps warmup_steps
