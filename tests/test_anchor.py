@@ -1,5 +1,8 @@
 """The retain loss ``anchor``: KL over the likeliest tokens and all others as one, scored before the first step."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 import tiny
 from gru_unlearn.data import PairSampler
 from gru_unlearn.objectives import anchor, anchors_of, kl
-from gru_unlearn.training import UnlearningConfig
+from gru_unlearn.training import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.training.anchors import drawn_partners
 
 VOCABULARY = 11
@@ -98,3 +101,59 @@ def test_steps_decide_how_many_epochs_are_drawn(tmp_path):
     )
     run.train()
     assert run.state.global_step == 9
+
+
+@pytest.mark.parametrize("sampling", ["random", "group_by_length"])
+def test_where_the_last_rows_of_a_pass_are_dropped_more_passes_are_drawn(tmp_path, sampling):
+    run = UnlearningTrainer(
+        tiny.model(),
+        UnlearningConfig(
+            output_dir=str(tmp_path),
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            retain_loss="anchor",
+            retain_weight=1.0,
+            max_steps=5,
+            per_device_train_batch_size=4,
+            gradient_accumulation_steps=1,
+            dataloader_drop_last=True,
+            train_sampling_strategy=sampling,
+        ),
+        forget_dataset=tiny.rows(7),
+        retain_dataset=tiny.rows(37, start=8),
+        processing_class=tiny.tokenizer(),
+    )
+    run.train()
+    assert run.state.global_step == 5
+    scored = sum("anchor_logps" in example for example in run.retain_examples)
+    assert scored == 35, "of five passes with seven partners each"
+
+
+@given(
+    rows=st.integers(1, 40),
+    batch=st.integers(1, 8),
+    accumulation=st.integers(1, 4),
+    processes=st.integers(1, 3),
+    steps=st.integers(1, 12),
+    drop_last=st.booleans(),
+)
+def test_as_many_passes_are_scored_as_are_begun(rows, batch, accumulation, processes, steps, drop_last):
+    """Against a walk through the batches of each pass, step by step."""
+    whole = batch * processes
+    batches = rows // whole if drop_last else -(-rows // whole)
+    if not batches:
+        return  # there is not one step
+    passes, left = 0, steps
+    while left > 0:
+        passes += 1
+        left -= len(range(0, batches, accumulation))
+
+    args = SimpleNamespace(
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        dataloader_drop_last=drop_last,
+    )
+    sampler = PairSampler(rows, 100_000, seed=0, batch_size=batch)
+    assert len(drawn_partners(sampler, args, processes)) == passes * rows

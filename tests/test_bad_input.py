@@ -292,6 +292,8 @@ TABLE = {
         "--model W/orphan": "nowhere",
         "--model W/lonely": "nothing",
         "--retain-model W/truncated": "--retain-model",
+        # rows that fill no batch
+        "--dataloader-drop-last --per-device-train-batch-size 99": "forget rows, which fill no batch of 99",
         # output
         "--output-dir W/model": "holds files that are not a run",
         "--output-dir W/thesis --overwrite-output-dir": "holds files that are not a run",

@@ -13,6 +13,7 @@ import tiny
 from gru_unlearn.comparison import statistics
 from gru_unlearn.comparison.cell_results import estimated_costs
 from gru_unlearn.comparison.comparison_request import ComparisonRequest
+from gru_unlearn.comparison.distinct_methods import check_distinct
 from gru_unlearn.comparison.equal_terms import equal_of, on_equal_terms, rule_of, told
 from gru_unlearn.comparison.frontier import Place, area_under, efficient, find_frontier
 from gru_unlearn.comparison.frontier_picture import frontier_svg
@@ -23,6 +24,7 @@ from gru_unlearn.reporting.chart import logarithmic_axis
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, Equal
 from gru_unlearn.results.cost_kinds import ROWS
 from gru_unlearn.results.model_metrics import Point
+from gru_unlearn.runs.recipe import make_recipe
 
 # --- what it takes ---------------------------------------------------------------------------------------------------
 
@@ -293,6 +295,37 @@ def test_where_all_are_equal_nothing_changes(tmp_path):
 def test_terms_that_contradict_each_other(tmp_path, rectifications, request_, message):
     with pytest.raises(UserError, match=message):
         on_equal_terms(matrix(rectifications, tmp_path), ComparisonRequest(**request_))
+
+
+def check(rectifications, folder, objectives=("npo",), **request_):
+    rates = {name: [1e-4, 2e-4] for name in objectives}
+    plain = Matrix(SETTINGS, objectives, rectifications, rates, [0], folder)
+    chosen = on_equal_terms(plain, ComparisonRequest(**request_))
+    check_distinct(chosen, chosen.cells, [make_recipe(cell.settings) for cell in chosen.cells])
+
+
+@pytest.mark.parametrize(
+    ("rectifications", "message"),
+    [
+        (["gru", "gru/model/gradient"], "gru/model/gradient would run exactly as gru does: leave one of them out"),
+        (["hamu", "hamu/tensor"], "hamu/tensor would run exactly as hamu does"),
+        (["gru", "gru@new_gradient_weight=0.8"], "exactly as gru does"),
+        (["recommended", "gru/element/update"], "exactly as recommended does: pass --equal passes or --equal time"),
+        (["gru", "none@retain_every=2"], "method 'none@retain_every=2': retain_every needs a rectification"),
+        (["gru", "none@retain_loss=anchor"], "method 'none@retain_loss=anchor': retain_loss needs"),
+        (["ngdiff", "ngdiff@retain_weight=3"], "method 'ngdiff@retain_weight=3': retain_weight needs"),
+    ],
+)
+def test_methods_that_would_run_alike_are_refused(tmp_path, rectifications, message):
+    with pytest.raises(UserError, match=message):
+        check(rectifications, tmp_path)
+
+
+def test_methods_that_differ_somewhere_are_compared(tmp_path):
+    check(["none", "gru", "gru/layer", "gru@retain_every=2", "sago", "sago/weight=0.1"], tmp_path)
+    check(["recommended", "gru/element/update"], tmp_path, equal="time")
+    check(["none", "none@retain_weight=1"], tmp_path, ["npo", "rmu"])
+    check(["none", "none@retain_loss=kl"], tmp_path, ["npo", "graddiff"])
 
 
 @pytest.mark.parametrize("wrong", [{"equal": "rwos"}, {"budget": 0.0}, {"budget": math.nan}])

@@ -228,6 +228,8 @@ def test_what_a_person_may_have_overlooked_is_told(gru, world):
         ({"forget": "forget.jsonl"}, "--forget has no meaning in gru finetune: name the rows to learn with --train"),
         ({"retain_model": "base"}, "--retain-model has no meaning"),
         ({"objective": "npo"}, "--objective has no meaning"),
+        ({"dataloader_drop_last": "true", "per_device_train_batch_size": 99}, "drops all .* training rows"),
+        ({"retain_every": 2}, "--retain-every has no meaning"),
         ({"lora_r": 4}, "--lora-r is about adapters: add --use-peft"),
         ({"load_in_4bit": "true"}, "--load-in-4bit is about adapters"),
         ({"stop_at_prob": 1.5}, "--stop-at-prob must be between 0 and 1"),

@@ -30,6 +30,7 @@ SLIPS = {
     "unlearn --model m --forget f.jsonl --learning-rate fast": "learning_rate: input should be a valid number",
     "unlearn --model m": "no forget given: pass --forget",
     "unlearn --forget f.jsonl": "no model given: pass --model",
+    "finetune --train f.jsonl": "no model given: pass --model",
     "unlearn --model nowhere --forget f.jsonl": "--model nowhere: no such folder",
     "unlearn --model runs/frist --forget f.jsonl": "--model runs/frist: no such folder; did you mean 'first'?",
     "unlearn --model builtin:targt --forget f.jsonl": "the built-in models are builtin:target and builtin:retain",

@@ -46,6 +46,14 @@ def test_steps_and_rows_a_step_are_those_of_the_trainer(tmp_path, rows, passes, 
     assert (passes_a_step(config, rows), steps_of(config, rows)) == (passes, steps)
 
 
+def test_what_fills_no_batch_makes_no_step(tmp_path):
+    config = UnlearningConfig(
+        output_dir=str(tmp_path), use_cpu=True, gradient_accumulation_steps=2, dataloader_drop_last=True
+    )
+    assert (passes_a_step(config, 11), steps_of(config, 11)) == (2, 5)
+    assert steps_of(config, 12) == 10
+
+
 def test_a_few_steps_are_told_before(tmp_path):
     with pytest.warns(Notice, match="5 steps in all for 10 forget rows may forget nothing"):
         tell_of_few_steps(UnlearningConfig(output_dir=str(tmp_path), use_cpu=True), 10)

@@ -33,7 +33,7 @@ class TuningFiles:
     overwrite_output_dir: bool = option("Discard the run in the output folder.", False)
 
 
-@command(TuningOptions, TuningFiles, kind=SettingsCommand, featured=TuningFeatured)
+@command(TuningOptions, TuningFiles, kind=SettingsCommand, featured=TuningFeatured, needed=("model",))
 def finetune(options: TuningOptions, files: TuningFiles, given: GivenSettings, console: Console) -> None:
     """Teach a model rows, to unlearn them later: gru finetune [RECIPE.yaml] --model BASE --train ROWS [FLAGS].
 

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
+from gru_unlearn.common.options import flag_of
 from gru_unlearn.comparison.comparison_request import ComparisonRequest, parse_learning_rates, parse_seeds, split
 from gru_unlearn.comparison.comparison_suite import suite_request
 from gru_unlearn.comparison.demo_job import builtin_run
@@ -172,6 +173,17 @@ def builtin_settings() -> JsonObject:
     return {name: value for name, value in run.items() if name not in OF_A_CELL}
 
 
+def check_needed(settings: JsonObject) -> None:
+    """Whether there is what a comparison cannot be without, and a run can.
+
+    Raises:
+        UserError: something lacks.
+    """
+    for name, why in (("retain_model", "its forget probability is the mark"), ("retain", "the rows that must stay")):
+        if not settings.get(name):
+            raise UserError(f"gru compare needs {flag_of(name)}: {why}")
+
+
 def choose_matrix(request: ComparisonRequest, recipe: str | None, flags: Mapping[str, str]) -> Matrix:
     """What is compared: settings that all runs share, from recipe and flags, and what differs between them.
 
@@ -187,6 +199,7 @@ def choose_matrix(request: ComparisonRequest, recipe: str | None, flags: Mapping
     elif flags.keys().isdisjoint(NEEDED):
         settings, default_rates = builtin_settings(), BUILTIN_RATES
     settings = {**settings, **flags}
+    check_needed(settings)
     objectives = request.objectives or str(settings.get("objective", UnlearningConfig.objective))
     compared = split(objectives, "--objectives")
     rates = request.learning_rates or str(settings.get("learning_rate", default_rates))

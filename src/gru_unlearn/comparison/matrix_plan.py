@@ -8,7 +8,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from gru_unlearn.common.versions import versions
 from gru_unlearn.comparison.comparison_suite import SuiteJob, asked_alike, suite_job
-from gru_unlearn.comparison.matrix import Cell, Matrix
+from gru_unlearn.comparison.distinct_methods import check_distinct
+from gru_unlearn.comparison.matrix import Cell, Matrix, check_needed
 from gru_unlearn.errors import UserError
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.file_model import JsonObject, as_json
@@ -67,6 +68,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     _check_complete(matrix)
     cells = matrix.cells
     recipes = [_measurable(make_recipe(cell.settings)) for cell in cells]
+    check_distinct(matrix, cells, recipes)
     sample = _most_demanding(matrix, cells, recipes)
     prepared = prepare(make_recipe(sample), like=None if overwrite else _begun(matrix))
     shared, suite = prepared.claim.identity, None
@@ -89,9 +91,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
 
 
 def _check_complete(matrix: Matrix) -> None:
-    for name, why in (("retain_model", "its forget probability is the mark"), ("retain", "the rows that must stay")):
-        if not matrix.settings.get(name):
-            raise UserError(f"gru compare needs --{name.replace('_', '-')}: {why}")
+    check_needed(matrix.settings)
     names = [cell.name for cell in matrix.cells]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two runs of the matrix would share the folder {twice[0]}: leave one of them out")

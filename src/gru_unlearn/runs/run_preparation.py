@@ -33,6 +33,7 @@ from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 from gru_unlearn.training.packages import INSTALL, require_packages
+from gru_unlearn.training.run_length import require_a_batch
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def prepare(
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
     examples = _tokenize(sets, model.encoder, recipe.config)
+    require_a_batch(recipe.config, len(examples["forget"]), "forget")
     check_models(recipe, models, examples)
     if suite is not None:
         for name, subject in models.items():
@@ -175,7 +177,10 @@ def _check_overlap(sets: Mapping[str, Sequence[Record]]) -> None:
 def _check_adapters(recipe: Recipe, model: Path) -> None:
     """New adapters need whole weights below them. 4-bit weights are for one device at a time, and stay as they are."""
     if recipe.use_peft and holds_adapters(model):  # new ones would name the base below these, which would be lost
-        raise UserError(f"--model {recipe.model} is a folder of adapters: merge them first (gru export --merge)")
+        raise UserError(
+            f"--model {recipe.model} is a folder of adapters: merge them first (gru export --merge), or "
+            "fine-tune with --merge"
+        )
     if not recipe.load_in_4bit:
         return
     if not recipe.use_peft:

@@ -4,6 +4,7 @@ import math
 
 from gru_unlearn.common.notices import tell
 from gru_unlearn.training import UnlearningConfig
+from gru_unlearn.training.run_length import batches_an_epoch, steps_an_epoch
 
 FEW_STEPS = 20
 """Fewer steps than these seldom forget anything."""
@@ -11,19 +12,14 @@ FEW_STEPS = 20
 
 def passes_a_step(config: UnlearningConfig, rows: int) -> int:
     """Backward passes in a step: an epoch of few rows ends before the accumulation window is full."""
-    return min(config.gradient_accumulation_steps, _passes_an_epoch(config, rows))
+    return min(config.gradient_accumulation_steps, batches_an_epoch(config, rows))
 
 
 def steps_of(config: UnlearningConfig, rows: int) -> int:
     """Optimizer steps of a run on one device, if nothing ends it before."""
     if config.max_steps > 0:
         return config.max_steps
-    an_epoch = math.ceil(_passes_an_epoch(config, rows) / config.gradient_accumulation_steps)
-    return math.ceil(an_epoch * config.num_train_epochs)
-
-
-def _passes_an_epoch(config: UnlearningConfig, rows: int) -> int:
-    return math.ceil(rows / config.per_device_train_batch_size)
+    return math.ceil(steps_an_epoch(config, rows) * config.num_train_epochs)
 
 
 def tell_of_few_steps(config: UnlearningConfig, rows: int) -> None:

@@ -3,7 +3,6 @@
 A resumed run reads the file that its first start wrote, because its own weights have moved.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from gru_unlearn.data import Example, PairSampler, pad_examples
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import anchors_of, supervised_logits
 from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.run_length import epochs_begun
 from gru_unlearn.training.scores import count_supervised
 
 FROM_ANCHORS = frozenset({"anchor_logps", "anchor_tokens"})
@@ -42,12 +42,8 @@ class Anchors(NamedTuple):
 
 def drawn_partners(sampler: PairSampler, args: UnlearningConfig, processes: int) -> list[int]:
     """The retain examples that a run will draw, sorted."""
-    epochs = math.ceil(args.num_train_epochs)
-    if args.max_steps > 0:
-        window = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        epochs = math.ceil(args.max_steps * window / len(sampler)) + 1  # an epoch's last window may be a short one
     drawn: set[int] = set()
-    for epoch in range(epochs):
+    for epoch in range(epochs_begun(args, len(sampler), processes)):
         if len(drawn) == sampler.retain:
             break
         sampler.set_epoch(epoch)

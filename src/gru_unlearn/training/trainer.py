@@ -45,6 +45,7 @@ from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for, robustness_for
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
+from gru_unlearn.training.run_length import require_a_batch
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.training.steps import SIDES, AccumulationWindow, StepCallback, StepLog
@@ -99,6 +100,7 @@ class UnlearningTrainer(PairTrainer):
             further={name: to_examples(rows, name, encoder) for name, rows in (eval_dataset or {}).items()},
         )
         _require_sets(sets, args)
+        require_a_batch(args, len(sets.forget), self.trained_set)
         if args.trainable_params is not None:
             train_only(model, args.trainable_params)
         check_trained_types(model, bf16=args.bf16)

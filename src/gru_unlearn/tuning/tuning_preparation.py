@@ -15,6 +15,7 @@ from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.run_preparation import Prepared, find_models
 from gru_unlearn.training import to_examples
+from gru_unlearn.training.run_length import require_a_batch
 from gru_unlearn.tuning.rows_to_learn import Rows, read_sets
 from gru_unlearn.tuning.tuning_options import TuningOptions
 from gru_unlearn.tuning.tuning_settings import CHECKPOINTS, PLAIN, learning_rate_for, tuning_recipe, with_recipe
@@ -61,6 +62,7 @@ def prepare_tuning(
     recipe, models, computed_in = find_models(recipe, None if overwrite else folder.started_with())
     base = models["model"]
     examples = {name: to_examples(its.records, name, base.encoder) for name, its in rows.items()}
+    require_a_batch(recipe.config, len(examples["train"]), "training")
     check_models(recipe, models, examples)
     parameters = parameter_count(base.folder, recipe.trust_remote_code)
     if "learning_rate" not in recipe.settings:

@@ -1,6 +1,5 @@
 """A fine-tuning for people: what it will do, what came of it, and what it is good for next."""
 
-import math
 import shlex
 
 from rich.table import Table
@@ -8,6 +7,7 @@ from rich.table import Table
 from gru_unlearn.data import describe_rows
 from gru_unlearn.reporting.tables import make_table
 from gru_unlearn.results.tuning_summary import TuningSummary
+from gru_unlearn.training.run_length import steps_an_epoch
 from gru_unlearn.tuning.tuning_preparation import PreparedTuning
 
 NAMES = {"train": "training", "without": "left out", "held_out": "held-out"}
@@ -22,7 +22,7 @@ def describe_training(prepared: PreparedTuning) -> str:
     recipe, config = prepared.run.recipe, prepared.run.recipe.config
     rows = len(prepared.run.examples["train"])
     at_once = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
-    length = f"{config.num_train_epochs:g} epochs of {math.ceil(rows / at_once)} steps"
+    length = f"{config.num_train_epochs:g} epochs of {steps_an_epoch(config, rows, config.world_size)} steps"
     if config.max_steps > 0:
         length = f"{config.max_steps} steps"
     trained = f"all {prepared.parameters / 1e6:.1f} M weights"
