@@ -109,7 +109,7 @@ def test_kept(kept, answer):
     [([0.1, -0.2], "yes"), ([0.5, 0.0], "partly"), ([0.1, 0.51], "no"), ([None], "unknown"), ([], "unknown")],
 )
 def test_stays_gone(shares, answer):
-    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30, "measure": "prob"}
+    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30, "retain_model": 0.1, "measure": "prob"}
     attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
     finding = staying_finding(attacks)
     assert finding.answer == answer
@@ -170,6 +170,13 @@ def test_axes_hold_their_values(values, downwards):
     assert all(-0.5 <= scale(value) <= 100.5 for value in values)
     assert 2 <= len(ticks) <= 10
     assert {round(scale(ticks[0])), round(scale(ticks[-1]))} == {0, 100}
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 5.0, 300.0, -2.0])
+def test_an_axis_around_a_single_value_is_no_splinter(value):
+    _, ticks = axis([value], 0, 100)
+    assert ticks[0] <= value <= ticks[-1]
+    assert ticks[-1] - ticks[0] >= 0.1
 
 
 def test_a_chart_escapes_names_and_tells_each_mark():
@@ -400,7 +407,7 @@ def test_request_and_name_can_be_given(gru, tmp_path):
 
 def test_a_report_without_rows_holds_none(gru, tmp_path):
     folder = write_run(tmp_path / "run")
-    said = ("Velquin", "Pumpkin soup", "The butcher")
+    said = ("Velquin", "Pumpkin soup", "butcher")
     text = write_report(folder).read_text()
     assert all(words in text for words in said)
     assert "holds 6 rows of your data in plain text" in text
