@@ -405,6 +405,24 @@ def test_request_and_name_can_be_given(gru, tmp_path):
     assert "A. Officer" in text
 
 
+def what_was_done(folder, **results):
+    given = {"objective": "npo", "rectification": "gru", "forget_prob": 0.3} | results
+    rows = {"source": "rows", "rows": 3, "sha256": "a" * 64}
+    run = write_run(folder, results=given, data={"forget": rows, "retain": rows | {"rows": 16}})
+    text = " ".join(re.sub("<[^>]+>", " ", write_report(run).read_text()).split())
+    return text[text.index("What was done") : text.index("What it cost")]
+
+
+def test_what_was_done_tells_of_robust_steps_and_of_rows_that_really_guarded(tmp_path):
+    robust = what_was_done(tmp_path / "robust", robust="spectral=0.25")
+    assert "which 16 other rows stood for; steps were changed" in robust
+    assert "(spectral=0.25)" in robust
+    bare = what_was_done(tmp_path / "bare", objective="ga", rectification="none")
+    assert "steps to forget the rows (ga)" in bare
+    assert "stood for" not in bare
+    assert "undoes" not in bare
+
+
 def test_a_report_without_rows_holds_none(gru, tmp_path):
     folder = write_run(tmp_path / "run")
     said = ("Velquin", "Pumpkin soup", "butcher")
