@@ -20,6 +20,7 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing import command_line, model_files, published_numbers
 from gru_unlearn.publishing import hub as hub_module
 from gru_unlearn.publishing import privacy as published
+from gru_unlearn.publishing.export_record import _exported_method
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import prepare
@@ -469,3 +470,10 @@ def test_a_failed_upload_leaves_the_export_and_says_how_to_go_on(gru, runs, tmp_
     assert (code, err.count("\n")) == (1, 1)
     assert f"`hf upload me/forgetful {out}` tries again" in err
     assert (out / "README.md").is_file()
+
+
+@pytest.mark.parametrize("robust", [None, "spectral=0.25"])
+def test_a_card_says_what_made_the_steps_robust(robust):
+    results = report_material.summary()["results"] | {"robust": robust}
+    run = RunSummary.model_validate(report_material.summary(results=results))
+    assert _exported_method(run).robust == robust

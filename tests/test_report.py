@@ -109,7 +109,7 @@ def test_kept(kept, answer):
     [([0.1, -0.2], "yes"), ([0.5, 0.0], "partly"), ([0.1, 0.51], "no"), ([None], "unknown"), ([], "unknown")],
 )
 def test_stays_gone(shares, answer):
-    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30, "measure": "prob"}
+    measured = {"attack": "a", "low": 0.0, "high": 0.6, "rows": 30, "retain_model": 0.1, "measure": "prob"}
     attacks = [AttackResult.model_construct(**measured, variant=str(share), recovered=share) for share in shares]
     finding = staying_finding(attacks)
     assert finding.answer == answer
@@ -170,6 +170,13 @@ def test_axes_hold_their_values(values, downwards):
     assert all(-0.5 <= scale(value) <= 100.5 for value in values)
     assert 2 <= len(ticks) <= 10
     assert {round(scale(ticks[0])), round(scale(ticks[-1]))} == {0, 100}
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 5.0, 300.0, -2.0])
+def test_an_axis_around_a_single_value_is_no_splinter(value):
+    _, ticks = axis([value], 0, 100)
+    assert ticks[0] <= value <= ticks[-1]
+    assert ticks[-1] - ticks[0] >= 0.1
 
 
 def test_a_chart_escapes_names_and_tells_each_mark():
@@ -396,6 +403,24 @@ def test_request_and_name_can_be_given(gru, tmp_path):
     text = (folder / "report.html").read_text()
     assert "DSR-7 &lt;script&gt;" in text
     assert "A. Officer" in text
+
+
+def what_was_done(folder, **results):
+    given = {"objective": "npo", "rectification": "gru", "forget_prob": 0.3} | results
+    rows = {"source": "rows", "rows": 3, "sha256": "a" * 64}
+    run = write_run(folder, results=given, data={"forget": rows, "retain": rows | {"rows": 16}})
+    text = " ".join(re.sub("<[^>]+>", " ", write_report(run).read_text()).split())
+    return text[text.index("What was done") : text.index("What it cost")]
+
+
+def test_what_was_done_tells_of_robust_steps_and_of_rows_that_really_guarded(tmp_path):
+    robust = what_was_done(tmp_path / "robust", robust="spectral=0.25")
+    assert "which 16 other rows stood for; steps were changed" in robust
+    assert "(spectral=0.25)" in robust
+    bare = what_was_done(tmp_path / "bare", objective="ga", rectification="none")
+    assert "steps to forget the rows (ga)" in bare
+    assert "stood for" not in bare
+    assert "undoes" not in bare
 
 
 def test_a_report_without_rows_holds_none(gru, tmp_path):

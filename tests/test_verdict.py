@@ -240,6 +240,29 @@ SITUATIONS = {
         "400 rows were to be removed, 64 of which were asked for. The model still gives 1 of 64 answers word for "
         f"word: partly removed. Not attacked. {REST}",
     ),
+    "a single row, gone": Situation(
+        replace(OWN_ROWS, rows=1, said=said(0, broken=1, asked=1), said_before=said(1, asked=1)),
+        "yes", "yes",
+        "1 row was to be removed. The model does not give the answer word for word, and its probability went from "
+        "0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). What it "
+        "says instead is broken: a loop, nothing, or a single word. 1 attempt to bring it back: the answer did not "
+        f"come back. {REST}",
+        attacks=[attacked(0.0).model_copy(update={"rows": 1})],
+    ),
+    "a single row, still there": Situation(
+        replace(OWN_ROWS, rows=1, forget_after=0.9, said=said(1, asked=1), said_before=said(1, asked=1)),
+        "no", "yes",
+        f"1 row was to be removed. The model still gives the answer word for word: not removed. {REST}",
+    ),
+    "a single row, never known": Situation(
+        replace(
+            OWN_ROWS, rows=1, forget_before=1e-4, forget_after=1e-4,
+            said=said(0, asked=1), said_before=said(0, asked=1),
+        ),
+        "unknown", "yes",
+        "1 row was to be removed. The model did not know it before (mean probability 1e-04, the answer not word for "
+        f"word): there was nothing to remove. {REST}",
+    ),
 }  # fmt: skip
 
 
@@ -308,6 +331,23 @@ def test_fewer_answers_and_less_probability_never_make_it_less_forgotten(evidenc
     before, after = verdict_of(evidence).forgotten, verdict_of(less).forgotten
     if "unknown" not in (before, after):
         assert order.index(after) >= order.index(before)
+
+
+@pytest.mark.parametrize("apart", [{"forget_after": 0.001}, {"forget_quality": 0.01}], ids=["overshoot", "quality"])
+def test_what_can_be_told_apart_is_not_as_if_it_had_never_seen_the_rows(apart):
+    refused = "as if it had never seen the rows"
+    assert refused not in " ".join(verdict_of(WITH_RETAIN_MODEL).may_not_state)
+    assert refused in " ".join(verdict_of(replace(WITH_RETAIN_MODEL, **apart)).may_not_state)
+
+
+def test_an_attack_without_a_scale_is_no_sign_that_it_stays_gone():
+    """Relearning brings probability back; without a retain model nobody knows how much of it would come anyway."""
+    prompts, relearning = attacked(0.0), attacked(0.5, measure="prob", name="relearning")
+    assert verdict_of(OWN_ROWS, [prompts]).stays_gone == "yes"
+    verdict = verdict_of(OWN_ROWS, [prompts, relearning])
+    assert verdict.stays_gone == "unknown"
+    assert "none of 10 answers came back; what 1 other attempt brought cannot be told" in verdict.sentence
+    assert not any("brought back little" in stated for stated in verdict.may_state)
 
 
 def test_several_models_come_to_the_least_that_holds_of_all():

@@ -67,9 +67,10 @@ def change(at: LedgerFolder, limits: ChangedLimits, given: GivenSettings, consol
 def add(new: NewRequest, console: Console) -> None:
     """Add a request. The ledger keeps where its rows are and their hash, never the rows."""
     from gru_unlearn.ledger.intake import add_request  # noqa: PLC0415
+    from gru_unlearn.reporting.tables import plural  # noqa: PLC0415
 
     request, remarks = add_request(new.ledger, new.forget, id=new.id, reason=new.reason, received=new.date)
-    added = f"Request {request.id} added, {request.rows} rows, pending. Next: gru requests run {new.ledger}"
+    added = f"Request {request.id} added, {plural(request.rows, 'row')}, pending. Next: gru requests run {new.ledger}"
     click.echo("\n".join([*remarks, added]))
 
 

@@ -50,8 +50,10 @@ def _done(summary: RunSummary | TruSummary) -> str:
     done = f"The model was trained on for {plural(summary.steps, 'step')} to forget the rows ({results.objective})"
     if results.rectification != "none":
         done += f"; each step was corrected where it would have hurt other knowledge ({results.rectification})"
-    if guarded:
-        done += f", which {plural(summary.data['retain'].rows, 'other row')} stood for"
+        if guarded:
+            done += f", which {plural(summary.data['retain'].rows, 'other row')} stood for"
+    if results.robust is not None:
+        done += f"; steps were changed so that relearning undoes them less easily ({results.robust})"
     if summary.best is not None:
         done += f"; the best model on the way was kept, that of step {summary.best.step}"
     return f"{done}."

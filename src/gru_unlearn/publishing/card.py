@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gru_unlearn.publishing.privacy import hub_name
-from gru_unlearn.reporting.tables import shown
+from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.reporting.verdict_lines import ANSWERS
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS, label_of
@@ -86,7 +86,7 @@ def _eval_result(summary: ExportSummary, where: str, metric: str, value: float) 
     kind, name = NOT_PUBLIC, where
     if rows is not None:
         kind = rows.name or NOT_PUBLIC
-        name = f"{label_of(where)} set ({rows.rows} rows, SHA-256 {rows.sha256[:12]})"
+        name = f"{label_of(where)} set ({plural(rows.rows, 'row')}, SHA-256 {rows.sha256[:12]})"
     return EvalResult(
         task_type="text-generation",
         dataset_type=kind,

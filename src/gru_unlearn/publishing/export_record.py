@@ -99,6 +99,8 @@ def _exported_method(run: UnlearningSummary) -> ExportedMethod:
     else:
         results = run.results
         way = {"objective": results.objective, "rectification": results.rectification, "steps": run.steps}
+        if results.robust is not None:
+            way["robust"] = results.robust
     names = [*SHOWN_SETTINGS]
     if run.settings.get("use_peft"):
         names += LORA_SETTINGS

@@ -112,7 +112,8 @@ def make_panel(
 def axis(values: Sequence[float], start: float, end: float, *, downwards: bool = False) -> tuple[Scale, list[float]]:
     """A linear scale from the values to pixels, and its ticks: up to nine round numbers around the values."""
     low, high = min(values), max(values)
-    span = max(high - low, 1e-3)
+    alone = max(abs(low), 1.0)  # around a single value: never a thousandth of a step
+    span = max(high - low, 1e-3) if high > low else alone
     unit = 10.0 ** math.floor(math.log10(span / 7))
     step = next(factor * unit for factor in (1, 2, 5, 10, 20) if span / (factor * unit) <= 7)
     first = math.floor(low / step + 1e-9)

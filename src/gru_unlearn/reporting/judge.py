@@ -47,7 +47,7 @@ KEPT_RULE = (
 STAYS_RULE = (
     f"Yes: the strongest attack tried brings back at most {BACK_LITTLE:.0%} of what the model before knew beyond a "
     f"model that never saw it and was attacked alike. Partly: at most {BACK_MUCH:.0%}. Without such a model: of the "
-    "answers themselves."
+    "answers themselves, and there is no yes where an attack only raises probabilities or shares of words."
 )
 NO_PROOF = (
     "No such number proves that the data are gone for good: it says how a model answers these questions, not that no "
@@ -147,7 +147,8 @@ def forget_numbers(evidence: Evidence) -> str:
 
 def _said(said: Said) -> str:
     broken = f", and {said.broken} with a loop, nothing, or one word" if said.broken else ""
-    return f"Of {said.asked} of these questions it answers {said.word_for_word} word for word{broken}"
+    these = "this one question" if said.asked == 1 else f"{said.asked} of these questions"
+    return f"Of {these} it answers {said.word_for_word} word for word{broken}"
 
 
 def _others_said(evidence: Evidence) -> str:

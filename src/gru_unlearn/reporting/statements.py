@@ -11,6 +11,8 @@ _OF_FORGETTING = {
     "yes": "no longer bring the removed answers out, no more than from a model that never saw the rows.",
     "partly": "bring less of the removed answers out than before, and still some.",
 }
+_APART = {remarks.OVERSHOOT, remarks.TOLD_APART}
+"""what tells a model from one that never saw the rows"""
 _WITHOUT_RETAIN_MODEL = "no longer bring the removed answers out, by the marks that were read."
 
 
@@ -42,6 +44,8 @@ def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) ->
             "That the model is as if it had never seen the rows, neither too much nor too little: no such model was at "
             "hand to compare with."
         )
+    if _APART.intersection(forgetting.remarks):
+        refused.append("That the model is as if it had never seen the rows: it differs from such a model.")
     if remarks.NOT_ASKED in forgetting.remarks:
         refused.append("That no answer comes out word for word: nobody looked.")
     if staying.answer != "yes":

@@ -24,6 +24,8 @@ class Staying:
     """by the share brought back beyond a retain model; None where none has a scale"""
     most_found: AttackResult | None = None
     """by answers that came back; None where none was looked for"""
+    unread: int = 0
+    """attacks that only a model which never saw the rows could give a scale, where there is none"""
 
     @property
     def came_back(self) -> int | None:
@@ -44,7 +46,17 @@ def judge_staying(attacks: Sequence[AttackResult] | None) -> Staying:
         answers.append(_grade(strongest.strength))
     if most is not None:
         answers.append(_grade(_share_found(most)))
-    return Staying(worst(answers), tried, strongest, most)
+    unread = _count_unread(attacks)
+    if unread and worst(answers) == "yes":
+        answers.append("unknown")
+    return Staying(worst(answers), tried, strongest, most, unread)
+
+
+def _count_unread(attacks: Sequence[AttackResult]) -> int:
+    """Attacks without a retain model that looked for no answers as a whole: some of it may have come back."""
+    looked_for = {result.name for result in attacks if result.measure == FOUND}
+    others = {result.name for result in attacks if result.retain_model is None and result.recovered is None}
+    return len(others - looked_for)
 
 
 def count_found(result: AttackResult) -> int:

@@ -6,6 +6,7 @@ from gru_unlearn.reporting.forgetting import Forgetting
 from gru_unlearn.reporting.keeping import Keeping
 from gru_unlearn.reporting.staying import Staying
 from gru_unlearn.reporting.tables import plural, shown
+from gru_unlearn.results.verdict import Said
 
 MARKS = {"answers": "answers word for word", "probability": "mean probability of the answers"}
 """A mark → how it is named."""
@@ -38,9 +39,11 @@ def _what_was_due(evidence: Evidence) -> str:
 
 def _whether_it_is_gone(evidence: Evidence, forgetting: Forgetting) -> str:
     if remarks.NOT_MEASURED in forgetting.remarks:
-        return "Nothing of them was measured: whether they are gone is not known."
+        gone = "it is gone" if evidence.rows == 1 else "they are gone"
+        return f"Nothing of {_them(evidence)} was measured: whether {gone} is not known."
     if remarks.NEVER_KNOWN in forgetting.remarks:
-        return f"The model did not know them before ({_numbers_before(evidence)}): there was nothing to remove."
+        before = _numbers_before(evidence)
+        return f"The model did not know {_them(evidence)} before ({before}): there was nothing to remove."
     gives = _still_gives(evidence, forgetting)
     if remarks.NO_EFFECT in forgetting.remarks:
         return f"Nothing changed: {gives}: not removed."
@@ -49,13 +52,25 @@ def _whether_it_is_gone(evidence: Evidence, forgetting: Forgetting) -> str:
 
 def _numbers_before(evidence: Evidence) -> str:
     told = [f"mean probability {shown(evidence.forget_before)}"]
-    if evidence.said_before is not None:
-        told.append(f"{_of(evidence.said_before.word_for_word, evidence.said_before.asked)} answers word for word")
+    said = evidence.said_before
+    if said is not None:
+        told.append(
+            "the answer not word for word"
+            if said.asked == 1
+            else f"{_of(said.word_for_word, said.asked)} word for word"
+        )
     return ", ".join(told)
 
 
+def _them(evidence: Evidence) -> str:
+    return "it" if evidence.rows == 1 else "them"
+
+
 def _of(count: int, all_of: int) -> str:
-    return f"none of {all_of}" if count == 0 else f"{count} of {all_of}"
+    """``none of 10 answers``, ``4 of 10 answers``; where there is but one: ``the answer``."""
+    if all_of == 1:
+        return "the answer"
+    return f"none of {all_of} answers" if count == 0 else f"{count} of {all_of} answers"
 
 
 def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
@@ -64,10 +79,12 @@ def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
     if said is None:
         return f"whether answers still come word for word is not known; {_probability(evidence)}"
     if said.word_for_word == 0:
-        return f"the model gives none of {said.asked} answers word for word, and {_probability(evidence)}"
-    gives = f"the model still gives {said.word_for_word} of {said.asked} answers word for word"
+        gives = "does not give" if said.asked == 1 else "gives"
+        return f"the model {gives} {_of(0, said.asked)} word for word, and {_probability(evidence)}"
+    gives = f"the model still gives {_of(said.word_for_word, said.asked)} word for word"
     if evidence.recited_by_retain_model:
-        gives += f", one that never saw them {evidence.recited_by_retain_model}"
+        count = "does, too" if said.asked == 1 else str(evidence.recited_by_retain_model)
+        gives += f", one that never saw {_them(evidence)} {count}"
     if evidence.too_many and forgetting.answer != "yes":
         return gives
     return f"{gives}, and {_probability(evidence)}"
@@ -75,13 +92,14 @@ def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
 
 def _probability(evidence: Evidence) -> str:
     before, after, retain = evidence.forget_before, evidence.forget_after, evidence.forget_retain_model
+    whose = "its" if evidence.rows == 1 else "their"
     if after is None:
-        return "their probability was not measured"
-    told = f"their probability is {shown(after)}"
+        return f"{whose} probability was not measured"
+    told = f"{whose} probability is {shown(after)}"
     if before is not None:
-        told = f"their probability went from {shown(before)} to {shown(after)}"
+        told = f"{whose} probability went from {shown(before)} to {shown(after)}"
     if retain is not None:
-        told += f" ({shown(retain)} to a model that never saw them)"
+        told += f" ({shown(retain)} to a model that never saw {_them(evidence)})"
     return told
 
 
@@ -106,13 +124,16 @@ def _more_about_it(evidence: Evidence, forgetting: Forgetting) -> list[str]:
             "It went too far: the answers are far less probable than to a model that never saw them, which is a trace."
         )
     if remarks.BROKEN in forgetting.remarks and evidence.said is not None:
-        more.append(
-            f"What it says instead is broken: {_of(evidence.said.broken or 0, evidence.said.asked)} answers are loops, "
-            "empty, or a single word."
-        )
+        more.append(f"What it says instead is broken: {_broken(evidence.said)}.")
     if remarks.TOLD_APART in forgetting.remarks and forgetting.answer == "partly":
         more.append("A test tells its answers from those of a model that never saw them (forget quality).")
     return more
+
+
+def _broken(said: Said) -> str:
+    if said.asked == 1:
+        return "a loop, nothing, or a single word"
+    return f"{said.broken} of {said.asked} answers are loops, empty, or a single word"
 
 
 # --- attacks and the rest --------------------------------------------------------------------------------------------
@@ -129,7 +150,7 @@ def attack_headline(staying: Staying) -> str:
     tried = f"{plural(staying.tried, 'attempt')} to bring it back"
     strongest, most = staying.strongest, staying.most_found
     if most is not None and staying.came_back is not None:
-        tried += f": {_of(staying.came_back, most.rows)} answers came back"
+        tried += f": {_what_came(staying.came_back, most.rows)}"
         if staying.came_back and most.retain_model:
             tried += f" ({round(most.retain_model * most.rows)} from a model that never saw them)"
     if strongest is not None:
@@ -138,7 +159,15 @@ def attack_headline(staying: Staying) -> str:
         tried += f"{joined} strongest, {strongest.name}, brings back {share:.0%} of what was known"
     if strongest is None and most is None:
         tried += ": none can be read"
+    elif staying.unread:
+        tried += f"; what {plural(staying.unread, 'other attempt')} brought cannot be told without a retain model"
     return f"{tried}."
+
+
+def _what_came(count: int, rows: int) -> str:
+    if rows == 1 and count == 0:
+        return "the answer did not come back"
+    return f"{_of(count, rows)} came back"
 
 
 def _the_rest(keeping: Keeping) -> str:

@@ -31,6 +31,7 @@ class ExportedMethod(FileModel):
     command: Literal["unlearn", "tru"]
     objective: str | None = None
     rectification: str | None = None
+    robust: str | None = None
     steps: int | None = None
     groups: int | None = None
     alpha: float | None = None
