@@ -313,6 +313,7 @@ def check(rectifications, folder, objectives=("npo",), **request_):
         (["recommended", "gru/element/update"], "exactly as recommended does: pass --equal passes or --equal time"),
         (["gru", "none@retain_every=2"], "method 'none@retain_every=2': retain_every needs a rectification"),
         (["gru", "none@retain_loss=anchor"], "method 'none@retain_loss=anchor': retain_loss needs"),
+        (["sago@retain_weight=2", "sago/weight=2"], "exactly as sago@retain_weight=2 does"),
         (["ngdiff", "ngdiff@retain_weight=3"], "method 'ngdiff@retain_weight=3': retain_weight needs"),
     ],
 )

@@ -33,7 +33,14 @@ class TuningFiles:
     overwrite_output_dir: bool = option("Discard the run in the output folder.", False)
 
 
-@command(TuningOptions, TuningFiles, kind=SettingsCommand, featured=TuningFeatured, needed=("model",))
+@command(
+    TuningOptions,
+    TuningFiles,
+    kind=SettingsCommand,
+    featured=TuningFeatured,
+    needed=("model",),
+    in_recipe=TuningOptions,
+)
 def finetune(options: TuningOptions, files: TuningFiles, given: GivenSettings, console: Console) -> None:
     """Teach a model rows, to unlearn them later: gru finetune [RECIPE.yaml] --model BASE --train ROWS [FLAGS].
 

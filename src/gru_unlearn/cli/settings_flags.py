@@ -1,6 +1,6 @@
 """Commands that take a recipe and every setting of a run as a flag; the featured settings stand in their ``--help``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -42,8 +42,8 @@ class GivenSettings:
     flags: dict[str, str]
     needed: tuple[str, ...] = ()
     """settings that must be there"""
-    own: frozenset[str] = frozenset()
-    """the command's own flags, which a recipe of its may hold, too"""
+    options: frozenset[str] = frozenset()
+    """names that a recipe may have beside those of settings: options of the command's own"""
 
     def check(self) -> None:
         """What can be told at first sight.
@@ -51,7 +51,7 @@ class GivenSettings:
         Raises:
             UserError: see :func:`check_at_first_sight`; or the recipe cannot be read.
         """
-        settings = {name: value for name, value in self.merged().items() if name not in self.own}
+        settings = {name: value for name, value in self.merged().items() if name not in self.options}
         check_at_first_sight(settings, self.needed)
 
     def merged(self) -> dict[str, Any]:
@@ -70,13 +70,22 @@ class SettingsCommand(click.Command):
     """Passes on :class:`GivenSettings` beside what its own flags say.
 
     Flags are ``--kebab-name value`` or ``--kebab-name=value``; of settings that may be true or false also ``--name``
-    and ``--no-name``. A word that ends in .yaml is the recipe. The fields of ``featured`` stand in the help text, and
-    the settings that are ``needed`` must have a value.
+    and ``--no-name``. A word that ends in .yaml is the recipe. The fields of ``featured`` stand in the help text, the
+    settings that are ``needed`` must have a value, and the fields of ``in_recipe`` may stand in a recipe, too.
     """
 
-    def __init__(self, name: str, *, featured: type | None = None, needed: tuple[str, ...] = (), **about: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        featured: type | None = None,
+        needed: tuple[str, ...] = (),
+        in_recipe: type | None = None,
+        **about: Any,
+    ) -> None:
         super().__init__(name, **about)
         self.needed = needed
+        self.options = frozenset() if in_recipe is None else frozenset(one.name for one in fields(in_recipe))
         self.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
         self.context_settings["token_normalize_func"] = lambda flag: flag.replace("_", "-")
         self.own = {str(parameter.name) for parameter in self.params}
@@ -116,7 +125,7 @@ class SettingsCommand(click.Command):
             _refuse(ctx.args[0])
         settings = {name: ctx.params.pop(name) for name in list(ctx.params) if name not in self.own}
         given = {name: value for name, value in settings.items() if value is not None}
-        ctx.params["given"] = GivenSettings(recipe, given, self.needed, frozenset(self.own))
+        ctx.params["given"] = GivenSettings(recipe, given, self.needed, self.options)
         return ctx.args
 
     def _take_recipe(self, ctx: click.Context, words: list[str]) -> tuple[str | None, list[str]]:

@@ -37,7 +37,7 @@ def _as_it_runs(recipe: Recipe) -> tuple[Any, ...]:
         str(config.resolved_rectification),
         config.resolved_gradient_weight,
         config.resolved_retain_batch_size,
-        config.resolved_retain_weight,
+        config.retain_term_weight,
         config.resolved_retain_loss,
         config.retain_placement or "inside",
         config.resolved_robust,
