@@ -50,7 +50,7 @@ requests = SimpleNamespace(
 )
 
 QUIET = Console(quiet=True)
-LOOSE = Limits(utility_floor=0.5, forget_ceiling=0.95)
+LOOSE = Limits(utility_floor=0.5, forget_ceiling=0.99)
 RUN = {
     "objective": "npo",
     "rectification": "recommended",
