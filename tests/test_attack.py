@@ -427,7 +427,7 @@ def test_a_run_says_what_to_attack_and_is_not_attacked_with_other_rows(gru, worl
     [
         (["--attacks", "relerning"], "relearning"),
         (["--attacks", ""], "no attack given"),
-        (["--prefixes", "nowhere.txt"], "--prefixes nowhere.txt: no such file"),
+        (["--prefixes", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--temperature", "0"], "--temperature must be above 0"),
         (["--samples", "0"], "--samples must be at least 1"),
         (["--retain-model", "nowhere/at/all"], "--retain-model nowhere/at/all: no such folder"),

@@ -119,3 +119,9 @@ def test_help_of_the_configuration_fits_two_screens():
     assert "objective: str = 'npo'" in text
     assert "resolved_rectification" in text
     assert UnlearningConfig(adam_beta1=0.5).to_dict()["adam_beta1"] == 0.5, "what is not shown works as ever"
+
+
+def test_the_package_lists_what_it_offers():
+    import gru_unlearn  # noqa: PLC0415
+
+    assert set(gru_unlearn.__all__) <= set(dir(gru_unlearn))
