@@ -267,7 +267,7 @@ CHANGES = {
     "DELETE FROM requests WHERE number = 3": "other requests than the chain",
     "DELETE FROM forget_rows WHERE request = 2": "request-2: marks_sha256",
     "UPDATE kept_rows SET probability = 0.1": "the first model's probabilities differ from entry 1",
-    "UPDATE settings SET content = replace(content, '0.95', '0.99')": "the settings of entry 1 were changed",
+    "UPDATE settings SET content = replace(content, '0.99', '0.98')": "the settings of entry 1 were changed",
     "DROP TABLE kept_rows": "cannot be read as a ledger",
 }
 
