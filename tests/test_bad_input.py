@@ -368,7 +368,7 @@ TABLE = {
         "--output-dir W/thesis --overwrite-output-dir": "holds files that are not a run",
     },
     "compare": {
-        "--forget W/forget.jsonl --output-dir W/out": "no model given: pass --model",
+        "--forget W/forget.jsonl --output-dir W/out": "gru compare needs --retain-model",
         "W/recipes/twice.yaml": "learning_rate stands there twice",
     },
     "tru --model W/model --forget W/forget.jsonl --retain-model W/other --out W/out": {
