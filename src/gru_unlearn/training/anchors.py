@@ -23,7 +23,7 @@ FROM_ANCHORS = frozenset({"anchor_logps", "anchor_tokens"})
 """Inputs of losses that are made here."""
 
 MOST_TOKENS = 32
-"""K. On rows that a model of 135 M parameters knows, 10⁻³ of its probability is outside of them."""
+"""K. Of SmolLM2-135M's probability 0.3 % is outside of them on TOFU rows that it was taught, 13 % on those it never saw."""
 
 
 def anchors_file(folder: str | None, side: str) -> Path:
