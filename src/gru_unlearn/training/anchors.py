@@ -23,7 +23,7 @@ FROM_ANCHORS = frozenset({"anchor_logps", "anchor_tokens"})
 """Inputs of losses that are made here."""
 
 MOST_TOKENS = 32
-"""K. Of SmolLM2-135M's probability 0.3 % is outside of them on TOFU rows that it was taught, 13 % on those it never saw."""
+"""K. Outside of them is 0.3 % of SmolLM2-135M's probability on TOFU rows that it was taught, and 13 % before that."""
 
 
 def anchors_file(folder: str | None, side: str) -> Path:
