@@ -18,9 +18,12 @@ def list_settings(word: str, columns: int) -> Iterator[str]:
     Raises:
         UserError: no setting has the word.
     """
-    found = False
+    from gru_unlearn.runs.recipe import setting_names  # noqa: PLC0415 - heavy imports wait for a command
+
+    found, installed = False, set(setting_names())  # another transformers may lack some
     for title, names in grouped_settings().items():
-        entries = [entry for name in names for entry in _entry(name, word, columns)]
+        there = [name for name in names if name in installed]
+        entries = [entry for name in there for entry in _entry(name, word, columns)]
         if entries:
             yield from (title, *entries, "")
             found = True
