@@ -20,10 +20,7 @@ FAST = [
 @pytest.fixture
 def world(tmp_path):
     """A folder as a user has it: a model, a forget and a retain file."""
-    tiny.save(tmp_path / "model")
-    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6))):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path
+    return tiny.save_world(tmp_path)
 
 
 def inputs(world, **changes):

@@ -19,10 +19,7 @@ BFLOAT16 = ["--bf16", "true"]
 @pytest.fixture
 def place(tmp_path):
     """A model, a forget and a retain file."""
-    tiny.save(tmp_path / "model")
-    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6))):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path
+    return tiny.save_world(tmp_path)
 
 
 def run(gru, place, *flags, out="run", **changes):

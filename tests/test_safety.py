@@ -36,10 +36,7 @@ FAST = [
 @pytest.fixture
 def world(tmp_path):
     """A model, and files of rows; nothing in the user's own cache."""
-    tiny.save(tmp_path / "model")
-    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6))):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path
+    return tiny.save_world(tmp_path)
 
 
 @pytest.fixture(autouse=True)

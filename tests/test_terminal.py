@@ -88,10 +88,7 @@ def test_without_a_terminal_a_line_comes_now_and_then_with_the_time_left(monkeyp
 
 @pytest.fixture
 def world(tmp_path):
-    tiny.save(tmp_path / "model")
-    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6))):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path
+    return tiny.save_world(tmp_path)
 
 
 def inputs(world):

@@ -1,5 +1,7 @@
 """A random two-layer Llama with a word-level tokenizer: small enough to be made anew in every test."""
 
+import json
+
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -72,6 +74,14 @@ def save(folder, seed=0, chat=True):
     """A model folder as users have them: weights, configuration, tokenizer."""
     model(seed).save_pretrained(folder)
     tokenizer(chat).save_pretrained(folder)
+    return folder
+
+
+def save_world(folder):
+    """A folder as a user has it: a model, six rows to forget and twelve to keep."""
+    save(folder / "model")
+    for name, some in (("forget", rows(6)), ("retain", rows(12, start=6))):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     return folder
 
 
