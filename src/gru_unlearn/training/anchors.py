@@ -3,7 +3,7 @@
 A resumed run reads the file that its first start wrote, because its own weights have moved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,12 +83,24 @@ def attach_anchors(examples: Sequence[Example], anchors: Anchors) -> None:
         example["anchor_logps"], example["anchor_tokens"] = logps, tokens
 
 
-def read_anchors(file: Path) -> Anchors:
-    """Those that :func:`write_anchors` wrote."""
-    return Anchors(**load_file(str(file)))
+def anchors_of_run(score: Callable[[], Anchors], file: Path, *, resumed: bool, writes: bool) -> Anchors:
+    """Those that a run began with.
 
+    Args:
+        score: asks the model as it stands.
+        file: where they are kept.
+        resumed: read them there.
+        writes: whether this process writes the file.
 
-def write_anchors(anchors: Anchors, file: Path) -> None:
-    """As safetensors."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(anchors._asdict(), str(file))
+    Raises:
+        UserError: a resumed run's file is gone.
+    """
+    if resumed:
+        if not file.is_file():
+            raise UserError(f"{file}, which the run's first start wrote, is gone: start anew")
+        return Anchors(**load_file(str(file)))
+    anchors = score()
+    if writes:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(anchors._asdict(), str(file))
+    return anchors

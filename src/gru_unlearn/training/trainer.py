@@ -8,6 +8,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,11 +31,10 @@ from gru_unlearn.training.anchors import (
     FROM_ANCHORS,
     Anchors,
     anchors_file,
+    anchors_of_run,
     attach_anchors,
     drawn_partners,
-    read_anchors,
     score_anchors,
-    write_anchors,
 )
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import UnlearningConfig
@@ -184,25 +184,19 @@ class UnlearningTrainer(PairTrainer):
             if side == "retain":
                 drawn = drawn_partners(self._get_train_sampler(), self.args, self.accelerator.num_processes)
                 examples = [self.retain_examples[number] for number in drawn]
-            attach_anchors(examples, self._anchors(examples, file))
+            resumed, writes = self._checkpoint_to_resume is not None, self.args.should_save
+            score = partial(self._score_anchors, examples)
+            attach_anchors(examples, anchors_of_run(score, file, resumed=resumed, writes=writes))
 
-    def _anchors(self, examples: Sequence[Example], file: Path) -> Anchors:
-        """Those that the run began with."""
-        if self._checkpoint_to_resume is not None:
-            if not file.is_file():
-                raise UserError(f"{file}, which the run's first start wrote, is gone: start anew")
-            return read_anchors(file)
+    def _score_anchors(self, examples: Sequence[Example]) -> Anchors:
         with self.compute_loss_context_manager():
-            anchors = score_anchors(
+            return score_anchors(
                 self.model,
                 examples,
                 batch_size=self.args.per_device_eval_batch_size,
                 pad_token_id=self.encoder.tokenizer.pad_token_id,
                 device=self.args.device,
             )
-        if self.args.should_save:
-            write_anchors(anchors, file)
-        return anchors
 
     def _keep_reference_model(self) -> None:
         if self.is_fsdp_enabled and self.args.device.type != "cpu":
