@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import wraps
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from transformers import TrainingArguments
@@ -142,7 +142,9 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     published_ends: bool = option("Label what a chat template writes behind an answer, as OpenUnlearning does.", False)
 
     output_dir: str | None = option("Where the run keeps everything.", "runs/unlearn")
-    learning_rate: float = option("Peak learning rate.", 1e-5)
+    learning_rate: float | Literal["auto"] = option(  # type: ignore[assignment]  # a number before anybody reads it
+        "Peak learning rate; auto: found by a short probe before the first step.", 1e-5
+    )
     weight_decay: float = option("AdamW's weight decay.", 0.01)
     num_train_epochs: float = option("Passes over the forget set.", 5.0)
     per_device_train_batch_size: int = option("Forget examples per device and backward.", 4)
@@ -162,6 +164,8 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     def __post_init__(self) -> None:
         """Check ours first: these errors must come before transformers touches devices or backends."""
+        self.on_its_own = self.learning_rate == "auto"
+        """whether the run finds its step size, and what follows from it, by itself"""
         check_choices(self)
         self.objective_args = parse_hyperparameters(self.objective_args)
         self._check_method()

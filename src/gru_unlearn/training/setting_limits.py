@@ -64,4 +64,6 @@ def check_ranges(config: Any) -> None:
         value, default = getattr(config, name), config.__dataclass_fields__[name].default
         if value is None and default is not None and name != "eval_max_rows":  # there it means all
             raise UserError(f"{name} must be a number, got None")
+        if value == "auto" and name == "learning_rate":
+            continue
         check_range(name, value, about)

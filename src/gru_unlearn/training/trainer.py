@@ -154,6 +154,8 @@ class UnlearningTrainer(PairTrainer):
                 raise UserError(f"no whole checkpoint in {folder} to resume from")
             resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
+        if self.args.on_its_own:
+            self.args.learning_rate = 1e-4
         if not self.is_fsdp_enabled:
             self._try_longest_rows()
             self._attach_reference_scores()
