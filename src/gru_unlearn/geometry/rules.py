@@ -146,3 +146,48 @@ class PrimalDual:
         if self.retain_loss_eps is None:
             self.retain_loss_eps = state.get("retain_loss_eps", 0.0)
         self.observed = int(state.get("observed") or 0)
+
+
+class Leash:
+    """A unit step of forgetting on a leash: g = u/‖u‖ + (drift / length) · r/‖r‖, drift being how much the retain loss
+    of the last step was above its first.
+
+    Meant for a retain loss that starts at nothing, such as the distance from the model before (``anchor``). Nothing in
+    it has a scale of its own but the length, which is in the retain loss's units: nats per token, mostly. Where
+    forgetting does not pull, g stays along u; at a drift of the length both pull alike, and beyond it g comes back.
+    Guarantees ⟨g, r⟩ ≥ 0 from a drift of the length on, and nothing below it.
+
+    Args:
+        length: at 0 the pull always is the most.
+        most: of drift / length, so that a step never is retention alone.
+    """
+
+    def __init__(self, length: float = 0.001, most: float = 20.0) -> None:
+        self.length, self.most = length, most
+        self.first: float | None = None
+        self.drift = 0.0
+
+    def __call__(self, conflict: Conflict) -> tuple[Factor, Factor]:
+        """(1/‖u‖, pull/‖r‖) for every block."""
+        one = torch.ones_like(conflict.dot)
+        return quotient(one, conflict.forget_norm), quotient(self.pull * one, conflict.retain_norm)
+
+    @property
+    def pull(self) -> float:
+        """How much longer than u's the part along r is."""
+        is_taut = self.drift >= self.most * self.length
+        return self.most if is_taut else self.drift / self.length
+
+    def observe(self, retain_loss: float) -> None:
+        """Measure the drift."""
+        if self.first is None:
+            self.first = retain_loss
+        self.drift = max(0.0, retain_loss - self.first)
+
+    def state_dict(self) -> dict[str, float | None]:
+        """The drift, and the retain loss that it is measured from."""
+        return {"first": self.first, "drift": self.drift}
+
+    def load_state_dict(self, state: dict[str, float | None]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.first, self.drift = state["first"], state["drift"] or 0.0
