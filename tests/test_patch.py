@@ -105,19 +105,18 @@ def test_factors_are_as_near_as_the_whole_decomposition_has_it(rows, columns, ra
     near = low_rank(matrix, rank)
     assert (near.up.shape, near.down.shape) == ((rows, rank), (rank, columns))
     best = float(values[rank:].square().sum())
-    assert squared_error(matrix, near) <= 1.02 * best + 1e-9
+    assert squared_error(matrix, near) <= 1.05 * best + 1e-9
     if rank >= min(rows, columns):
         assert torch.equal(near.matrix, matrix)
 
 
-def test_a_seed_gives_the_same_factors_and_leaves_other_random_numbers_alone():
+def test_factors_are_the_same_at_every_call_and_other_random_numbers_are_left_alone():
     matrix = torch.randn(200, 150, generator=torch.Generator().manual_seed(1))
     state = torch.get_rng_state()
-    one, other, third = low_rank(matrix, 4), low_rank(matrix, 4), low_rank(matrix, 4, seed=1)
+    one, other = low_rank(matrix, 4), low_rank(matrix, 4)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(one.up, other.up)
     assert torch.equal(one.down, other.down)
-    assert not torch.equal(one.up, third.up)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,6 +1,6 @@
 """Which of a model's weights a patch can carry, and in which form."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def _tied(model: Any) -> Iterator[str]:
             yield f"{name}.weight"
 
 
-def _tensors_of(modules: dict[str, nn.Module], among: dict[str, float], prefix: str) -> dict[str, str]:
+def _tensors_of(modules: Iterable[str], among: dict[str, float], prefix: str) -> dict[str, str]:
     """Tensor in the files → module, of modules whose weight is among these tensors."""
     found = {}
     for module in modules:

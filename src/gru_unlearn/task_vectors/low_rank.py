@@ -1,8 +1,7 @@
 """The nearest matrix of low rank, as two factors: what a change of weights is written as in LoRA's form.
 
-The nearest one in the Frobenius norm keeps the largest singular values (Eckart and Young 1936). Where the rank is small
-beside the matrix they are found by random projection (Halko, Martinsson and Tropp, arXiv 0909.4061), else by the whole
-decomposition.
+The nearest one in the Frobenius norm keeps the largest singular values (Eckart and Young 1936); they are found as
+:mod:`gru_unlearn.robustness.spectral` finds them, by random directions that are the same at every call.
 """
 
 from collections.abc import Iterable
@@ -11,11 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SPARE = 16
-"""Directions that the random projection looks at beside those that are asked for."""
-
-ITERATIONS = 4
-"""Of its power iteration: changes by an adaptive optimizer have many singular values of like size."""
+from gru_unlearn.robustness.spectral import leading
 
 
 class LowRank(NamedTuple):
@@ -32,20 +27,18 @@ class LowRank(NamedTuple):
         return self.up @ self.down
 
 
-def low_rank(matrix: Tensor, rank: int, seed: int = 0) -> LowRank:
+def low_rank(matrix: Tensor, rank: int) -> LowRank:
     """The matrix itself where it has no more rows or columns than ``rank``, else the nearest one of that rank.
 
     Args:
         matrix: [m, n], float32.
         rank: of the factors; filled with zeros where the matrix is smaller.
-        seed: of the random projection; the same one gives the same factors.
     """
-    smaller = min(matrix.shape)
-    if rank >= smaller:
+    if rank >= min(matrix.shape):
         return _filled(_itself(matrix), rank)
-    left, values, right = _singular(matrix, rank, seed)
-    root = values[:rank].sqrt()
-    return LowRank((left[:, :rank] * root).contiguous(), (right[:, :rank] * root).T.contiguous())
+    found = leading(matrix, rank)
+    root = found.sizes.sqrt()
+    return LowRank((found.left * root).contiguous(), (found.right * root).T.contiguous())
 
 
 def squared_error(matrix: Tensor, near: LowRank) -> float:
@@ -88,15 +81,3 @@ def _filled(near: LowRank, rank: int) -> LowRank:
     more = rank - near.up.shape[1]
     pad = torch.nn.functional.pad
     return LowRank(pad(near.up, (0, more)), pad(near.down, (0, 0, 0, more)))
-
-
-def _singular(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Left vectors, values and right vectors, of at least the ``rank`` largest values."""
-    looked_at = rank + SPARE
-    if 2 * looked_at >= min(matrix.shape):
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        return left, values, right.mT
-    devices = [matrix.device] if matrix.is_cuda else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        return torch.svd_lowrank(matrix, q=looked_at, niter=ITERATIONS)
