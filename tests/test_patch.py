@@ -94,7 +94,7 @@ def names_in(folder):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 24), st.floats(0, 2), st.integers(0, 5))
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 24), st.floats(0, 2), st.integers(0, 5))
 def test_factors_are_as_near_as_the_whole_decomposition_has_it(rows, columns, rank, decay, seed):
     """Over shapes and over spectra, from flat to steep."""
     generator = torch.Generator().manual_seed(seed)
@@ -152,18 +152,22 @@ def test_the_original_with_a_patch_is_the_runs_model_within_what_was_printed(gru
         assert torch.equal(logps(patched), logps(load(world / "original")))
 
 
+def as_far_as_carried(original, runs):
+    """The original with the run's matrices: norms, biases and learned positions are what a patch cannot carry."""
+    state = runs.state_dict()
+    for name, tensor in original.state_dict().items():
+        if tensor.ndim != 2 or "wpe" in name:
+            state[name] = tensor
+    runs.load_state_dict(state)
+    return runs
+
+
 def test_an_error_that_allows_nothing_carries_every_matrix_as_it_is(gru, world, tmp_path):
-    """What is left is norms, which this form cannot carry."""
     patch, _ = patch_of(gru, world / "full", tmp_path / "patch", "--patch-error", "1e-6", "--patch-parts", "all")
     assert patch["error"] < 1e-6
-    expected = load(world / "full" / "model").state_dict()
-    for name, tensor in load(world / "original").state_dict().items():
-        if "norm" in name:
-            expected[name] = tensor
-    runs = load(world / "original")
-    runs.load_state_dict(expected)
+    expected = as_far_as_carried(load(world / "original"), load(world / "full" / "model"))
     merged = PeftModel.from_pretrained(load(world / "original"), tmp_path / "patch").merge_and_unload()
-    torch.testing.assert_close(logps(merged), logps(runs), atol=2e-4, rtol=0)
+    torch.testing.assert_close(logps(merged), logps(expected), atol=2e-4, rtol=0)
 
 
 def test_a_stated_rank_is_the_rank_of_every_factor_and_the_error_is_the_exact_one(gru, world, tmp_path):
@@ -250,11 +254,10 @@ def test_originals_of_every_kind(gru, world, tmp_path, make):
     make(original)
     tiny.tokenizer().save_pretrained(original)
     of_it = run(world, f"of-{make.__name__}", original)
-    patch, _ = patch_of(gru, of_it, tmp_path / "patch", "--patch-parts", "all", "--patch-error", "0.01")
-    runs = load(of_it / "model")
+    patch, _ = patch_of(gru, of_it, tmp_path / "patch", "--patch-parts", "all", "--patch-error", "1e-6")
+    expected = as_far_as_carried(load(original), load(of_it / "model"))
     patched = PeftModel.from_pretrained(load(original), tmp_path / "patch")
-    effect = float((logps(load(original)) - logps(runs)).abs().mean())
-    assert float((logps(patched) - logps(runs)).abs().mean()) < 0.2 * effect
+    torch.testing.assert_close(logps(patched), logps(expected), atol=2e-4, rtol=0)
     with patched.disable_adapter():
         assert torch.equal(logps(patched), logps(load(original)))
     assert patch["rows"]["forget"]["left"] < 0.2 * patch["rows"]["forget"]["effect"]

@@ -1,7 +1,8 @@
 """The nearest matrix of low rank, as two factors: what a change of weights is written as in LoRA's form.
 
 The nearest one in the Frobenius norm keeps the largest singular values (Eckart and Young 1936); they are found as
-:mod:`gru_unlearn.robustness.spectral` finds them, by random directions that are the same at every call.
+:mod:`gru_unlearn.robustness.spectral` finds them: by random directions that are the same at every call, or, of small
+matrices and high ranks, by the whole decomposition.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from gru_unlearn.robustness.spectral import leading
+
+SMALL = 256
+"""Rows or columns up to which the whole decomposition costs next to nothing, and is taken."""
 
 
 class LowRank(NamedTuple):
@@ -36,7 +40,7 @@ def low_rank(matrix: Tensor, rank: int) -> LowRank:
     """
     if rank >= min(matrix.shape):
         return _filled(_itself(matrix), rank)
-    found = leading(matrix, rank)
+    found = leading(matrix, rank, exact=min(matrix.shape) <= max(SMALL, 2 * rank))
     root = found.sizes.sqrt()
     return LowRank((found.left * root).contiguous(), (found.right * root).T.contiguous())
 
