@@ -171,7 +171,7 @@ def test_an_error_that_allows_nothing_carries_every_matrix_as_it_is(gru, world, 
 
 
 def test_a_stated_rank_is_the_rank_of_every_factor_and_the_error_is_the_exact_one(gru, world, tmp_path):
-    """One rank and α for all layers: vLLM and llama.cpp scale all layers alike."""
+    """One rank and α for all layers: vLLM takes one scale for all of them, and a GGUF adapter has one α."""
     patch, _ = patch_of(gru, world / "full", tmp_path / "patch", "--patch-rank", "9")
     config = json.loads((tmp_path / "patch" / "adapter_config.json").read_text())
     assert (patch["rank"], config["r"], config["lora_alpha"]) == (9, 9, 9)

@@ -72,8 +72,8 @@ def write_patch(parts: Patchable, factors: Factors, rows: Rows | None, out: Path
 
 
 def _write_configuration(parts: Patchable, rank: int, rows: Rows | None, out: Path) -> None:
-    """With α = rank, so that factors are added as they are, and one rank for all layers: vLLM and llama.cpp scale all
-    layers alike."""
+    """With α = rank, so that factors are added as they are, and one rank for all layers: vLLM takes one scale for all
+    of them, and a GGUF adapter has one α."""
     from peft import LoraConfig  # noqa: PLC0415 - slow to import
 
     tokens = None
