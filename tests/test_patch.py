@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
 from rich.console import Console
@@ -93,7 +93,7 @@ def names_in(folder):
 # --- factors ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 24), st.floats(0, 2), st.integers(0, 5))
 def test_factors_are_as_near_as_the_whole_decomposition_has_it(rows, columns, rank, decay, seed):
     """Over shapes and over spectra, from flat to steep."""
@@ -119,7 +119,7 @@ def test_factors_are_the_same_at_every_call_and_other_random_numbers_are_left_al
     assert torch.equal(one.down, other.down)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 40), st.floats(0, 0.9), st.integers(0, 5))
 def test_rows_are_as_few_as_keep_the_error(count, error, seed):
     change = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)) * torch.arange(count)[:, None]
