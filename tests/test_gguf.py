@@ -56,6 +56,15 @@ def test_plain_numbers_stay_what_they_are(tmp_path, kind, recwarn):
 
 
 @reads_gguf
+@pytest.mark.parametrize("ending", ["GGUF", "Gguf"])
+def test_a_name_may_end_in_capitals(tmp_path, ending):
+    model = gguf_example.model()
+    file = gguf_example.write(tmp_path / f"TINY.{ending}", model)
+    for named in (file, tmp_path):
+        assert difference(load_model(locate(str(named))), model) == 0
+
+
+@reads_gguf
 def test_norms_that_16_bits_do_not_hold_stay_in_float32(tmp_path):
     model = gguf_example.model().bfloat16().float()
     model.model.norm.weight.data += 1e-4

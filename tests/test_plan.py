@@ -19,7 +19,9 @@ from gru_unlearn.planning.forward_memory import LAYER_BYTES, PRECISIONS
 from gru_unlearn.planning.model_shape import model_config, shape_of
 from gru_unlearn.planning.plan_job import command_for, fits, parse_bytes, smallest
 from gru_unlearn.results.plan_summary import Setup
+from gru_unlearn.robustness import Robustness
 from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.training.anchors import MOST_TOKENS, Anchors
 from gru_unlearn.training.weight_pairs import WeightPairs
 
 GIB = 2**30
@@ -217,6 +219,56 @@ def test_r_of_another_type_is_exact(dtype):
         token_logps(model, **batch())[0].sum().backward()
     expected = predict(shape_of(model.config), Setup(precision="float32", retain_direction_dtype=dtype))
     assert expected.retain_direction == nbytes(rectifier.state_dict()["retain_direction"].values())
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("robust", ["spectral", "drift", "recommended"])
+def test_robust_steps_are_counted(robust, method):
+    """Matrices have signs and are copied, vectors are not: the plan may count a little more, and never less."""
+    model = tiny.model()
+    shape = shape_of(model.config)
+    if method == "lora":
+        model = get_peft_model(model, LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM"))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    robustness = Robustness(model, optimizer, robust)
+    copies = []
+    optimizer.register_step_pre_hook(lambda *_: copies.append(nbytes(robustness._before)))
+    token_logps(model, **batch())[0].sum().backward()
+    optimizer.step()
+    held = copies[-1] + nbytes(robustness._signs)
+    plain = Setup(method=method, precision="float32", lora_r=3)
+    found = predict(shape, replace(plain, robust=robust))
+    assert held <= found.robust <= 1.05 * held
+    assert predict(shape, plain).robust == 0
+
+
+def test_what_robust_steps_keep_stands_in_the_peak():
+    shape, plain = shape_of(model_config("llama-1b")), Setup(precision="mixed", rows=1, checkpointing=True)
+    peaks = {name: predict(shape, replace(plain, robust=name)).peak for name in ("none", "drift", "recommended")}
+    assert peaks["drift"] - peaks["none"] == shape.parameters
+    assert peaks["recommended"] > peaks["drift"]
+    assert smallest(shape, replace(plain, robust="drift"), 8, 8 * GIB).devices == 1, "robust steps see whole matrices"
+
+
+def test_anchors_are_counted_in_main_memory():
+    shape, plain = shape_of(model_config("llama-1b")), Setup(length=100, answer_share=0.5)
+    found = predict(shape, replace(plain, anchor_rows=10))
+    tokens = 10 * 50
+    anchors = Anchors(torch.zeros(tokens, MOST_TOKENS + 1), torch.zeros(tokens, MOST_TOKENS, dtype=torch.int32))
+    assert found.host == nbytes(anchors)
+    assert found.peak == predict(shape, plain).peak
+
+
+def test_a_plan_with_robust_steps_and_anchors_says_so(gru):
+    code, out, err = gru("plan", "--robust", "recommended", "--anchor-rows", "100000", "--gpus", "2", "--parts")
+    assert code == 0, err
+    words = " ".join(out.split())
+    assert "Anchors take up to" in words
+    assert "--robust recommended" in words
+    assert "--retain-loss anchor" in words
+    code, _, err = gru("plan", "--robust", "sturdy")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "unknown part 'sturdy'" in err
 
 
 @pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])

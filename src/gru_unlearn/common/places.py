@@ -9,6 +9,7 @@ BUILTIN = "builtin:"
 BUILTIN_MODELS = ("target", "retain")
 PRETRAINED = "pretrained:"
 GGUF = ".gguf"
+"""How names of GGUF files end, in small letters or capitals."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 """Endings of data files that can be read."""
@@ -27,7 +28,7 @@ def check_model_place(model: str, flag: str = "--model") -> None:
     if model.startswith(PRETRAINED):
         return
     folder = Path(model).expanduser()
-    if folder.is_dir() or (folder.suffix == GGUF and folder.is_file()):
+    if folder.is_dir() or (folder.suffix.lower() == GGUF and folder.is_file()):
         return
     if folder.exists():
         raise UserError(f"{flag} {model}: no such folder, and no .gguf file")

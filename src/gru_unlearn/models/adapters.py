@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gru_unlearn.models.locating import ADAPTER_CONFIG, base_of, read_object
+from gru_unlearn.models.weights import require_base
 
 KIND = "CAUSAL_LM"
 
@@ -22,7 +23,9 @@ def load_merged(folder: Path, options: dict[str, Any]) -> Any:
     if kind not in (None, KIND):
         raise ValueError(f"adapters of the kind {kind}, not {KIND}")
     trusted = bool(options.get("trust_remote_code"))
-    base: Any = AutoModelForCausalLM.from_pretrained(base_of(folder, trust_remote_code=trusted), **options)
+    whole = base_of(folder, trust_remote_code=trusted)
+    require_base(folder, whole)
+    base: Any = AutoModelForCausalLM.from_pretrained(whole, **options)
     make_room(base, folder, trusted)
     merged: Any = PeftModel.from_pretrained(base, folder).merge_and_unload()
     for parameter in merged.parameters():  # those under adapters were frozen

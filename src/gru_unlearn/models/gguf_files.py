@@ -6,17 +6,16 @@ from pathlib import Path
 
 from gru_unlearn.common.files import default_cache, hash_file, made_once
 from gru_unlearn.common.notices import tell
+from gru_unlearn.common.places import GGUF
 from gru_unlearn.errors import UserError
 from gru_unlearn.results.conversion import CONVERSION_FILE, Conversion
-
-SUFFIX = ".gguf"
 
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def is_gguf(path: Path) -> bool:
     """Whether a path is that of a GGUF file, by its name."""
-    return path.suffix == SUFFIX and path.is_file()
+    return path.suffix.lower() == GGUF and path.is_file()
 
 
 def gguf_in(folder: Path, name: str) -> Path | None:
@@ -25,7 +24,7 @@ def gguf_in(folder: Path, name: str) -> Path | None:
     Raises:
         UserError: it holds several.
     """
-    files = sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file())
+    files = sorted(filter(is_gguf, folder.iterdir()))
     if not files or any(folder.glob("*.safetensors")):
         return None
     if len(files) > 1:

@@ -16,6 +16,7 @@ from gru_unlearn.common.places import BUILTIN, PRETRAINED, check_model_place
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.fetching import fetch, fetched
 from gru_unlearn.models.gguf_files import from_gguf, gguf_in, is_gguf
+from gru_unlearn.models.known_bases import remembered_base
 from gru_unlearn.models.pretrained import locate_pretrained
 from gru_unlearn.results.manner import AdapterBase, Manner
 from gru_unlearn.results.run_folder import RunFolder
@@ -191,11 +192,11 @@ def base_of(folder: Path, name: str = "", *, trust_remote_code: bool = False) ->
         UserError: none is named, or it is not there any more.
     """
     name, base = name or str(folder), _named_base(folder)
-    if base is None:
-        raise UserError(f"{name}: its {ADAPTER_CONFIG} names no base model: write its folder or hub id there")
     at_hand = base_at_hand(folder)
     if at_hand is not None:
         return at_hand
+    if base is None:
+        raise UserError(f"{name}: its {ADAPTER_CONFIG} names no base model: write its folder or hub id there")
 
     noted, named = _noted_base(folder), f"{name}: its base {base}"
     if noted is not None and noted.source and noted.revision and _means(base, noted):
@@ -212,10 +213,13 @@ def base_of(folder: Path, name: str = "", *, trust_remote_code: bool = False) ->
 
 
 def base_at_hand(folder: Path) -> Path | None:
-    """The base of adapters if it is on this machine, as named or as the run noted it; None: it is elsewhere."""
+    """The base of adapters if it is on this machine, as named, as the run noted it, or, where no folder and no hub id
+    is named, as it was when the adapters were published here; None: it is elsewhere."""
     noted, base = _noted_base(folder), _named_base(folder)
     if base is not None and Path(base).is_dir():
         return Path(base)
+    if noted is not None and base is None:
+        return remembered_base(noted.sha256)
     if noted is None or not _means(base, noted):
         return None
     if noted.source and noted.revision:

@@ -21,7 +21,7 @@ def hash_weights(folder: Path) -> str:
     that the adapters were trained on is told.
 
     Raises:
-        UserError: no weights in the folder.
+        UserError: no weights in the folder, or a patch whose base is another model.
     """
     files = sorted(file for file in folder.glob("*") if file.suffix in HASHED or file.name in CONFIGURATION)
     if not any(file.suffix == ".safetensors" for file in files):
@@ -30,7 +30,7 @@ def hash_weights(folder: Path) -> str:
     base = base_at_hand(folder) if holds_adapters(folder) else None
     if base is not None and base != folder:
         parts.append(hash_weights(base))
-        _tell_if_changed(folder, base, str(parts[-1]))
+        _check_base(folder, base, str(parts[-1]))
     return hash_json(parts)
 
 
@@ -54,10 +54,27 @@ def _base(adapters: Path) -> Path:
     return Path(read_json(adapters / ADAPTER_CONFIG)["base_model_name_or_path"] or ".").resolve()
 
 
-def _tell_if_changed(folder: Path, base: Path, found: str) -> None:
+def require_base(folder: Path, base: Path) -> None:
+    """Whether a patch goes on this model; other adapters may go on any.
+
+    Raises:
+        UserError: it does not.
+    """
     manner = Manner.beside(folder)
-    if manner is not None and manner.base is not None and manner.base.sha256 != found:
-        tell(
-            f"{folder}: its base {base} is not the model that the adapters were trained on (weights, configuration or "
-            "code differ): what they give together is another model than the run's"
+    if manner is not None and manner.base is not None and manner.base.bound:
+        _check_base(folder, base, hash_weights(base))
+
+
+def _check_base(folder: Path, base: Path, found: str) -> None:
+    manner = Manner.beside(folder)
+    if manner is None or manner.base is None or manner.base.sha256 == found:
+        return
+    if manner.base.bound:
+        raise UserError(
+            f"{folder}: a patch of the model with the SHA-256 {manner.base.sha256[:12]}…, and {base} is another one "
+            f"({found[:12]}…; weights, configuration and code count): write the right folder into its {ADAPTER_CONFIG}"
         )
+    tell(
+        f"{folder}: its base {base} is not the model that the adapters were trained on (weights, configuration or "
+        "code differ): what they give together is another model than the run's"
+    )

@@ -13,6 +13,7 @@ from gru_unlearn.geometry import Rectification, parse_rectification
 from gru_unlearn.planning.forward_memory import PRECISIONS, activations, logits, working_weights
 from gru_unlearn.planning.plan_request import DIRECTION_BYTES
 from gru_unlearn.results.plan_summary import Memory, Setup, Shape
+from gru_unlearn.robustness import Robust, parse_robust
 
 STEPPED_BYTES = 4
 """Whatever is trained is stepped as float32: adapters, which PEFT keeps in it whatever the base is, and weights, of
@@ -27,6 +28,12 @@ Embeddings keep 32 bits, as transformers sets it."""
 HOLES = 1.4
 """On a CPU, what a process holds against what it uses at its peak, at most: batches of uneven length leave holes in the
 C library's heap (``benchmarks/memory_over_a_run.py``)."""
+
+DAMPING = 5
+"""Float32 copies of a matrix while its step is damped: the step, without NaN, what is taken, the result, the sum."""
+
+ANCHOR_BYTES = 4 * (32 + 1) + 4 * 32
+"""Of a supervised token: the log-probabilities of its 32 likeliest tokens and of all others, and which those are."""
 
 IN_FLIGHT = 3
 """Gradients of tensors whose part of r is on its way to the host at once, each with that part beside it."""
@@ -44,7 +51,8 @@ def predict(shape: Shape, setup: Setup) -> Memory:
     # The logits' part is over before the first layer is computed again, and a graph is gone when gradients are whole.
     graph = kept.kept + max(of_logits, kept.recomputed) + parts.from_earlier_passes
     in_pass = working + max(graph, parts.gradients) + parts.folding
-    at_step = parts.gradients + parts.widened_gradients + parts.update_copy + parts.passing + parts.scratch
+    at_step = parts.gradients + parts.widened_gradients + parts.update_copy + parts.passing
+    at_step += parts.copy_to_damp + max(parts.scratch, parts.damping)
     return Memory(
         weights=parts.weights,
         gradients=parts.gradients,
@@ -54,8 +62,9 @@ def predict(shape: Shape, setup: Setup) -> Memory:
         working_weights=working,
         activations=kept.kept + kept.recomputed,
         logits=of_logits,
-        peak=parts.weights + parts.optimizer + parts.on_device + max(in_pass, at_step),
-        host=parts.on_host,
+        peak=parts.weights + parts.optimizer + parts.on_device + parts.signs + max(in_pass, at_step),
+        host=parts.on_host + parts.anchors,
+        robust=parts.signs + parts.copy_to_damp,
     )
 
 
@@ -149,6 +158,31 @@ class _Parts:
         if not self.setup.retain_direction_device:
             return 0
         return self._direction
+
+    # --- robust steps, and anchors -----------------------------------------------------------------------------------
+
+    @cached_property
+    def robust(self) -> Robust | None:
+        return parse_robust(self.setup.robust)
+
+    @property
+    def signs(self) -> int:
+        """Of the drift: a byte for each trained number. Vectors, which have none, are counted too."""
+        return self.trained if self.robust is not None and self.robust.drift else 0
+
+    @property
+    def copy_to_damp(self) -> int:
+        return self._stepped if self.robust is not None and self.robust.spectral else 0
+
+    @property
+    def damping(self) -> int:
+        """One matrix at a time."""
+        return DAMPING * STEPPED_BYTES * self._largest_trained if self.copy_to_damp else 0
+
+    @property
+    def anchors(self) -> int:
+        answers = int(self.setup.anchor_rows * self.setup.length * self.setup.answer_share)
+        return answers * ANCHOR_BYTES
 
     # --- what passes by ----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.planning.plan_request import PlanRequest
 from gru_unlearn.results.plan_summary import Memory, PlannedModel, PlannedSetup, PlanSummary, Setup, Shape
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.robustness import parse_robust
 
 USABLE = 0.9
 """Share of a device that a run may fill. The rest is left to the context, communication and fragments."""
@@ -114,6 +115,7 @@ def fits(memory: Memory, device_bytes: int) -> bool:
 def _wanted(request: PlanRequest) -> Setup:
     try:
         parse_rectification(request.rectification)
+        parse_robust(request.robust)
     except ValueError as error:
         raise UserError(str(error)) from None
     return Setup(
@@ -127,6 +129,8 @@ def _wanted(request: PlanRequest) -> Setup:
         optim=request.optim,
         retain_direction_dtype=request.retain_direction_dtype,
         retain_direction_device=request.retain_direction_device,
+        robust=request.robust,
+        anchor_rows=request.anchor_rows,
     )
 
 
@@ -146,8 +150,9 @@ def _setups(wanted: Setup, method: str, precision: str, counts: list[int]) -> It
 
 
 def _most_devices(method: str, precision: str, wanted: Setup, devices: int) -> int:
-    """One where FSDP2 cannot divide it: it knows no tensors of bitsandbytes, and no weights in two halves."""
-    if method == "qlora" or wanted.optim != "adamw" or (method, precision) == IN_HALVES:
+    """One where FSDP2 cannot divide it: it knows no tensors of bitsandbytes, no weights in two halves, and no whole
+    matrices, at which robust steps look."""
+    if method == "qlora" or wanted.optim != "adamw" or wanted.robust != "none" or (method, precision) == IN_HALVES:
         return 1
     return devices
 
@@ -190,6 +195,8 @@ def command_for(model: str, setup: Setup) -> str:
             "optim": {"adamw": None, "adamw_8bit": "adamw_bnb_8bit"}.get(setup.optim, setup.optim),
             "retain-direction-dtype": setup.retain_direction_dtype,
             "retain-direction-device": setup.retain_direction_device,
+            "robust": None if setup.robust == "none" else setup.robust,
+            "retain-loss": "anchor" if setup.anchor_rows else None,
         }
     )
     if setup.checkpointing:

@@ -33,6 +33,8 @@ class PlanRequest:
     retain_direction_device: str | None = option(
         "cpu: keep r in main memory; default: with the weights.", None, one_of=("cpu",)
     )
+    robust: str = option("As for gru unlearn.", "none")
+    anchor_rows: int = option("Retain rows that --retain-loss anchor scores once and keeps in main memory.", 0, least=0)
     parts: bool = option("Show what the memory is for: weights, gradients, AdamW, r, ...", False)
     out: Path | None = option("Folder for summary.json.", None)
     overwrite_output_dir: bool = option("Discard the plan in the output folder.", False)

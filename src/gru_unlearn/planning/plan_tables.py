@@ -25,9 +25,9 @@ PARTS = {
     "working_weights": "working",
     "activations": "activ.",
     "logits": "logits",
+    "robust": "robust",
     "peak": "peak",
 }
-
 
 TRAINED = {"full": "all weights", "lora": "LoRA adapters", "qlora": "LoRA on 4-bit weights"}
 
@@ -38,7 +38,8 @@ HOW_TO_READ = (
 
 PARTS_EXPLAINED = (
     "r: the retain direction · copy: the weights before the step, for rectifications of the update · working: copies "
-    "of weights for computing · activ.: activations · not all are alive at once, so peak may be less than their sum"
+    "of weights for computing · activ.: activations · robust: signs, and a copy of the weights during a step · not all "
+    "are alive at once, so peak may be less than their sum"
 )
 
 
@@ -64,8 +65,10 @@ def _row_in_words(planned: PlannedSetup) -> tuple[str, ...]:
 
 def parts_table(summary: PlanSummary) -> Table:
     """One row a set-up: its name, GiB of each part of :data:`PARTS`, and whether it fits."""
-    rows = [_row(planned) for planned in summary.setups]
-    return make_table(_title(summary, "GiB per device, by part"), ("set-up", *PARTS.values(), "fits"), rows)
+    parts = [part for part in PARTS if part != "robust" or any(planned.robust for planned in summary.setups)]
+    rows = [_row(planned, parts) for planned in summary.setups]
+    heads = [PARTS[part] for part in parts]
+    return make_table(_title(summary, "GiB per device, by part"), ("set-up", *heads, "fits"), rows)
 
 
 def _title(summary: PlanSummary, what: str) -> str:
@@ -73,8 +76,8 @@ def _title(summary: PlanSummary, what: str) -> str:
     return f"{summary.model.source}, {billions:.3g} B parameters, {summary.setups[0].setup.rectification}: {what}"
 
 
-def _row(planned: PlannedSetup) -> list[str]:
-    gib = [f"{getattr(planned, part) / GIB:.2f}" for part in PARTS]
+def _row(planned: PlannedSetup, parts: Sequence[str]) -> list[str]:
+    gib = [f"{getattr(planned, part) / GIB:.2f}" for part in parts]
     return [str(planned.setup), *gib, "yes" if planned.fits else "no"]
 
 
@@ -99,7 +102,10 @@ def advice(summary: PlanSummary) -> list[str]:
         )
     host = max(planned.host for planned in summary.setups if planned.setup.method == chosen.method)
     if host:
-        lines.append(f"r takes up to {host / GIB:.1f} GiB of main memory for each device.")
+        what = "Anchors take" if chosen.retain_direction_device is None else "r takes"
+        if chosen.retain_direction_device and chosen.anchor_rows:
+            what = "r and anchors take"
+        lines.append(f"{what} up to {host / GIB:.1f} GiB of main memory for each device.")
     return lines + _on_a_cpu(summary)
 
 

@@ -14,6 +14,8 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository
 from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
+from gru_unlearn.publishing.patch_inputs import as_patch, check_patch_options, patch_inputs
+from gru_unlearn.publishing.patch_job import PatchInputs
 from gru_unlearn.publishing.privacy import hub_name, public_name
 from gru_unlearn.publishing.public_manner import public_manner
 from gru_unlearn.reporting.measured import verdict_of_folder
@@ -44,6 +46,8 @@ class PreparedExport:
     """by suite"""
     attack: AttackSummary | None
     verdict: Verdict
+    patch: PatchInputs | None = None
+    """where a patch is asked for"""
 
     @property
     def name(self) -> str:
@@ -64,11 +68,15 @@ def prepare_export(request: ExportRequest) -> PreparedExport:
         _refuse_what_is_not_forgotten(folder, run)
     weights = hash_weights(locate(str(folder.model), "RUN", trust_remote_code=request.trust_remote_code))
     model = _model_files(request, folder.model, run)
+    patch = patch_inputs(request, run, model) if request.patch else None
+    if patch is not None:
+        model = as_patch(model, patch)
     evaluations = read_evaluations(request.evaluations, run, weights)
     attack = _attack_on_model(folder, weights)
     if request.push:
         check_push(request.push)
-    return PreparedExport(request, run, weights, model, evaluations, attack, verdict_of_folder(folder, run, attack))
+    verdict = verdict_of_folder(folder, run, attack)
+    return PreparedExport(request, run, weights, model, evaluations, attack, verdict, patch)
 
 
 def _check_options(request: ExportRequest) -> None:
@@ -76,6 +84,7 @@ def _check_options(request: ExportRequest) -> None:
         raise UserError(f"--dtype: unknown type {request.dtype!r}; choose from: {', '.join(DTYPES)}")
     if request.max_shard_size and not re.fullmatch(r"[1-9]\d*[KMG]B", request.max_shard_size):
         raise UserError(f"--max-shard-size {request.max_shard_size}: expected a size such as 500MB or 5GB")
+    check_patch_options(request)
     if request.private and not request.push:
         raise UserError("--private goes with --push: it makes the new repository private")
     if request.base_model:
@@ -128,7 +137,7 @@ def _model_files(request: ExportRequest, folder: Path, run: UnlearningSummary) -
     if base is not None and not request.merge and (request.dtype or request.max_shard_size):
         raise UserError("--dtype and --max-shard-size are for whole models: the run trained adapters, add --merge")
     name = hub_name(request.base_model or public_name(run.model.source, "model"))
-    as_adapters = base is not None and not request.merge
+    as_adapters = request.patch or (base is not None and not request.merge)
     manner = public_manner(folder, run, base_name=name, adapters=as_adapters)
     return ModelFiles(
         folder=folder,

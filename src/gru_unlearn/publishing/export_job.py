@@ -7,14 +7,18 @@ from rich.console import Console
 
 from gru_unlearn.common.files import whole_folder
 from gru_unlearn.errors import UserError
+from gru_unlearn.models.known_bases import remember_base
 from gru_unlearn.publishing.card import model_card
 from gru_unlearn.publishing.export_inputs import PreparedExport, UnlearningSummary
 from gru_unlearn.publishing.export_record import CARD_FILE, describe_export
 from gru_unlearn.publishing.hub import push
 from gru_unlearn.publishing.model_files import write_model_files
+from gru_unlearn.publishing.patch_job import make_patch
+from gru_unlearn.publishing.patch_words import patch_lines
 from gru_unlearn.publishing.privacy import public_name
 from gru_unlearn.reporting.verdict_lines import verdict_lines
-from gru_unlearn.results.export_summary import ExportSummary
+from gru_unlearn.results.export_summary import Checks, ExportSummary
+from gru_unlearn.results.patch_record import PatchRecord
 from gru_unlearn.results.run_folder import RunFolder
 
 TEXT_FILES = (".json", ".md", ".jinja", ".txt")
@@ -34,11 +38,15 @@ def export(prepared: PreparedExport, console: Console) -> ExportSummary:
     request = prepared.request
     started = time.perf_counter()
     with whole_folder(request.out.resolve()) as folder:
-        checks = write_model_files(prepared.model, folder, console.print)
+        checks, patch = _write(prepared, folder, console)
         summary = describe_export(prepared, folder, checks, round(time.perf_counter() - started, 2))
+        if patch is not None:
+            summary.patch = patch
         RunFolder(folder).finish(summary)
         (folder / CARD_FILE).write_text(model_card(summary), encoding="utf-8")
         _refuse_paths(prepared, folder)
+    if prepared.model.base is not None and prepared.model.adapters:
+        remember_base(summary.base.sha256, prepared.model.base)
     if request.push:
         console.print(f"Uploading to {request.push} ...")
         address = push(request.out, request.push, private=request.private)
@@ -46,23 +54,34 @@ def export(prepared: PreparedExport, console: Console) -> ExportSummary:
     return summary
 
 
+def _write(prepared: PreparedExport, folder: Path, console: Console) -> tuple[Checks, PatchRecord | None]:
+    if prepared.patch is not None:
+        return make_patch(prepared.patch, prepared.model, folder, console.print)
+    return write_model_files(prepared.model, folder, console.print), None
+
+
 def remarks(summary: ExportSummary) -> list[str]:
     """For the terminal: the verdict, what was checked, and what the card could not say."""
-    checks = summary.checks
     lines = [] if summary.verdict is None else [*verdict_lines(summary.verdict)]
-    lines += [
-        f"Checked: loaded from scratch, the same log-probabilities on {checks.tokens} tokens, all weights finite."
-    ]
-    if checks.conversion:
-        lines.append(
-            f"{checks.conversion.capitalize()} changed log-probabilities by {checks.mean_change:.2g} on average, "
-            f"{checks.largest_change:.2g} at most (accepted: {checks.tolerance:.2g} on average)."
-        )
+    if summary.patch is not None:
+        lines += patch_lines(summary.patch)
+    else:
+        lines += _lines_of_checks(summary.checks)
     if summary.base.name is None:
         what = "The adapters' base" if summary.kind == "adapters" else "The base model"
         lines.append(f"{what} was a local folder and is named by its hash alone: --base-model OWNER/NAME names it.")
     if not summary.license:
         lines.append("No licence is stated: the base model's card is not at hand, or says none; --license states one.")
+    return lines
+
+
+def _lines_of_checks(checks: Checks) -> list[str]:
+    lines = [f"Checked: loaded from scratch, the same log-probabilities on {checks.tokens} tokens, all weights finite."]
+    if checks.conversion:
+        lines.append(
+            f"{checks.conversion.capitalize()} changed log-probabilities by {checks.mean_change:.2g} on average, "
+            f"{checks.largest_change:.2g} at most (accepted: {checks.tolerance:.2g} on average)."
+        )
     return lines
 
 

@@ -60,6 +60,8 @@ def _base(prepared: PreparedExport) -> PublicModel:
     base = _public_model(prepared.run.model)
     assert base is not None  # a run knows what it began with
     base.name = prepared.request.base_model or base.name
+    if prepared.patch is not None and prepared.patch.base.sha256 != base.sha256:  # it goes on the base of adapters
+        return PublicModel(name=None, sha256=prepared.patch.base.sha256)
     return base
 
 

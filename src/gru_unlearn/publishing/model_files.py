@@ -57,8 +57,13 @@ class ModelFiles:
 
     @property
     def adapters(self) -> bool:
-        """Whether adapters are published as adapters."""
+        """Whether adapters are published."""
         return self.base is not None and not self.merge
+
+    @property
+    def is_of_adapters(self) -> bool:
+        """Whether the run trained adapters."""
+        return holds_adapters(self.folder)
 
 
 def write_model_files(model: ModelFiles, out: Path, on_stage: Callable[[str], Any]) -> Checks:
@@ -104,7 +109,8 @@ def _refuse_change(model: ModelFiles, checks: Checks) -> None:
 
 def _write(model: ModelFiles, loaded: Any, out: Path, *, converted: bool) -> None:
     if model.adapters:
-        _copy_adapters(model, out)
+        _copy(model.folder, "*.safetensors", out)
+        _copy(model.folder, ADAPTER_CONFIG, out)
     elif model.max_shard_size:
         loaded.save_pretrained(out, max_shard_size=model.max_shard_size)
     elif converted:
@@ -112,9 +118,18 @@ def _write(model: ModelFiles, loaded: Any, out: Path, *, converted: bool) -> Non
     else:
         for pattern in COPIED:
             _copy(model.folder, pattern, out)
+    write_beside_weights(model, out)
+
+
+def write_beside_weights(model: ModelFiles, out: Path) -> None:
+    """The tokenizer, and how the model was asked; adapters name their base only if anybody can find it so."""
     load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code).save_pretrained(out)
     if model.manner is not None:
         model.manner.write_beside(out)
+    if model.adapters:
+        config = json.loads((out / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        public = {"base_model_name_or_path": model.base_name, "revision": model.base_revision}
+        write_json(out / ADAPTER_CONFIG, config | public)
 
 
 def _copy(folder: Path, pattern: str, out: Path) -> None:
@@ -130,14 +145,6 @@ def _compare(model: ModelFiles, out: Path, scores: torch.Tensor) -> None:
         raise RuntimeError(
             f"the exported files give other log-probabilities (by up to {difference:.2g}); not published"
         )
-
-
-def _copy_adapters(model: ModelFiles, out: Path) -> None:
-    """Adapter weights as they are; the configuration names the base only if anybody can find it under that name."""
-    _copy(model.folder, "*.safetensors", out)
-    config = json.loads((model.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    public = {"base_model_name_or_path": model.base_name, "revision": model.base_revision}
-    write_json(out / ADAPTER_CONFIG, config | public)
 
 
 def _load(model: ModelFiles, folder: Path, *, merging: bool = False) -> Any:

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.results.attack_summary import Attempt
 from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+from gru_unlearn.results.patch_record import PatchRecord
 from gru_unlearn.results.verdict import Verdict
 
 
@@ -95,6 +96,7 @@ class ExportSummary(FileModel):
     left_out: list[str]
     """settings that are not shown"""
     checks: Checks
+    patch: PatchRecord | None = None
     license: JsonObject
     """as the hub's metadata call it; empty where none is stated"""
     language: JsonValue

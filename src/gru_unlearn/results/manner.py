@@ -18,6 +18,8 @@ class AdapterBase(FileModel):
     """of a hub repository: the commit"""
     sha256: str
     """of its weights and configuration"""
+    bound: bool = False
+    """whether the adapters are refused on any other model: they are a patch of this one"""
 
     @property
     def folder(self) -> Path | None:

@@ -29,6 +29,8 @@ class Setup:
     optim: str = "adamw"
     retain_direction_dtype: str | None = None
     retain_direction_device: str | None = None
+    robust: str = "none"
+    anchor_rows: int = 0
 
     @property
     def tokens(self) -> int:
@@ -88,7 +90,9 @@ class Memory(FileModel):
     logits: int
     peak: int
     host: int
-    """of r in main memory for each device, where it is kept there"""
+    """main memory for each device: r where it is kept there, and anchors"""
+    robust: int = 0
+    """random signs for as long as the run takes, and a copy of the weights during a step"""
 
 
 class PlannedSetup(Memory):
