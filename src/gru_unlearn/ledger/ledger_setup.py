@@ -26,7 +26,7 @@ from gru_unlearn.runs.recipe import Recipe, make_recipe
 FORCED = {"allow_overlap": True, "report_examples": 0}
 """The ledger takes forget rows out of the other sets itself, and no row may be written down in a run's folder."""
 
-_PATHS = ("model", "retain_model", "retain", "held_out", "eval_data")
+_PATHS = ("model", "retain_model", "base_model", "retain", "held_out", "control_rows", "eval_data")
 
 
 def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: Console) -> LedgerSummary:

@@ -20,7 +20,10 @@ from gru_unlearn.models.pretrained import known
 NAMED = (BUILTIN, PRETRAINED)
 Settings = Mapping[str, JsonValue]
 
-SOURCES = {name: name.upper() for name in ("model", "forget", "retain", "held_out", "retain_model")}
+SOURCES = {
+    name: name.upper()
+    for name in ("model", "forget", "retain", "held_out", "retain_model", "base_model", "control_rows")
+}
 """Setting → the word that stands for it in a published command, where it has no public name."""
 
 TEXTS = frozenset({

@@ -22,7 +22,7 @@ Sets = Mapping[str, Sequence[Example]]
 
 
 def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> None:
-    """Check the target and the retain model.
+    """Check the target, the retain model and the base model; the latter reads what the target's tokenizer cut.
 
     Raises:
         UserError: rows that a model has no positions or no embeddings for, settings that name none of its modules, or
@@ -31,7 +31,8 @@ def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> N
     for name, subject in models.items():
         check_generation_config(subject.folder)
         model = subject.empty()
-        require_room(model, ids_of(with_alternatives(sets)), subject.encoder.tokenizer, subject.label)
+        reads_as = models["model"] if name == "base_model" else subject
+        require_room(model, ids_of(with_alternatives(sets)), reads_as.encoder.tokenizer, subject.label)
         if name == "model":
             _check_modules(model, recipe)
 
