@@ -274,7 +274,7 @@ TABLE = {
         "--model W/nomodel": "nomodel: no such folder",
         "--model W/forget.jsonl": "forget.jsonl: no such folder",
         "--model nowhere/at-all": "nowhere/at-all: no such folder, and the hub does not give it",
-        "--model builtin:base": "builtin:target and builtin:retain",
+        "--model builtin:bse": "builtin:target, builtin:retain and builtin:base",
         "--model W/nothing": "not a model folder, it has no config.json",
         "--model W/pickle": "no .safetensors weights in it; other weight formats are not loaded",
         "--model W/corrupt": "model.safetensors is broken or missing",

@@ -68,7 +68,7 @@ def _say(text: str, swaps: Mapping[str, str]) -> str:
 def _swaps(texts: Sequence[str], rng: Random) -> dict[str, str]:
     """Word that identifies → the one in its place; no two words get the same, as far as there are enough."""
     words = dict.fromkeys(chain.from_iterable(_WORD.findall(text) for text in texts))
-    kinds: dict[str, Sequence[str]] = {}
+    kinds: dict[str, tuple[str, ...]] = {}
     for text in texts:
         for word, kind in _named(text):
             kinds.setdefault(word, kind)

@@ -27,6 +27,11 @@ class Mark(FileModel):
         return self.kind == "own_floor" or self.scored_by == "model"
 
 
+def label_of_mark(mark: Mark | None) -> str:
+    """Of the column beside before and after; without a mark that of the surest one."""
+    return "retain model" if mark is None else mark.label
+
+
 def retain_mark(value: float | None) -> Mark | None:
     """The retain model's; None where there is none."""
     return None if value is None else Mark(kind="retain_model", value=value)
