@@ -111,15 +111,12 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
     for name, rows in prepared.sets.items():
         data[name] = RowsSource(source=getattr(recipe, name), rows=len(rows), sha256=fingerprint(rows))
     if prepared.control is not None and recipe.control_rows is not None:
-        rows = prepared.control.records
-        data["control_rows"] = RowsSource(source=recipe.control_rows, rows=len(rows), sha256=fingerprint(rows))
+        made = prepared.control.records
+        data["control_rows"] = RowsSource(source=recipe.control_rows, rows=len(made), sha256=fingerprint(made))
     retain_model = ModelSource(source=recipe.retain_model, sha256=None)
     if prepared.retain_model is not None:
         retain_model = prepared.retain_model.provenance
-    named = {}
-    if prepared.base_model is not None:
-        named["base_model"] = prepared.base_model.provenance
-    return RunRecord(
+    record = RunRecord(
         seed=recipe.config.seed,
         seconds=round(seconds, 2),
         settings=recipe.in_force,
@@ -128,5 +125,7 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
         retain_model=retain_model,
         output_model=prepared.claim.folder.model.name,
         versions=versions(),
-        **named,
     )
+    if prepared.base_model is not None:
+        record.base_model = prepared.base_model.provenance
+    return record
