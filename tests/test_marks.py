@@ -1,4 +1,4 @@
-"""The mark for enough where there is no retain model: the model before fine-tuning, control rows, the rows' own floor."""
+"""The mark for enough without a retain model: the model before fine-tuning, control rows, the rows' own floor."""
 
 import json
 import shutil
@@ -23,10 +23,8 @@ def write(path, rows):
     return path
 
 
-def control(count=6):
-    return [
-        {"question": f"where is Eve {n} ?", "answer": f"Dan works in {n} ."} for n in ("one", "two", "three")[:count]
-    ]
+def control():
+    return [{"question": f"where is Eve {n} ?", "answer": f"Dan works in {n} ."} for n in ("one", "two", "three")]
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +167,7 @@ REFUSED = {
     "--control-rows W/forget.jsonl": "6 of 6 control_rows rows are also in the forget set",
     "--control-rows W/retain.jsonl": "12 of 12 control_rows rows are also in the retain set",
     "--forget W/nameless.jsonl --stop-when-forgotten": "no names or numbers stand",
-    "--forget W/nameless.jsonl --control-rows made --base-model W/base": "only 0 of 2 forget rows have names or numbers",
+    "--forget W/nameless.jsonl --control-rows made --base-model W/base": "only 0 of 2 forget rows have names",
 }
 
 
@@ -279,8 +277,8 @@ def test_plain_texts_are_swapped_too_and_system_texts_stay():
     assert "Max" not in made.prompt
 
 
-words = st.sampled_from(["Hina", "Karachi", "river", "the", "Ltd", "June", "Monday", "A", "I", "1975", "3", "07", "Élan",
-                         "東京", "Straße", "of", "B", "x"])  # fmt: skip
+words = st.sampled_from(["Hina", "Karachi", "river", "the", "Ltd", "June", "Monday", "A", "I", "1975", "3", "07",
+                         "Élan", "東京", "Straße", "of", "B", "x"])  # fmt: skip
 texts = st.lists(words, min_size=1, max_size=12).map(" ".join)
 
 
