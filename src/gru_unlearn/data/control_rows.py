@@ -128,14 +128,19 @@ def _shuffled(words: Iterable[str], rng: Random) -> list[str]:
 
 def _other_number(digits: str, rng: Random) -> str:
     """As many digits; years stay in their century, and what may be a month or a day may be one afterwards."""
-    number, length = int(digits), len(digits)
+    length = len(digits)
+    if length > len("1000"):
+        first = rng.choice([digit for digit in "123456789" if digit != digits[0]])
+        return first + "".join(rng.choices("0123456789", k=length - 1))
+    number = int(digits)
     low, high = 10 ** (length - 1), 10**length - 1
+    most_months = min(MOST_MONTHS, high)
     if number in YEARS and length == len("1000"):
         low = number - number % 100
         high = low + 99
-    elif number <= MOST_MONTHS and length <= len("12"):
-        low, high = 1, MOST_MONTHS
-    elif number <= MOST_DAYS and length <= len("31"):
+    elif 0 < number <= most_months and length <= len("12"):
+        low, high = 1, most_months
+    elif MOST_MONTHS < number <= MOST_DAYS and length == len("31"):
         low, high = MOST_MONTHS + 1, MOST_DAYS
     other = rng.randint(low, high - 1)
     return str(other + (other >= number)).zfill(length)
