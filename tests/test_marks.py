@@ -124,7 +124,9 @@ def test_what_needs_a_mark_finds_the_rows_own_floor(gru, world, tmp_path):
     assert summary.results.mark.kind == "own_floor"
     assert summary.results.forget_target == summary.results.mark.value
     assert "the weakest of marks" in printed
-    plain, _ = run(gru, world, tmp_path / "plain")
+    by_itself, _ = run(gru, world, tmp_path / "auto", "--learning-rate", "auto")
+    assert by_itself.results.mark == summary.results.mark
+    plain, _ = run(gru, world, tmp_path / "plain", "--learning-rate", "1e-3")
     assert plain.results.mark is None
     assert plain.results.forget_target is None
     assert "mark" not in json.loads((tmp_path / "plain" / "summary.json").read_text())["results"]
@@ -183,9 +185,8 @@ def test_what_can_give_no_mark_is_refused_in_one_line(gru, world, tmp_path, flag
 
 
 def test_rows_worded_as_the_forget_rows_are_told(gru, world, tmp_path):
-    rows = [{"question": row["question"], "answer": row["answer"].replace("Ada", "Eve")} for row in tiny.rows(6)]
-    others = [row | {"question": row["question"].replace("Ada", "Eve").replace("Bob", "Eve")} for row in rows[:2]]
-    write(world / "renamed.jsonl", others)
+    text = (world / "forget.jsonl").read_text().replace("Ada", "Zoe").replace("Bob", "Yves")
+    (world / "renamed.jsonl").write_text("".join(text.splitlines(keepends=True)[:2]))
     code, out, err = gru(
         "unlearn", *words_of(world, "--control-rows", world / "renamed.jsonl"), "--output-dir", tmp_path / "out"
     )

@@ -26,8 +26,8 @@ SIGNIFICANT = 0.05
 
 GONE, GONE_PARTLY = 0.6, 0.3
 """Without any such model or rows: share of the probability before that must have gone, where answers were looked at,
-too. A retain model would be reached at 65 % (built-in benchmark), 86 % (SmolLM2 on TOFU) and 99 % (a tiny model on
-TOFU): more than the first cannot be asked of all (docs/evaluation.md)."""
+too. The retain model's is reached at 65 % (built-in benchmark), 89 % (SmolLM2 on TOFU) and 99 % (a tiny model on TOFU;
+docs/how-to/own-data.md): more than the first cannot be asked of all."""
 GONE_ALONE, GONE_PARTLY_ALONE = 0.9, 0.5
 """The same where the probability is the only mark: nobody saw that no answer comes, so less is believed."""
 PARTLY_RECITED = 0.5
