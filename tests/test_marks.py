@@ -200,15 +200,15 @@ def test_rows_worded_as_the_forget_rows_are_told(gru, world, tmp_path):
 def test_a_comparison_takes_a_base_model(gru, world, tmp_path):
     held = write(tmp_path / "held.jsonl", tiny.rows(6, start=18))
     words = words_of(world, "--base-model", world / "base", "--held-out", held, "--learning-rates", "1e-3")
-    code, out, err = gru("compare", *words, "--objectives", "ga", "--rectifications", "none", "--output-dir",
-                         tmp_path / "out")  # fmt: skip
+    code, out, err = gru("compare", *words, "--objectives", "ga", "--rectifications", "none", "--seeds", 1,
+                         "--output-dir", tmp_path / "out")  # fmt: skip
     assert code == 0, err
     summary = ComparisonSummary.read(tmp_path / "out" / "summary.json")
     assert summary.mark.kind == "base_model"
     assert summary.base_model.forget_prob == pytest.approx(summary.forget_target, rel=1e-5)
     assert summary.retain_model.forget_prob is None
     assert "base model" in out
-    assert "to the model before fine-tuning" in summary.chosen[0].verdict.sentence
+    assert "to the model before fine-tuning" in summary.chosen[0].verdict.numbers[0]
     code, _, err = gru("report", tmp_path / "out")
     assert code == 0, err
 

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from gru_unlearn.common.notices import tell
-from gru_unlearn.data import Encoder, Example, Record, check_apart, load_records
+from gru_unlearn.data import Encoder, Example, Record, check_apart, fingerprint, load_records
 from gru_unlearn.data.control_rows import make_control_rows, worded_alike
 from gru_unlearn.errors import UserError
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.rule_names import FORGET_TARGET
@@ -87,6 +90,23 @@ def make_control_set(recipe: Recipe, records: Sequence[Record] | None, encoder: 
         return None
     examples = encoder.encode_all(records, "control rows")
     return ControlSet(records, examples, is_own_floor=recipe.control_rows is None)
+
+
+def with_controls(examples: Mapping[str, list[Example]], control: ControlSet | None) -> dict[str, list[Example]]:
+    """All sets of a run and its control rows."""
+    if control is None:
+        return dict(examples)
+    return {**examples, "control rows": list(control.examples)}
+
+
+def identity_of_mark(base_model: Subject | None, control: ControlSet | None) -> dict[str, JsonValue]:
+    """What was named to give the mark; a run that names nothing is the run that it was in earlier versions."""
+    found: dict[str, JsonValue] = {}
+    if base_model is not None:
+        found["base_model"] = base_model.sha256
+    if control is not None and not control.is_own_floor:
+        found["control_rows"] = fingerprint(control.records)
+    return found
 
 
 # --- who wants a mark ------------------------------------------------------------------------------------------------

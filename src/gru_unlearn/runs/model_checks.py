@@ -10,6 +10,7 @@ from gru_unlearn.data import Example, with_alternatives
 from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.locating import read_object
+from gru_unlearn.models.same_tokens import require_same_tokens
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.recipe import Recipe
@@ -33,6 +34,8 @@ def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> N
         model = subject.empty()
         reads_as = models["model"] if name == "base_model" else subject
         require_room(model, ids_of(with_alternatives(sets)), reads_as.encoder.tokenizer, subject.label)
+        if name == "base_model":
+            require_same_tokens(subject, models["model"], sets)
         if name == "model":
             _check_modules(model, recipe)
 

@@ -18,12 +18,11 @@ from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
-from gru_unlearn.models.same_tokens import require_same_tokens
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
-from gru_unlearn.runs.control_set import ControlSet, control_records, make_control_set
+from gru_unlearn.runs.control_set import ControlSet, control_records, identity_of_mark, make_control_set, with_controls
 from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
@@ -92,16 +91,12 @@ def prepare(
         like = folder.started_with()
     recipe, models, computed_in = find_models(recipe, like)
     model, retain_model, base_model = models["model"], models.get("retain_model"), models.get("base_model")
-    for yardstick in (retain_model, base_model):
-        if yardstick is not None:
-            model.refuse_as_yardstick(yardstick)
+    for name in models.keys() - {"model"}:
+        model.refuse_as_yardstick(models[name])
     examples = _tokenize(sets, model.encoder, recipe.config)
     control = make_control_set(recipe, controls, model.encoder)
     require_a_batch(recipe.config, len(examples["forget"]), "forget")
-    read = examples if control is None else {**examples, "control rows": list(control.examples)}
-    check_models(recipe, models, read)
-    if base_model is not None:
-        require_same_tokens(base_model, model, _ids_of_rows(read))
+    check_models(recipe, models, with_controls(examples, control))
     if suite is not None:
         for name in models.keys() - {"base_model"}:
             require_suite_room(models[name], suite, retain_model=name == "retain_model")
@@ -111,32 +106,13 @@ def prepare(
         "model": model.sha256,
         "retain_model": retain_model and retain_model.sha256,
         **{name: fingerprint(records) for name, records in sets.items()},
-        **_identity_of_mark(base_model, control),
+        **identity_of_mark(base_model, control),
         **computed_in,
     }
     folders = [subject.folder for subject in models.values()]
     inputs = (recipe.model, *folders, *sources.values(), recipe.control_rows)
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
     return Prepared(recipe, model, retain_model, sets, examples, suite, claim, base_model, control)
-
-
-def _ids_of_rows(sets: Mapping[str, Sequence[Example]]) -> set[int]:
-    """Every token that is in any of them."""
-    found: set[int] = set()
-    for examples in sets.values():
-        for example in examples:
-            found.update(example["input_ids"])
-    return found
-
-
-def _identity_of_mark(base_model: Subject | None, control: ControlSet | None) -> dict[str, JsonValue]:
-    """What was named to give the mark; a run that names nothing is the run that it was in earlier versions."""
-    found: dict[str, JsonValue] = {}
-    if base_model is not None:
-        found["base_model"] = base_model.sha256
-    if control is not None and not control.is_own_floor:
-        found["control_rows"] = fingerprint(control.records)
-    return found
 
 
 def find_models(recipe: Recipe, like: Identity | None) -> tuple[Recipe, dict[str, Subject], Mapping[str, JsonValue]]:
