@@ -94,6 +94,19 @@ def test_a_base_model_gives_the_mark(gru, world, tmp_path):
     assert "to the model before fine-tuning" in report
 
 
+def test_a_card_names_the_mark_and_no_file(gru, world, tmp_path):
+    """Made control rows are public by their name; files are not, nor is a folder with a base model."""
+    run(gru, world, tmp_path / "run", "--control-rows", "made", "--base-model", world / "base")
+    code, _, err = gru("export", tmp_path / "run", "--out", tmp_path / "card", "--anyway")
+    assert code == 0, err
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "| before | after | control rows |" in card
+    assert "for rows of the same form about what nobody knows" in card
+    assert "--control-rows made" in card
+    assert "--base-model BASE_MODEL" in card
+    assert str(world) not in card
+
+
 @pytest.mark.parametrize("base", ["no_template", "no_tokenizer"])
 def test_a_base_model_is_asked_with_the_targets_template(gru, world, tmp_path, base):
     summary, _ = run(gru, world, tmp_path / "a", "--base-model", world / "base")
@@ -166,8 +179,8 @@ REFUSED = {
     "--base-model W/few_tokens": "has no embedding in the base model",
     "--control-rows W/nothing.jsonl": "W/nothing.jsonl: no such file",
     "--control-rows made": "--control-rows made needs --base-model",
-    "--control-rows W/forget.jsonl": "6 of 6 control_rows rows are also in the forget set",
-    "--control-rows W/retain.jsonl": "12 of 12 control_rows rows are also in the retain set",
+    "--control-rows W/forget.jsonl": "6 of 6 control rows are also in the forget set",
+    "--control-rows W/retain.jsonl": "12 of 12 control rows are also in the retain set",
     "--forget W/nameless.jsonl --stop-when-forgotten": "no names or numbers stand",
     "--forget W/nameless.jsonl --control-rows made --base-model W/base": "only 0 of 2 forget rows have names",
 }

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.common.places import BUILTIN, PRETRAINED
 from gru_unlearn.models.pretrained import known
+from gru_unlearn.runs.setting_names import MADE
 
 NAMED = (BUILTIN, PRETRAINED)
 Settings = Mapping[str, JsonValue]
@@ -38,7 +39,7 @@ TEXTS = frozenset({
 
 def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | None:
     """The name under which anybody finds a source; None for files, folders, and names that cannot be placed."""
-    if source is None or source.startswith(NAMED):
+    if source in (None, MADE) or source.startswith(NAMED):
         return source
     head = source.partition("[")[0].partition(":")[0]
     if head.count("/") != 1 or Path(head).expanduser().exists():

@@ -71,8 +71,8 @@ def _made(recipe: Recipe, forget: Sequence[Record]) -> list[Record]:
 
 def _given(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> list[Record]:
     rows = load_records(str(recipe.control_rows))
-    others = {**sets, "control_rows": rows}
-    pairs = [("control_rows", name) for name in sets]
+    others = {**sets, "control": rows}
+    pairs = [("control", name) for name in sets]
     check_apart(others, pairs, "control rows are of the same form, and about what no model knows")
     alike = worded_alike(rows, sets["forget"])
     if not recipe.base_model and alike > ALIKE * len(rows):
