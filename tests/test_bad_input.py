@@ -220,7 +220,7 @@ TABLE = {
         "--eval-suite tofuu": "unknown eval_suite 'tofuu'; did you mean 'tofu'?",
         "--keep-best most --eval-strategy epoch": "--keep-best 'most' is not of the form",
         "--keep-best 'max retain_prob'": "--keep-best needs evaluations",
-        "--keep-best 'min forget_prob if forget_prob <= forget_target'": "forget_target, which needs --retain-model",
+        "--keep-best 'min forget_prob if forget_prob <= forget_target'": "--keep-best needs evaluations",
         "--keep-best 'min retain_probb' --eval-strategy epoch": "'retain_probb' in this run; did you mean 'retain_",
         "--keep-best 'min forget_prob if x >= 0' --eval-strategy epoch": "no metric 'x' in this run; choose from: ",
         "--keep-best 'max retain_prob if retain_prob > held_out_prob' --eval-strategy epoch": "metric 'held_out_prob'",
@@ -229,7 +229,7 @@ TABLE = {
         "--keep-best 'max forget_quality' --forget W/full.jsonl --eval-suite own --eval-strategy epoch": (
             "--keep-best reads forget_quality, which needs --retain-model"
         ),
-        "--stop-when-forgotten": "needs --retain-model",
+        "--stop-when-forgotten": "--stop-when-forgotten needs evaluations along the run",
         "--stop-when-forgotten --retain-model W/other": "--stop-when-forgotten needs evaluations along the run",
         # settings that would do nothing
         "--stop-at-forget-prob 0.5": "needs evaluations along the run: add --eval-strategy steps --eval-steps N",
@@ -274,7 +274,7 @@ TABLE = {
         "--model W/nomodel": "nomodel: no such folder",
         "--model W/forget.jsonl": "forget.jsonl: no such folder",
         "--model nowhere/at-all": "nowhere/at-all: no such folder, and the hub does not give it",
-        "--model builtin:base": "builtin:target and builtin:retain",
+        "--model builtin:bse": "builtin:target, builtin:retain and builtin:base",
         "--model W/nothing": "not a model folder, it has no config.json",
         "--model W/pickle": "no .safetensors weights in it; other weight formats are not loaded",
         "--model W/corrupt": "model.safetensors is broken or missing",

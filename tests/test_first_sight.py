@@ -33,7 +33,7 @@ SLIPS = {
     "finetune --train f.jsonl": "no model given: pass --model",
     "unlearn --model nowhere --forget f.jsonl": "--model nowhere: no such folder",
     "unlearn --model runs/frist --forget f.jsonl": "--model runs/frist: no such folder; did you mean 'first'?",
-    "unlearn --model builtin:targt --forget f.jsonl": "the built-in models are builtin:target and builtin:retain",
+    "unlearn --model builtin:targt --forget f.jsonl": "builtin:targt: the built-in models are builtin:target, builtin:",
     "unlearn --model m --forget g.jsonl": "g.jsonl: no such file",
     "unlearn --model m --forget f.jsonl --retain d:f9": "d: no data file 'f9'",
     "unlearn --model m --forget f.jsonl[:2] --held-out nope.csv[:9]": "nope.csv: no such file",

@@ -2,7 +2,7 @@
 
 import html
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummar
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.ledger_summary import LedgerSummary
+from gru_unlearn.results.mark import Mark, MarkKind
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.results.verdict import Said
@@ -119,6 +120,73 @@ SITUATIONS = {
         "from 0.996 to 0.360 (0.359 to a model that never saw them): removed. What it says instead is broken: 6 of "
         f"10 answers are loops, empty, or a single word. Not attacked. {REST}",
         remarks=("broken answers",),
+    ),
+    "as little as the model before fine-tuning": Situation(
+        replace(OWN_ROWS, forget_after=0.1, other_mark=Mark(kind="base_model", value=0.102)),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.100 (0.102 to the model before fine-tuning): gone, by these marks (answers word for word and "
+        f"mean probability of the answers beside that of the model before fine-tuning). Not attacked. {REST}",
+        remarks=("no retain model", "not attacked"),
+    ),
+    "half of the way to the model before fine-tuning": Situation(
+        replace(OWN_ROWS, forget_after=0.5, other_mark=Mark(kind="base_model", value=0.102)),
+        "partly", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        f"from 0.996 to 0.500 (0.102 to the model before fine-tuning): partly removed. Not attacked. {REST}",
+    ),
+    "far below the model before fine-tuning": Situation(
+        replace(OWN_ROWS, other_mark=Mark(kind="base_model", value=0.102)),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.001 (0.102 to the model before fine-tuning): gone, by these marks (answers word for word and "
+        "mean probability of the answers beside that of the model before fine-tuning). It went too far: the answers "
+        f"are far less probable than to a model that never saw them, which is a trace. Not attacked. {REST}",
+        remarks=("overshoot",),
+    ),
+    "no surer than before fine-tuning": Situation(
+        replace(
+            OWN_ROWS, forget_before=0.11, forget_after=0.1, said_before=said(0),
+            other_mark=Mark(kind="base_model", value=0.102),
+        ),
+        "unknown", "yes",
+        "10 rows were to be removed. The model did not know them before (mean probability 0.110, none of 10 "
+        f"answers word for word): there was nothing to remove. {REST}",
+        remarks=("never known",),
+    ),
+    "down to control rows": Situation(
+        replace(
+            OWN_ROWS, forget_after=0.1,
+            other_mark=Mark(kind="control_rows", value=0.108, scored_by="base_model"),
+        ),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.100 (0.108 for rows of the same form about what nobody knows): gone, by these marks (answers "
+        "word for word and mean probability of the answers beside that of control rows). Not attacked. " + REST,
+    ),
+    "down to the rows' own floor": Situation(
+        replace(OWN_ROWS, forget_after=0.2, other_mark=Mark(kind="own_floor", value=0.215)),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.200 (0.215 for the same rows with invented names and numbers): gone, by these marks (answers "
+        "word for word and mean probability of the answers beside that of the same rows with invented names). Not "
+        f"attacked. {REST}",
+        remarks=("no retain model",),
+    ),
+    "down to a floor that is far too high": Situation(
+        replace(OWN_ROWS, forget_after=0.75, other_mark=Mark(kind="own_floor", value=0.759)),
+        "no", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.750 (0.759 for the same rows with invented names and numbers): not removed. " + REST,
+    ),
+    "never known, and every attack near zero": Situation(
+        replace(OWN_ROWS, forget_before=1e-4, forget_after=1e-4, said_before=said(0)),
+        "unknown", "yes",
+        "10 rows were to be removed. The model did not know them before (mean probability 1e-04, none of 10 "
+        "answers word for word): there was nothing to remove. 1 attempt to bring it back: none of 10 answers came "
+        f"back. {REST}",
+        attacks=[attacked(0.0)],
+        remarks=("never known",),
     ),
     "never known, no retain model": Situation(
         replace(OWN_ROWS, forget_before=1e-4, forget_after=1e-4, said_before=said(0)),
@@ -301,6 +369,7 @@ evidences = st.builds(
     st.none() | st.integers(1, 20),
     *[counts] * 3,
     st.dictionaries(st.sampled_from(["held-out", "retain"]), st.builds(Kept, *[probabilities] * 3)),
+    st.none() | st.builds(Mark, kind=st.sampled_from(get_args(MarkKind)), value=st.floats(0, 1)),
 )
 attacks = st.none() | st.lists(st.builds(attacked, st.floats(0, 1), st.none() | st.floats(-1, 1)), min_size=1)
 
@@ -331,6 +400,34 @@ def test_fewer_answers_and_less_probability_never_make_it_less_forgotten(evidenc
     before, after = verdict_of(evidence).forgotten, verdict_of(less).forgotten
     if "unknown" not in (before, after):
         assert order.index(after) >= order.index(before)
+
+
+@given(evidences, attacks)
+def test_what_never_went_does_not_stay_gone(evidence, tried):
+    verdict = verdict_of(evidence, tried)
+    if verdict.forgotten == "no" or "never known" in verdict.remarks:
+        assert verdict.stays_gone != "yes"
+        assert "little or nothing" not in " ".join(verdict.may_state)
+
+
+@given(evidences)
+def test_only_a_retain_model_lets_one_say_removed(evidence):
+    verdict = verdict_of(replace(evidence, forget_retain_model=None, said_by_retain_model=None))
+    assert ": removed" not in verdict.sentence
+    if verdict.forgotten == "yes":
+        assert "by th" in verdict.sentence
+        assert "as if it had never seen the rows" in " ".join(verdict.may_not_state)
+
+
+def test_a_mark_says_how_sure_it_is():
+    sure = [
+        (Mark(kind="base_model", value=0.1), "a lower bound where it never saw rows of this form"),
+        (Mark(kind="control_rows", value=0.1, scored_by="base_model"), "other rows, though of the same form"),
+        (Mark(kind="control_rows", value=0.1, scored_by="model"), "the model itself scored them"),
+        (Mark(kind="own_floor", value=0.1), "the weakest of marks"),
+    ]
+    for mark, words in sure:
+        assert words in verdict_of(replace(OWN_ROWS, other_mark=mark)).numbers[0]
 
 
 @pytest.mark.parametrize("apart", [{"forget_after": 0.001}, {"forget_quality": 0.01}], ids=["overshoot", "quality"])
@@ -413,6 +510,9 @@ class Places:
         results = {"objective": "npo", "rectification": "gru", **self.after, "conflict_rate": None}
         if self.evidence.forget_retain_model is not None:
             results["forget_target"] = self.evidence.forget_retain_model
+        if self.evidence.other_mark is not None:
+            mark = self.evidence.other_mark
+            results |= {"forget_target": mark.value, "mark": mark.to_json()}
         written = report_material.summary(results=results, trajectory=ends, data=self.data, settings={}, log=[])
         write_json(self.folder / "summary.json", written)
         write_json(self.folder / "run.json", {"settings": {}})
@@ -460,7 +560,8 @@ class Places:
         row = {**method, "chosen": True, "runs": 1, "failed": 0, "reached": 1, **means}
         cell = {**method, "name": "one", "seed": 0, "status": "done", **self.after, "said": named(self.evidence.said)}
         summary = ComparisonSummary(
-            rule="", forget_target=None, aggregates=[row], cells=[cell], settings={}, learning_rates={}, versions={},
+            rule="", forget_target=None, mark=self.evidence.other_mark,
+            aggregates=[row], cells=[cell], settings={}, learning_rates={}, versions={},
             **self.beside(),
         )  # fmt: skip
         judge_comparison(summary)
@@ -553,10 +654,12 @@ def test_every_place_says_the_same(name, tmp_path):
     assert html.escape(sentence, quote=False) in places.in_report()
     assert sentence in places.in_card()
     alone = verdict_of(evidence).sentence
-    for place in (places.in_evaluation, places.in_demo, places.in_comparison):
+    for place in (places.in_evaluation, places.in_comparison):
         assert place().sentence == alone, place.__name__
+    if evidence.other_mark is None:  # the demonstration has a retain model
+        assert places.in_demo().sentence == alone
     if evidence.forget_quality is None:  # a ledger does not measure it, nor does an attack
         without_retain_model_asked = replace(evidence, said_by_retain_model=None)
         assert places.in_ledger().sentence == verdict_of(without_retain_model_asked).sentence
-        no_rest = replace(evidence, kept={})
+        no_rest = replace(evidence, kept={}, other_mark=None)
         assert places.in_attack().sentence == verdict_of(no_rest, tried).sentence

@@ -41,6 +41,7 @@ def evaluation_evidence(summary: EvaluationSummary, tables: Tables) -> Evidence:
         before.said_before,
         said_of(answered(retain_model, FORGET.key)) or before.said_by_retain_model,
         {kind.label: _kept(kind, summary, tables, before) for kind in KEPT if metrics.get(kind.metric) is not None},
+        before.other_mark,
     )
 
 
@@ -87,4 +88,5 @@ def _on_same_rows(found: Evidence, had: Mapping[str, RowsSource], now: Mapping[s
         said_before=found.said_before,
         said_by_retain_model=found.said_by_retain_model,
         kept=kept,
+        other_mark=found.other_mark,
     )

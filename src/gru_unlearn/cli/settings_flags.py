@@ -22,6 +22,8 @@ class Featured:
     retain: str | None = option("What must stay; likewise.", None)
     held_out: str | None = option("What must stay and is never trained on, to measure.", None)
     retain_model: str | None = option("Model that never saw the forget set.", None)
+    base_model: str | None = option("Model before fine-tuning: says how much is enough, without a retain model.", None)
+    control_rows: str | None = option("Rows of the same form about what nobody knows, or made; likewise.", None)
     objective: str | None = option("npo, ga, wga, simnpo, rmu, ...: --list-settings.", None)
     rectification: str | None = option("none, gru, recommended, ...: --list-settings.", None)
     robust: str | None = option("none, recommended, spectral, drift: make forgetting last.", None)

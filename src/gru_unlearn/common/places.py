@@ -6,7 +6,7 @@ from pathlib import Path
 from gru_unlearn.errors import UserError, nearest
 
 BUILTIN = "builtin:"
-BUILTIN_MODELS = ("target", "retain")
+BUILTIN_MODELS = ("target", "retain", "base")
 PRETRAINED = "pretrained:"
 GGUF = ".gguf"
 """How names of GGUF files end, in small letters or capitals."""
@@ -23,7 +23,7 @@ def check_model_place(model: str, flag: str = "--model") -> None:
     """
     if model.startswith(BUILTIN):
         if model.removeprefix(BUILTIN) not in BUILTIN_MODELS:
-            raise UserError(f"{flag} {model}: the built-in models are builtin:target and builtin:retain")
+            raise UserError(f"{flag} {model}: the built-in models are builtin:target, builtin:retain and builtin:base")
         return
     if model.startswith(PRETRAINED):
         return

@@ -23,14 +23,14 @@ import torch
 from rich.console import Console
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_retain_model
+from gru_unlearn.comparison.comparison_suite import SuiteJob, evaluate_on_suite, score_retain_model
 from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
 from gru_unlearn.comparison.method_verdicts import said_by_set
 from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
-from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import make_recipe
@@ -42,29 +42,29 @@ from gru_unlearn.training.interrupt import Interrupted
 
 
 def do_reference(job: ReferenceJob) -> None:
-    """Measure the target and the retain model on the very rows that are evaluated along the runs, and on the suite."""
+    """Measure the target, and the retain model or what stands in for it, on the very rows that are evaluated along the
+    runs; the first two on the suite, too."""
     prepared = prepare(make_recipe(job.settings), like=job.identity)
     prepared.recipe.config.output_dir, prepared.recipe.config.disable_tqdm = str(job.folder), True
-    assert prepared.retain_model is not None  # no comparison begins without one
     job.folder.mkdir(parents=True, exist_ok=True)
     retain_table = None
-    if job.suite is not None:
+    if job.suite is not None and prepared.retain_model is not None:
         retain_table = score_retain_model(job.suite.request, prepared.retain_model.folder)
         retain_table.save(job.suite.retain_scores)
-    target, target_said = _measure_reference(job, prepared, prepared.model.folder, retain_table)
-    retain_model, retain_model_said = _measure_reference(job, prepared, prepared.retain_model.folder, retain_table)
+    target, target_said = _measure_reference(prepared, prepared.model.folder, retain_table, job.suite)
     summary = ReferenceSummary(
-        identity=job.identity,
-        target=target,
-        retain_model=retain_model,
-        target_said=target_said,
-        retain_model_said=retain_model_said,
+        identity=job.identity, target=target, retain_model=UNMEASURED, target_said=target_said, retain_model_said={}
     )
+    if prepared.retain_model is not None:
+        found = _measure_reference(prepared, prepared.retain_model.folder, retain_table, job.suite)
+        summary.retain_model, summary.retain_model_said = found
+    elif prepared.base_model is not None:
+        summary.base_model, _ = _measure_reference(prepared, prepared.base_model.folder, None, None)
     RunFolder(job.folder).finish(summary)
 
 
 def _measure_reference(
-    job: ReferenceJob, prepared: Prepared, model: Path, retain_table: ScoreTable | None
+    prepared: Prepared, model: Path, retain_table: ScoreTable | None, suite: SuiteJob | None
 ) -> tuple[Metrics, dict[str, Said]]:
     """Its numbers, and what it answered where a suite asks."""
     examples = prepared.examples
@@ -80,8 +80,8 @@ def _measure_reference(
     measured: dict[str, float | None] = {name.removeprefix("eval_"): value for name, value in evaluated.items()}
     del trainer
     said = {}
-    if job.suite is not None and retain_table is not None:
-        found = evaluate_on_suite(job.suite.request, model, retain_table)
+    if suite is not None:
+        found = evaluate_on_suite(suite.request, model, retain_table)
         measured |= CellRecord(metrics=found.metrics).shown
         said = said_by_set(found.table)
     return Metrics.model_validate(measured), said
@@ -96,7 +96,8 @@ def do_cell(job: CellJob) -> None:
     else:
         record = CellRecord.read(file) or CellRecord()
     if job.suite is not None:
-        retain_table = ScoreTable.load(job.suite.retain_scores)
+        scores = job.suite.retain_scores
+        retain_table = ScoreTable.load(scores) if scores.is_file() else None
         found = evaluate_on_suite(job.suite.request, RunFolder(job.folder).model, retain_table)
         record.suite, record.metrics, record.missing = job.suite.used, found.metrics, found.missing
         record.said = said_by_set(found.table)

@@ -34,7 +34,7 @@ def read_cell(cell: Cell, failure: str | None) -> CellResult:
         return CellResult.model_validate({**who, "status": "failed", "reason": failure})
     record = CellRecord.read(cell.folder / CELL_FILE) or CellRecord()
     target = summary.results.forget_target
-    assert target is not None  # no comparison begins without a retain model
+    assert target is not None  # no comparison begins without a mark
     found = {
         **summary.results.to_json(),
         **record.cost,

@@ -4,6 +4,7 @@ process (:mod:`cell`)."""
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -103,6 +104,7 @@ def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> Compariso
         forget_target=next((cell.forget_target for cell in cells if cell.done), None),
         target=reference.target,
         retain_model=reference.retain_model,
+        **_mark_of(reference, cells),
         equal=equal,
         against=matrix.terms.against,
         aggregates=rows,
@@ -118,6 +120,13 @@ def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> Compariso
     )
     judge_comparison(summary)
     return summary
+
+
+def _mark_of(reference: ReferenceSummary, cells: Sequence[CellResult]) -> dict[str, Any]:
+    """What stands in for a retain model; nothing where there is one."""
+    mark = next((cell.mark for cell in cells if cell.done), None)
+    found = {"mark": mark, "base_model": reference.base_model}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _forget_rows(matrix: Matrix) -> int | None:

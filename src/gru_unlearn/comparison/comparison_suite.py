@@ -73,7 +73,7 @@ def score_retain_model(request: EvaluationRequest, folder: Path) -> ScoreTable:
 
 
 def evaluate_on_suite(
-    request: EvaluationRequest, folder: Path, retain_table: ScoreTable, on_progress: Progress | None = None
+    request: EvaluationRequest, folder: Path, retain_table: ScoreTable | None, on_progress: Progress | None = None
 ) -> Evaluation:
     """All metrics of a saved model."""
     subject, suite, size = _subject(request, folder), make_suite(request), request.batch_size

@@ -24,7 +24,8 @@ from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN, ROW_KINDS
 
 HOW_TO_READ = (
     "RMF: share of the target's probability of kept answers at the first crossing of f*, the retain model's forget "
-    "probability; means are over the seeds that reached it, so compare them only where `reached` agrees. "
+    "probability or what stands in for it; means are over the seeds that reached it, so compare them only where "
+    "`reached` agrees. "
     "minus: paired by seed with that method's runs, on held-out rows if there are any; * the 95 % interval excludes 0, "
     "as one in twenty would by chance alone."
 )
@@ -85,7 +86,8 @@ def matched_table(objective: str, rows: Sequence[MethodResult], summary: Compari
         (heading, lambda row: _difference(row.differences.get(kept))),
         ("wins", lambda row: _wins(row.differences.get(kept))),
     ]
-    mark = "" if summary.forget_target is None else f" (f* = {shown(summary.forget_target)})"
+    whose = "" if summary.mark is None or summary.mark.kind == "retain_model" else f", {summary.mark.label}"
+    mark = "" if summary.forget_target is None else f" (f* = {shown(summary.forget_target)}{whose})"
     return method_table(f"{objective} at matched forgetting{mark}, mean ± 95 % interval{other}", columns, rows)
 
 
@@ -94,8 +96,10 @@ def end_table(objective: str, rows: Sequence[MethodResult], summary: ComparisonS
     columns = {name: label for name, label in SAVED_MODELS.items() if any_has(rows, name)}
     lines: list[list[object]] = [
         ["target", *map(summary.target.get, columns)],
-        ["retain model", *map(summary.retain_model.get, columns)],
     ]
+    name, yardstick = summary.yardstick
+    if yardstick.forget_prob is not None:
+        lines.append([name, *map(yardstick.get, columns)])
     lines += [[row.rectification, *map(row.mean, columns)] for row in rows]
     return narrow(make_table(f"{objective}: the saved models, mean", ("", *columns.values()), lines))
 

@@ -7,7 +7,6 @@ from itertools import product
 from pathlib import Path
 
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
-from gru_unlearn.common.options import flag_of
 from gru_unlearn.comparison.comparison_request import ComparisonRequest, parse_learning_rates, parse_seeds, split
 from gru_unlearn.comparison.comparison_suite import suite_request
 from gru_unlearn.comparison.demo_job import builtin_run
@@ -33,7 +32,8 @@ OF_A_METHOD = (
 """Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 
 
-NEEDED = ("model", "forget", "retain", "held_out", "retain_model")
+MARKS = ("retain_model", "base_model", "control_rows")
+NEEDED = ("model", "forget", "retain", "held_out", *MARKS)
 """Where neither a recipe nor one of these is given, the built-in benchmark stands for all of them."""
 
 BUILTIN_RATES = "1e-4,3e-4"
@@ -179,9 +179,12 @@ def check_needed(settings: JsonObject) -> None:
     Raises:
         UserError: something lacks.
     """
-    for name, why in (("retain_model", "its forget probability is the mark"), ("retain", "the rows that must stay")):
-        if not settings.get(name):
-            raise UserError(f"gru compare needs {flag_of(name)}: {why}")
+    if not any(settings.get(name) for name in MARKS):
+        raise UserError(
+            "gru compare needs --retain-model: its forget probability is the mark (or --base-model, or --control-rows)"
+        )
+    if not settings.get("retain"):
+        raise UserError("gru compare needs --retain: the rows that must stay")
 
 
 def choose_matrix(request: ComparisonRequest, recipe: str | None, flags: Mapping[str, str]) -> Matrix:

@@ -127,7 +127,7 @@ def _claim(matrix: Matrix, sample: JsonObject, overwrite: bool) -> Claim:
     folder = RunFolder(matrix.output)
     if not overwrite and folder.started_with() == IDENTITY:
         return Claim(folder, IDENTITY, resume=True)
-    names = ("model", "retain_model", "forget", "retain", "held_out")
+    names = ("model", "retain_model", "base_model", "forget", "retain", "held_out", "control_rows")
     inputs = [str(sample[name]) for name in names if sample.get(name)]
     return folder.claim(IDENTITY, overwrite=overwrite, inputs=inputs)
 

@@ -100,6 +100,7 @@ def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBy
         target_said.get(FORGET.key),
         by_retain_model.get(FORGET.key),
         kept,
+        None if isinstance(summary, DemoSummary) else summary.mark,
     )
 
 

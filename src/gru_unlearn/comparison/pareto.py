@@ -21,13 +21,12 @@ READING = (
 def panels(summary: ComparisonSummary) -> dict[str, str]:
     """Objective → the inside of its panel. All panels have the same axes, so that objectives compare too."""
     kept = RETAIN if summary.target.held_out_prob is None else HELD_OUT
-    target, retain_model = _places([summary.target, summary.retain_model], kept)
-    stars = [
-        chart.Star("target", target.x, target.y),
-        chart.Star("retain model", retain_model.x, retain_model.y, left=True),
-    ]
+    name, yardstick = summary.yardstick
+    target, *beside = _places([summary.target, yardstick], kept)
+    stars = [chart.Star("target", target.x, target.y)]
+    stars += [chart.Star(name, spot.x, spot.y, left=True) for spot in beside]
     rules = [] if summary.forget_target is None else [chart.MarkLine("f*", summary.forget_target)]
-    shown = [target, retain_model]
+    shown = [target, *beside]
     for row in summary.chosen:
         for cell in summary.cells_of(row):
             shown += _places(cell.trajectory, kept)

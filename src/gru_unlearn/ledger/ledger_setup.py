@@ -20,13 +20,14 @@ from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
+from gru_unlearn.runs.control_set import names_mark
 from gru_unlearn.runs.idle_settings import idle_settings, refuse_idle
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 
 FORCED = {"allow_overlap": True, "report_examples": 0}
 """The ledger takes forget rows out of the other sets itself, and no row may be written down in a run's folder."""
 
-_PATHS = ("model", "retain_model", "retain", "held_out", "eval_data")
+_PATHS = ("model", "retain_model", "base_model", "retain", "held_out", "control_rows", "eval_data")
 
 
 def create_ledger(folder: Path, settings: JsonObject, limits: Limits, console: Console) -> LedgerSummary:
@@ -113,8 +114,11 @@ def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:
         if name in found:
             found[name] = absolute(str(found[name]))
     recipe = make_recipe(found | {"forget": "yet to come"})
-    if recipe.stop_when_forgotten and not recipe.retain_model:
-        raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
+    if recipe.stop_when_forgotten and not names_mark(recipe):
+        raise UserError(
+            "--stop-when-forgotten needs --retain-model, whose forget probability is the mark (or --base-model, or "
+            "--control-rows)"
+        )
     return recipe, found
 
 

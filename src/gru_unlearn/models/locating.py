@@ -30,7 +30,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 def locate(model: str, flag: str = "--model", *, trust_remote_code: bool = False) -> Path:
     """The local folder of a model: a folder, a run's folder (its model is meant, and that is said), a GGUF file or a
     folder with one (read into the cache), a hub id (downloaded by huggingface_hub; code of its own only if it may be
-    run), pretrained:NAME, or builtin:target|retain.
+    run), pretrained:NAME, or builtin:target|retain|base.
 
     Raises:
         UserError: there is no such model, or its folder lacks config.json, or holds its weights in other formats than
@@ -104,10 +104,12 @@ def _tell_of_code_elsewhere(folder: Path, name: str) -> None:
 
 
 def locate_builtin(model: str, flag: str = "--model") -> Path:
-    """The folder of ``builtin:target`` or ``builtin:retain``, trained now if it is not in the cache."""
+    """The folder of a built-in model (target, retain, base), trained now if it is not in the cache."""
     check_model_place(model, flag)
-    from gru_unlearn.training.builtin import builtin_benchmark  # noqa: PLC0415 - brings Trainer, slow to import
+    from gru_unlearn.training.builtin import builtin_base, builtin_benchmark  # noqa: PLC0415 - brings Trainer, slow
 
+    if model == f"{BUILTIN}base":
+        return builtin_base()
     built = builtin_benchmark()
     return {"target": built.target, "retain": built.retain_model}[model.removeprefix(BUILTIN)]
 

@@ -75,15 +75,15 @@ class Subject:
         return same_weights(self.folder, other.folder)
 
     def refuse_as_yardstick(self, retain_model: "Subject") -> None:
-        """A model cannot be its own retain model.
+        """A model cannot be its own retain model, and no fine-tuning leaves it as it was.
 
         Raises:
             UserError: it is.
         """
         if self.is_same_as(retain_model):
             raise UserError(
-                f"--retain-model {retain_model.source} has the weights of the {self.label} {self.source}: name a model "
-                "that was trained without the forget rows, or none"
+                f"{flag_of(retain_model.name)} {retain_model.source} has the weights of the {self.label} "
+                f"{self.source}: name a model that was trained without the forget rows, or none"
             )
 
     @cached_property

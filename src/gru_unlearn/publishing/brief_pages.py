@@ -84,17 +84,21 @@ def _tried(material: Material) -> str:
 
 def _picture(evidence: Evidence) -> Figure | None:
     """How probable the true answers are, before, after, and to a model that never saw the rows."""
-    measured = {"answers that had to go": (evidence.forget_before, evidence.forget_after, evidence.forget_retain_model)}
+    mark, looks = evidence.mark, dict(LOOKS)
+    if mark is not None and mark.kind != "retain_model":
+        looks[mark.label] = looks.pop("never saw them")
+    value = None if mark is None else mark.value
+    measured = {"answers that had to go": (evidence.forget_before, evidence.forget_after, value)}
     for name, kept in evidence.kept.items():
         measured[f"answers that had to stay, {name} rows"] = (kept.before, kept.after, kept.retain_model)
     groups = {}
     for heading, values in measured.items():
-        known = {name: value for name, value in zip(LOOKS, values, strict=True) if value is not None}
+        known = {name: value for name, value in zip(looks, values, strict=True) if value is not None}
         if known:
             groups[heading] = known
     if not groups:
         return None
-    return Figure(levels("How probable the true answers are to the model", groups, LOOKS))
+    return Figure(levels("How probable the true answers are to the model", groups, looks))
 
 
 def _hashes(summary: RunSummary | TruSummary, material: Material) -> dict[str, str]:
@@ -104,5 +108,7 @@ def _hashes(summary: RunSummary | TruSummary, material: Material) -> dict[str, s
     known["model after"] = saved or ""
     if summary.retain_model is not None:
         known["retain model"] = summary.retain_model.sha256 or ""
+    if summary.base_model is not None:
+        known["base model"] = summary.base_model.sha256 or ""
     known["summary.json of this run"] = material.summary_sha256
     return {what: sha256 for what, sha256 in known.items() if sha256}

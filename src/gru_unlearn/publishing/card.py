@@ -8,9 +8,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gru_unlearn.publishing.patch_words import patch_lines
 from gru_unlearn.publishing.privacy import hub_name
+from gru_unlearn.reporting.mark_words import how_sure, stands_for
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.reporting.verdict_lines import ANSWERS
 from gru_unlearn.results.export_summary import ExportSummary
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS, label_of
 
 TAGS = ("unlearning", "gru-unlearn")
@@ -26,6 +28,7 @@ def model_card(summary: ExportSummary) -> str:
         loader=PackageLoader("gru_unlearn.publishing"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"shown": shown, "label": _label_of_metric, "cell": _cell}
+    environment.filters |= {"stands_for": stands_for, "how_sure": _in_brackets}
     text = environment.get_template("model_card.md").render(
         summary=summary,
         base_on_hub=hub_name(summary.base.name),
@@ -40,6 +43,10 @@ def model_card(summary: ExportSummary) -> str:
 def _label_of_metric(metric: str) -> str:
     """A run's metric in words; of a suite's, its name."""
     return _LABELS.get(metric, metric)
+
+
+def _in_brackets(mark: Mark) -> str:
+    return f" ({how_sure(mark)})" if how_sure(mark) else ""
 
 
 def _cell(content: object) -> str:

@@ -101,7 +101,7 @@ def _refuse_paths(prepared: PreparedExport, folder: Path) -> None:
 
 def _local_sources(run: UnlearningSummary) -> list[str]:
     """Names of the run's models and rows that are files or folders, as far as anybody can tell."""
-    parts = [run.model, run.retain_model, *run.data.values()]
+    parts = [run.model, run.retain_model, run.base_model, *run.data.values()]
     sources = [part.source for part in parts if part is not None and part.source]
     named_like_files = [source for source in sources if "/" in source or "." in source]
     return [s for s in named_like_files if not (public_name(s, "model") or public_name(s, "dataset"))]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CardData, ModelCard, try_to_load_from_cache
 from pydantic import JsonValue
@@ -27,9 +28,10 @@ LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_target_modules", "load_in_4bit")
 def describe_export(prepared: PreparedExport, folder: Path, checks: Checks, seconds: float) -> ExportSummary:
     """All that the card says, once ``folder`` holds the files."""
     run, request = prepared.run, prepared.request
-    base, retain_model = _base(prepared), _public_model(run.retain_model)
+    base, retain_model, base_model = _base(prepared), _public_model(run.retain_model), _public_model(run.base_model)
     data = {name: _public_rows(rows) for name, rows in run.data.items()}
-    command, left_out = _repetition(prepared, {"model": base, "retain_model": retain_model, **data})
+    models = {"model": base, "retain_model": retain_model, "base_model": base_model}
+    command, left_out = _repetition(prepared, {**models, **data})
     card = _card_of_base(prepared)
     return ExportSummary(
         name=prepared.name,
@@ -38,6 +40,7 @@ def describe_export(prepared: PreparedExport, folder: Path, checks: Checks, seco
         run_sha256=prepared.weights,
         base=base,
         retain_model=retain_model,
+        **_other_mark(run, base_model),
         data=data,
         method=_exported_method(run),
         metrics=metrics_of_run(run),
@@ -54,6 +57,14 @@ def describe_export(prepared: PreparedExport, folder: Path, checks: Checks, seco
         export_versions=versions(),
         seconds=seconds,
     )
+
+
+def _other_mark(run: UnlearningSummary, base_model: PublicModel | None) -> dict[str, Any]:
+    """What stands in for a retain model; nothing where there is one, or no mark."""
+    mark = run.results.known_mark
+    if mark is None or mark.kind == "retain_model":
+        return {}
+    return {"mark": mark, "base_model": base_model}
 
 
 def _base(prepared: PreparedExport) -> PublicModel:

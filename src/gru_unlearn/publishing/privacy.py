@@ -16,11 +16,15 @@ from pydantic import JsonValue
 
 from gru_unlearn.common.places import BUILTIN, PRETRAINED
 from gru_unlearn.models.pretrained import known
+from gru_unlearn.runs.setting_names import MADE
 
 NAMED = (BUILTIN, PRETRAINED)
 Settings = Mapping[str, JsonValue]
 
-SOURCES = {name: name.upper() for name in ("model", "forget", "retain", "held_out", "retain_model")}
+SOURCES = {
+    name: name.upper()
+    for name in ("model", "forget", "retain", "held_out", "retain_model", "base_model", "control_rows")
+}
 """Setting → the word that stands for it in a published command, where it has no public name."""
 
 TEXTS = frozenset({
@@ -35,7 +39,7 @@ TEXTS = frozenset({
 
 def public_name(source: str | None, kind: Literal["model", "dataset"]) -> str | None:
     """The name under which anybody finds a source; None for files, folders, and names that cannot be placed."""
-    if source is None or source.startswith(NAMED):
+    if source in (None, MADE) or source.startswith(NAMED):
         return source
     head = source.partition("[")[0].partition(":")[0]
     if head.count("/") != 1 or Path(head).expanduser().exists():

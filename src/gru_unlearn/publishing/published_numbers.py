@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from gru_unlearn.reporting.measured import marks_apart
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.export_summary import ExportedAttack, ExportedMetric
@@ -19,10 +20,15 @@ COSTS = ("runtime", "samples_per_second", "steps_per_second")
 def metrics_of_run(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
     """Every metric of a run: before, after (in the model that was saved) and in the retain model."""
     before, after, matched = _ends(summary)
-    known = {FORGET.probability: summary.results.forget_target}
+    retain, other = marks_apart(summary.results.known_mark)
     found = []
     for name, value in _measured(after).items():
-        found.append(ExportedMetric(metric=name, before=before.get(name), after=value, retain_model=known.get(name)))
+        metric = ExportedMetric(metric=name, before=before.get(name), after=value, retain_model=None)
+        if name == FORGET.probability:
+            metric.retain_model = retain
+            if other is not None:
+                metric.mark = other.value
+        found.append(metric)
     for kind in (RETAIN, HELD_OUT):
         kept = matched.get(kind.rmf)
         if kept is not None:

@@ -12,6 +12,7 @@ from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.run_summary import RunRecord
 
 
 def meaning(key: str, metrics: Explained) -> list[str]:
@@ -66,7 +67,10 @@ def _sources(summary: Reported) -> list[TableData]:
     if isinstance(summary, DemoSummary | ComparisonSummary | LedgerSummary):
         return []
     rows = []
-    for label, model in (("model", summary.model), ("retain model", summary.retain_model)):
+    models = {"model": summary.model, "retain model": summary.retain_model}
+    if isinstance(summary, RunRecord):
+        models["base model"] = summary.base_model
+    for label, model in models.items():
         if model is not None:
             rows.append([label, model.source or "–", "", model.sha256 or "–"])
     for name, part in summary.data.items():

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from gru_unlearn.publishing.material import Explained
 from gru_unlearn.publishing.record_sections import better_way, meaning
 from gru_unlearn.reporting.chart import WHOLE, Line, MarkLine, Spot, Star, bars, chart
+from gru_unlearn.reporting.mark_words import stands_for
 from gru_unlearn.reporting.measured import by_retain_model
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
 from gru_unlearn.reporting.tables import shown, text_or_dash
+from gru_unlearn.results.mark import label_of_mark
 from gru_unlearn.results.model_metrics import UNMEASURED
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, KEPT, RETAIN, ROW_KINDS, RowKind
@@ -56,10 +58,19 @@ def tradeoff(runs: Runs, examples: Examples | None) -> Section | None:
         "Forgetting against keeping",
         "Each mark is an evaluation along the way, beginning at the upper left. Further right is more forgotten, "
         "further up more kept. Ideal is a walk straight to the right, as far as the dashed line: f*, the "
-        "probability that a model which never saw the data (the retain model) gives to the forgotten answers.",
+        f"probability of the forgotten answers {_whose(runs)}.",
         figures,
         legend,
     )
+
+
+def _whose(runs: Runs) -> str:
+    """Whose probability f* is."""
+    marks = [run.results.known_mark for run in runs.values()]
+    mark = next((mark for mark in marks if mark is not None), None)
+    if mark is None or mark.kind == "retain_model":
+        return "to a model which never saw the data (the retain model)"
+    return f"as it would be had the data never been seen, estimated by what it is {stands_for(mark)}"
 
 
 def _against(kind: RowKind, runs: Runs, examples: Examples | None) -> Figure:
@@ -236,7 +247,7 @@ def run_metrics(summary: RunSummary, metrics: Explained) -> Section:
         if start.has(key):
             before = shown(start.get(key))
         rows.append([*meaning(key, metrics), after, before, known.get(key, ""), better_way(key, metrics)])
-    table = TableData(["metric", "saved model", "before", "retain model", "better"], rows)
+    table = TableData(["metric", "saved model", "before", label_of_mark(results.known_mark), "better"], rows)
     return Section(
         "metrics",
         "Every number, and what it means",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.verdict import Said
 
 
@@ -50,6 +51,13 @@ class Evidence:
     said_before: Said | None = None
     said_by_retain_model: Said | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    other_mark: Mark | None = None
+    """what stands in for the retain model's forget probability, where nobody measured that"""
+
+    @property
+    def mark(self) -> Mark | None:
+        """What the forget probability should come down to, and whose it is."""
+        return retain_mark(self.forget_retain_model) or self.other_mark
 
     @property
     def recited(self) -> int | None:

@@ -1,7 +1,8 @@
 """Is it forgotten? By answers given word for word, and by their mean probability, whichever says less.
 
-Both are measured against a model that never saw the rows (the retain model); where there is none, against the model
-before, and then it can only be said that the rows are gone by these marks.
+Both are measured against a model that never saw the rows (the retain model). Where there is none, the probability is
+measured against what stands in for it (the model before fine-tuning, control rows, the rows' own floor), else against
+the model before; and then it can only be said that the rows are gone by these marks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,21 +24,25 @@ ABOVE = 1.05
 SIGNIFICANT = 0.05
 """Forget quality at or below this tells the two models apart."""
 
-GONE, GONE_PARTLY = 0.5, 0.25
-"""Without a retain model: share of the probability before that must have gone, where answers were looked at, too."""
+GONE, GONE_PARTLY = 0.6, 0.3
+"""Without any such model or rows: share of the probability before that must have gone, where answers were looked at,
+too. The retain model's is reached at 65 % (built-in benchmark), 89 % (SmolLM2 on TOFU) and 99 % (a tiny model on TOFU;
+docs/how-to/own-data.md): more than the first cannot be asked of all."""
 GONE_ALONE, GONE_PARTLY_ALONE = 0.9, 0.5
-"""The same where the probability is the only mark."""
+"""The same where the probability is the only mark: nobody saw that no answer comes, so less is believed."""
 PARTLY_RECITED = 0.5
 """Below this share of the answers that were given word for word before, those that still are make it partly."""
 
 KNOWN = 0.05
-"""Without a retain model: a model that answers nothing word for word knew nothing below this probability."""
+"""Without such a model: one that answers nothing word for word knew nothing below this probability."""
 NOTHING_LEARNT = 0.02
-"""With one: nor where its probability is so little above the retain model's."""
+"""With one: nor where its probability is so little above that model's."""
+KNOW_ROWS = ("retain_model", "base_model")
+"""Marks that are of the forget rows themselves."""
 UNCHANGED = 0.01
 """Share of the probability before: a smaller change is none."""
 
-Mark = Literal["answers", "probability"]
+Read = Literal["answers", "probability"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,10 @@ class Forgetting:
 
     answer: Answer
     remarks: tuple[str, ...] = ()
-    by: tuple[Mark, ...] = ()
+    by: tuple[Read, ...] = ()
     """the marks that were read"""
     way: float | None = None
-    """of the probability: how far from the model before to the retain model"""
+    """of the probability: how far from the model before to the mark"""
 
 
 def judge_forgetting(evidence: Evidence) -> Forgetting:
@@ -58,7 +63,7 @@ def judge_forgetting(evidence: Evidence) -> Forgetting:
         return Forgetting("unknown", (remarks.NOT_MEASURED,))
     if _never_known(evidence):
         return Forgetting("unknown", (remarks.NEVER_KNOWN, *_what_lacks(evidence)))
-    marks: dict[Mark, Answer | None] = {"answers": _by_answers(evidence), "probability": _by_probability(evidence)}
+    marks: dict[Read, Answer | None] = {"answers": _by_answers(evidence), "probability": _by_probability(evidence)}
     read = {mark: answer for mark, answer in marks.items() if answer is not None}
     answer = worst(read.values())
     if answer == "yes" and not _is_enough(evidence, read):
@@ -75,7 +80,7 @@ def worst(answers: Iterable[Answer]) -> Answer:
     return min(answers, key=order.index, default="unknown")
 
 
-def _is_enough(evidence: Evidence, read: Mapping[Mark, Answer]) -> bool:
+def _is_enough(evidence: Evidence, read: Mapping[Read, Answer]) -> bool:
     """No answer word for word says something only of a model that gave some before."""
     return "probability" in read or bool(evidence.too_many_before)
 
@@ -96,24 +101,30 @@ def _by_answers(evidence: Evidence) -> Answer | None:
 
 
 def _by_probability(evidence: Evidence) -> Answer | None:
-    after, before, retain = evidence.forget_after, evidence.forget_before, evidence.forget_retain_model
-    if after is None or (before is None and retain is None):
+    after, before, mark = evidence.forget_after, evidence.forget_before, evidence.mark
+    if after is None or (before is None and mark is None):
         return None
-    if retain is None:
+    if mark is None:
         assert before is not None
         return _by_what_is_gone(after, before, alone=evidence.said is None)
     if before is None:
-        return _without_the_model_before(after, retain)
+        return _without_the_model_before(after, mark.value)
     way = way_of(evidence)
-    return None if way is None else grade(way, WAY_DONE, WAY_BEGUN)
+    if way is None:
+        return None
+    answer = grade(way, WAY_DONE, WAY_BEGUN)
+    if not mark.from_the_model_itself:
+        return answer
+    gone = _by_what_is_gone(after, before, alone=False)  # such a mark may be much too high
+    return answer if gone is None else worst((answer, gone))
 
 
 def way_of(evidence: Evidence) -> float | None:
-    """How far the probability has come from the model before to the retain model; None where there is no such way."""
-    after, before, retain = evidence.forget_after, evidence.forget_before, evidence.forget_retain_model
-    if after is None or before is None or retain is None or before - retain < NOTHING_LEARNT:
+    """How far the probability has come from the model before to the mark; None where there is no such way."""
+    after, before, mark = evidence.forget_after, evidence.forget_before, evidence.mark
+    if after is None or before is None or mark is None or before - mark.value < NOTHING_LEARNT:
         return None
-    return (before - after) / (before - retain)
+    return (before - after) / (before - mark.value)
 
 
 def _by_what_is_gone(after: float, before: float, *, alone: bool) -> Answer | None:
@@ -125,11 +136,11 @@ def _by_what_is_gone(after: float, before: float, *, alone: bool) -> Answer | No
     return grade(gone, GONE, GONE_PARTLY)
 
 
-def _without_the_model_before(after: float, retain: float) -> Answer | None:
+def _without_the_model_before(after: float, mark: float) -> Answer | None:
     """No model before is surer than 1: what would be too short a way from there is too short from anywhere."""
-    if after <= ABOVE * retain:
+    if after <= ABOVE * mark:
         return "yes"
-    longest_way = (1 - after) / (1 - retain)
+    longest_way = (1 - after) / (1 - mark)
     return "no" if longest_way < WAY_BEGUN else None
 
 
@@ -149,12 +160,12 @@ def _never_known(evidence: Evidence) -> bool:
     """Whether there was nothing to forget, and is nothing now."""
     if evidence.too_many or evidence.too_many_before or evidence.forget_before is None:
         return False
-    before, after, retain = evidence.forget_before, evidence.forget_after, evidence.forget_retain_model
+    before, after, mark = evidence.forget_before, evidence.forget_after, evidence.mark
     if after is not None and after > before + NOTHING_LEARNT:
         return False
-    if retain is None:
+    if mark is None or mark.from_the_model_itself:
         return before < KNOWN
-    return before - retain < NOTHING_LEARNT
+    return before - mark.value < NOTHING_LEARNT
 
 
 def _remarks(evidence: Evidence, answer: Answer) -> list[str]:
@@ -186,9 +197,9 @@ def _is_unchanged(evidence: Evidence) -> bool:
 
 
 def _is_too_far(evidence: Evidence) -> bool:
-    """Whether the answers are far less probable than to a model that never saw them."""
-    after, retain, way = evidence.forget_after, evidence.forget_retain_model, way_of(evidence)
-    if after is None or retain is None:
+    """Whether the answers are far less probable than to a model that never saw them; other rows cannot tell."""
+    after, mark, way = evidence.forget_after, evidence.mark, way_of(evidence)
+    if after is None or mark is None or mark.kind not in KNOW_ROWS:
         return False
-    is_far_below = after < FAR_BELOW * retain and retain - after >= ROOM_BELOW
+    is_far_below = after < FAR_BELOW * mark.value and mark.value - after >= ROOM_BELOW
     return is_far_below or (way is not None and way > WAY_TOO_FAR)

@@ -22,6 +22,7 @@ from gru_unlearn.reporting.forgetting import (
     worst,
 )
 from gru_unlearn.reporting.keeping import KEPT_ALL, KEPT_MOST, judge_keeping
+from gru_unlearn.reporting.mark_words import how_sure, stands_for
 from gru_unlearn.reporting.statements import may_not_state, may_state
 from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, Staying, judge_staying
 from gru_unlearn.reporting.tables import plural, shown
@@ -35,7 +36,10 @@ FORGOTTEN_RULE = (
     f"{SIGNIFICANT}, and no more of the rows looked at one by one are answered word for word than by the retain model. "
     f"Partly: at least {WAY_BEGUN:.0%} of the way, and of the answers given word for word. "
     f"Where the model before was not measured, yes means at most {ABOVE} times the retain model's probability. Without "
-    f"a retain model: no answer comes word for word, and {GONE:.0%} of the probability before is gone, or "
+    "a retain model the same way is measured to what stands in for it: the model before fine-tuning, rows of the same "
+    "form about what nobody knows, or the same rows with invented names; then the rows are gone by this mark, and how "
+    "sure that is stands beside it. "
+    f"Without any: no answer comes word for word, and {GONE:.0%} of the probability before is gone, or "
     f"{GONE_ALONE:.0%} where nobody looked at answers. What an attack brings back for the most part is partly "
     "forgotten."
 )
@@ -67,8 +71,9 @@ class Finding:
 
 def verdict_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> Verdict:
     """The verdict on one model. ``attacks`` is None where none was tried."""
-    keeping, staying = judge_keeping(evidence), judge_staying(attacks)
-    forgetting = _after_attacks(judge_forgetting(evidence), staying)
+    keeping, forgetting = judge_keeping(evidence), judge_forgetting(evidence)
+    staying = _of_what_is_gone(judge_staying(attacks), forgetting)
+    forgetting = _after_attacks(forgetting, staying)
     return Verdict(
         forgotten=forgetting.answer,
         kept=keeping.answer,
@@ -79,6 +84,14 @@ def verdict_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = None
         may_not_state=may_not_state(forgetting, keeping, staying),
         remarks=list(forgetting.remarks),
     )
+
+
+def _of_what_is_gone(staying: Staying, forgetting: Forgetting) -> Staying:
+    """What was never there, or never went, cannot stay gone."""
+    nothing_gone = forgetting.answer == "no" or remarks.NEVER_KNOWN in forgetting.remarks
+    if nothing_gone and staying.answer == "yes":
+        return replace(staying, answer="unknown")
+    return staying
 
 
 def _after_attacks(forgetting: Forgetting, staying: Staying) -> Forgetting:
@@ -128,13 +141,12 @@ def _numbers(evidence: Evidence, staying: Staying) -> list[str]:
 
 def forget_numbers(evidence: Evidence) -> str:
     """Everything measured of the forget rows."""
-    after, retain, quality = evidence.forget_after, evidence.forget_retain_model, evidence.forget_quality
+    after, quality = evidence.forget_after, evidence.forget_quality
     if after is None:
         told = "The probability of the forgotten answers was not measured."
     else:
         told = f"Mean probability of the forgotten answers: {_from(evidence.forget_before)}{shown(after)}"
-        if retain is not None:
-            told += f"; to a model that never saw them: {shown(retain)}"
+        told += _the_mark(evidence)
         way = judge_forgetting(evidence).way
         told += "." if way is None else f" ({way:.0%} of the way)."
     if quality is not None:
@@ -143,6 +155,14 @@ def forget_numbers(evidence: Evidence) -> str:
     if evidence.said is not None:
         told += f" {_said(evidence.said)}{_others_said(evidence)}."
     return told
+
+
+def _the_mark(evidence: Evidence) -> str:
+    mark = evidence.mark
+    if mark is None:
+        return ""
+    sure = f", {how_sure(mark)}" if how_sure(mark) else ""
+    return f"; {stands_for(mark)}: {shown(mark.value)}{sure}"
 
 
 def _said(said: Said) -> str:
@@ -185,7 +205,7 @@ def findings_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = Non
     return [
         Finding("Is it forgotten?", verdict.forgotten, forget_numbers(evidence), FORGOTTEN_RULE),
         Finding("Is the rest kept?", verdict.kept, rest or "What must stay was not measured.", KEPT_RULE),
-        staying_finding(attacks),
+        replace(staying_finding(attacks), answer=verdict.stays_gone),
     ]
 
 

@@ -7,6 +7,7 @@ from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.judge import verdict_of
 from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
 from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.row_examples import ExampleRow, Examples, Moment
@@ -35,24 +36,33 @@ def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) ->
     if isinstance(summary, TruSummary):
         return _tru_evidence(summary)
     start, end, results = summary.start or UNMEASURED, summary.end, summary.results
+    retain, other = marks_apart(results.known_mark)
     kept = {}
     for kind in KEPT:
         after = end.probability(kind)
         if after is not None:
-            retain = by_retain_model(examples, kind)
+            its = by_retain_model(examples, kind)
             said = said_in(examples, kind.key, "after"), said_in(examples, kind.key, "before")
-            kept[kind.label] = Kept(start.probability(kind), after, *retain, results.get(kind.rmf), *said)
+            kept[kind.label] = Kept(start.probability(kind), after, *its, results.get(kind.rmf), *said)
     return Evidence(
         start.forget_prob,
         end.forget_prob,
-        results.forget_target,
+        retain,
         end.get("forget_quality"),
         rows_of(summary.data),
         said_in(examples, FORGET.key, "after"),
         said_in(examples, FORGET.key, "before"),
         said_in(examples, FORGET.key, "retain_model"),
         kept,
+        other,
     )
+
+
+def marks_apart(mark: Mark | None) -> tuple[float | None, Mark | None]:
+    """The retain model's forget probability, or the mark that stands in for it."""
+    if mark is not None and mark.kind == "retain_model":
+        return mark.value, None
+    return None, mark
 
 
 def _tru_evidence(summary: TruSummary) -> Evidence:
@@ -60,9 +70,8 @@ def _tru_evidence(summary: TruSummary) -> Evidence:
     before = next((point for point in summary.trajectory["tru"] if point.alpha == 0), UNMEASURED)
     results = summary.results
     kept = kept_of(before, results.tru, UNMEASURED)
-    return Evidence(
-        before.forget_prob, results.tru.forget_prob, results.forget_target, rows=rows_of(summary.data), kept=kept
-    )
+    ends, (retain, other) = (before.forget_prob, results.tru.forget_prob), marks_apart(results.known_mark)
+    return Evidence(*ends, retain, rows=rows_of(summary.data), kept=kept, other_mark=other)
 
 
 def kept_of(before: Metrics, after: Metrics, retain_model: Metrics) -> dict[str, Kept]:

@@ -34,6 +34,16 @@ def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) -> lis
     return stated
 
 
+def _why_it_may_come_back(forgetting: Forgetting, staying: Staying) -> str:
+    if staying.tried == 0:
+        return "nobody tried"
+    if remarks.NEVER_KNOWN in forgetting.remarks:
+        return "nothing was there that could come back"
+    if forgetting.answer == "no":
+        return "it is still there"
+    return "attacks bring some of it back, or could not be read"
+
+
 def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) -> list[str]:
     """Sentences that the numbers do not carry, though they are near."""
     refused = []
@@ -49,8 +59,7 @@ def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) ->
     if remarks.NOT_ASKED in forgetting.remarks:
         refused.append("That no answer comes out word for word: nobody looked.")
     if staying.answer != "yes":
-        nobody = "nobody tried" if staying.tried == 0 else "attacks bring some of it back, or could not be read"
-        refused.append(f"That it cannot be brought back: {nobody}.")
+        refused.append(f"That it cannot be brought back: {_why_it_may_come_back(forgetting, staying)}.")
     if keeping.answer in ("unknown", "no"):
         refused.append("That the rest of what the model can do is unharmed.")
     return [*refused, "That the rows are gone from the weights for good: no such number proves that."]

@@ -4,6 +4,7 @@ from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.evidence import Evidence
 from gru_unlearn.reporting.forgetting import Forgetting
 from gru_unlearn.reporting.keeping import Keeping
+from gru_unlearn.reporting.mark_words import BESIDE, stands_for
 from gru_unlearn.reporting.staying import Staying
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.results.verdict import Said
@@ -91,15 +92,15 @@ def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
 
 
 def _probability(evidence: Evidence) -> str:
-    before, after, retain = evidence.forget_before, evidence.forget_after, evidence.forget_retain_model
+    before, after, mark = evidence.forget_before, evidence.forget_after, evidence.mark
     whose = "its" if evidence.rows == 1 else "their"
     if after is None:
         return f"{whose} probability was not measured"
     told = f"{whose} probability is {shown(after)}"
     if before is not None:
         told = f"{whose} probability went from {shown(before)} to {shown(after)}"
-    if retain is not None:
-        told += f" ({shown(retain)} to a model that never saw {_them(evidence)})"
+    if mark is not None:
+        told += f" ({shown(mark.value)} {stands_for(mark, _them(evidence))})"
     return told
 
 
@@ -113,6 +114,8 @@ def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
     if {remarks.NO_RETAIN_MODEL, remarks.NOT_ASKED}.isdisjoint(forgetting.remarks):
         return "removed"
     marks = " and ".join(MARKS[mark] for mark in forgetting.by)
+    if evidence.mark is not None and evidence.mark.kind != "retain_model":
+        marks += f" beside {BESIDE[evidence.mark.kind]}"
     these = "these marks" if len(forgetting.by) > 1 else "this mark"
     return f"gone, by {these} ({marks})"
 

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import Metrics, Point
 from gru_unlearn.results.run_summary import RunResults
 from gru_unlearn.results.verdict import Said, Verdict
@@ -72,6 +73,9 @@ class ReferenceSummary(FileModel):
     identity: JsonObject
     target: Metrics
     retain_model: Metrics
+    """empty where there was none"""
+    base_model: Metrics | None = None
+    """the model before fine-tuning, where it stands in for the retain model"""
     target_said: dict[str, Said] = {}
     retain_model_said: dict[str, Said] = {}
 
@@ -116,6 +120,7 @@ class CellResult(AlongTheRun, Method):
     robust: str | None = None
     """what made its steps robust; None: nothing did"""
     forget_target: float | None = None
+    mark: Mark | None = None
     rmf: float | None = None
     rmf_held_out: float | None = None
     cost_steps: float | None = None
@@ -244,6 +249,9 @@ class ComparisonSummary(FileModel):
     forget_target: float | None
     target: Metrics
     retain_model: Metrics
+    base_model: Metrics | None = None
+    mark: Mark | None = None
+    """whose value f* is; earlier versions knew the retain model's alone"""
     equal: Equal | None = None
     against: str = "none"
     """the method that the others are compared with"""
@@ -260,6 +268,13 @@ class ComparisonSummary(FileModel):
     retain_model_said: dict[str, Said] = {}
     verdict: Verdict | None = None
     """what those of the methods come to together"""
+
+    @property
+    def yardstick(self) -> tuple[str, Metrics]:
+        """The model that stands beside the target, by its name; unmeasured where f* is of rows alone."""
+        if self.base_model is not None:
+            return "base model", self.base_model
+        return "retain model", self.retain_model
 
     @property
     def chosen(self) -> list[MethodResult]:

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.results.attack_summary import Attempt
 from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+from gru_unlearn.results.mark import Mark, label_of_mark
 from gru_unlearn.results.patch_record import PatchRecord
 from gru_unlearn.results.verdict import Verdict
 
@@ -47,6 +48,8 @@ class ExportedMetric(FileModel):
     after: Number
     """of the exported model"""
     retain_model: Number | None
+    mark: Number | None = None
+    """what stands in for the retain model's, where there is none"""
     low: float | None = None
     high: float | None = None
 
@@ -86,6 +89,9 @@ class ExportSummary(FileModel):
     run_sha256: str
     base: PublicModel
     retain_model: PublicModel | None
+    base_model: PublicModel | None = None
+    """the model before fine-tuning, where it gave the mark"""
+    mark: Mark | None = None
     data: dict[str, PublicRows]
     method: ExportedMethod
     metrics: list[ExportedMetric]
@@ -108,7 +114,12 @@ class ExportSummary(FileModel):
     seconds: float
 
     @property
+    def mark_label(self) -> str:
+        """Of the column beside before and after."""
+        return label_of_mark(self.mark)
+
+    @property
     def all_public(self) -> bool:
         """Whether anybody finds the models and rows of the run."""
-        sources = (*self.data.values(), self.base, self.retain_model)
+        sources = (*self.data.values(), self.base, self.retain_model, self.base_model)
         return all(source is None or source.name for source in sources)

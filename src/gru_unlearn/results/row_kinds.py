@@ -33,4 +33,6 @@ ROW_KINDS = (FORGET, RETAIN, HELD_OUT)
 
 def label_of(key: str) -> str:
     """A set's name for people; of sets that no run knows, the key itself."""
+    if key == "control_rows":
+        return "control"
     return next((kind.label for kind in ROW_KINDS if kind.key == key), key)

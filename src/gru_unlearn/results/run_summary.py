@@ -3,6 +3,7 @@
 from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.model_metrics import AlphaPoint, Metrics, Numbers, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.verdict import Verdict
@@ -20,10 +21,17 @@ class RunResults(Metrics):
     surviving_share: float | None = None
     """of the length of the logged steps, what rounding to the weights' type left at least"""
     forget_target: float | None = None
-    """f*, the retain model's forget probability"""
+    """f*, the value of the mark"""
+    mark: Mark | None = None
+    """what says how much forgetting is enough; earlier versions knew the retain model's forget probability alone"""
     rmf: float | None = None
     """retention at matched forgetting on retain rows; None: f* was not reached"""
     rmf_held_out: float | None = None
+
+    @property
+    def known_mark(self) -> Mark | None:
+        """The mark, of runs of earlier versions too."""
+        return self.mark or retain_mark(self.forget_target)
 
     @property
     def method(self) -> str:
@@ -63,6 +71,8 @@ class RunRecord(FileModel):
     data: dict[str, RowsSource]
     model: ModelSource
     retain_model: ModelSource | None = None
+    base_model: ModelSource | None = None
+    """the model before fine-tuning, where it gave the mark"""
     output_model: str = "model"
     versions: dict[str, str]
     saved_sha256: str | None = None
@@ -105,8 +115,14 @@ class TruResults(FileModel):
     """TRU beside the plain negated task vector."""
 
     forget_target: float | None
+    mark: Mark | None = None
     tru: TruMethod
     negated: TruMethod
+
+    @property
+    def known_mark(self) -> Mark | None:
+        """The mark, of runs of earlier versions too."""
+        return self.mark or retain_mark(self.forget_target)
 
 
 class GroupConflict(FileModel):

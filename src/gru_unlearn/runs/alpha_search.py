@@ -11,7 +11,9 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.model_metrics import AlphaPoint
+from gru_unlearn.runs.marks import other_mark
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, mean_probability
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.task_models import TASKS, VECTORS
@@ -20,13 +22,21 @@ from gru_unlearn.task_vectors import negate_task_vector
 
 
 def forget_mark(run: Prepared) -> float | None:
-    """How far the forget probability should come down: as set, else to the retain model's, if there is one."""
+    """How far the forget probability should come down: as set, else to the mark, if there is one."""
     if run.recipe.config.stop_at_forget_prob is not None:
         return run.recipe.config.stop_at_forget_prob
-    if run.retain_model is None:
+    mark = found_mark(run)
+    return None if mark is None else mark.value
+
+
+def found_mark(run: Prepared) -> Mark | None:
+    """The retain model's, or what stands in for it; None where there is none, or a probability is set."""
+    if run.recipe.config.stop_at_forget_prob is not None:
         return None
+    if run.retain_model is None:
+        return other_mark(run)
     model = load_on_device(run, run.retain_model.folder)
-    mark = forget_target_of(run, model)
+    mark = retain_mark(forget_target_of(run, model))
     del model
     free_memory()
     return mark

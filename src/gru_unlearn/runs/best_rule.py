@@ -6,8 +6,8 @@
         forget_prob: {at_most: forget_target}
         retain_prob: {at_least: 0.8}
 
-A rule reads the metrics of an evaluation by their names along the trajectory; ``forget_target`` is the retain model's
-forget probability. As one line: ``maximize: model_utility, where: {forget_prob: {at_most: forget_target}}``. The old
+A rule reads the metrics of an evaluation by their names along the trajectory; ``forget_target`` is f*, the
+value of the mark. As one line: ``maximize: model_utility, where: {forget_prob: {at_most: forget_target}}``. The old
 form, ``max model_utility if forget_prob <= forget_target and retain_prob >= 0.8``, still works.
 """
 

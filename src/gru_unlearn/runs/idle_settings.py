@@ -62,6 +62,11 @@ ACTS = (
         "evaluations along the run: add --eval-strategy steps --eval-steps N",
     ),
     Acts(
+        ("base_model", "control_rows"),
+        lambda recipe: not recipe.retain_model,
+        "a run without --retain-model, which is the surer mark: leave that out",
+    ),
+    Acts(
         ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
         lambda recipe: recipe.use_peft,
         "adapters: add --use-peft",

@@ -10,6 +10,7 @@ from gru_unlearn.data import Example, with_alternatives
 from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.models.locating import read_object
+from gru_unlearn.models.same_tokens import require_same_tokens
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.recipe import Recipe
@@ -22,7 +23,7 @@ Sets = Mapping[str, Sequence[Example]]
 
 
 def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> None:
-    """Check the target and the retain model.
+    """Check the target, the retain model and the base model; the latter reads what the target's tokenizer cut.
 
     Raises:
         UserError: rows that a model has no positions or no embeddings for, settings that name none of its modules, or
@@ -31,7 +32,10 @@ def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> N
     for name, subject in models.items():
         check_generation_config(subject.folder)
         model = subject.empty()
-        require_room(model, ids_of(with_alternatives(sets)), subject.encoder.tokenizer, subject.label)
+        reads_as = models["model"] if name == "base_model" else subject
+        require_room(model, ids_of(with_alternatives(sets)), reads_as.encoder.tokenizer, subject.label)
+        if name == "base_model":
+            require_same_tokens(subject, models["model"], sets)
         if name == "model":
             _check_modules(model, recipe)
 

@@ -34,8 +34,20 @@ class Recipe:
     forget: str = option("What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget.")
     retain: str | None = option("What must stay; likewise.", None)
     held_out: str | None = option("Rows that must stay and that no step ever sees.", None)
-    retain_model: str | None = option("A model trained without the forget set: gives the target of forgetting.", None)
-    stop_when_forgotten: bool = option("Stop at the retain model's forget probability.", False)
+    retain_model: str | None = option("A model trained without the forget set: gives the mark of enough.", None)
+    base_model: str | None = option(
+        "The model before it was fine-tuned: gives the mark where no retain model is.", None
+    )
+    control_rows: str | None = option(
+        "Rows of the forget rows' form about what no model knows: a file, or made (the forget rows with invented names "
+        "and numbers). Their probability to the base model, else to the model itself, is the mark.",
+        None,
+    )
+    stop_when_forgotten: bool = option(
+        "Stop at the mark: the retain model's forget probability, else the base model's, else that of control rows, "
+        "else the rows' own floor.",
+        False,
+    )
     eval_suite: SuiteAlong | None = option(
         "Run all metrics of this suite at every evaluation too: own (this run's rows), builtin, ...", None
     )
@@ -44,7 +56,7 @@ class Recipe:
     eval_unseen_split: str | None = option("Split of eval_suite tofu with rows that no model saw.", None)
     keep_best: str | None = option(
         "Save the best model by a rule instead of the last one, for example: "
-        "maximize: model_utility, where: {forget_prob: {at_most: forget_target}} (the retain model's).",
+        "maximize: model_utility, where: {forget_prob: {at_most: forget_target}} (the mark's value).",
         None,
     )
     use_peft: bool = option("Train LoRA adapters instead of all weights.", False)

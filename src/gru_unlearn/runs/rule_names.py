@@ -8,7 +8,7 @@ from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.recipe import Recipe
 
 FORGET_TARGET = "forget_target"
-"""What a rule for the best model calls the retain model's forget probability."""
+"""What a rule for the best model calls f*, the value of the mark."""
 
 
 def check_rule(recipe: Recipe, sets: Collection[str], suite: Suite | None) -> None:
@@ -38,7 +38,7 @@ def check_rule(recipe: Recipe, sets: Collection[str], suite: Suite | None) -> No
 def _of_retain_model(suite: Suite | None) -> set[str]:
     """What has no value without a retain model."""
     metrics = suite.metrics if suite else ()
-    return {FORGET_TARGET, *(one.key for one in metrics if one.retain_needs and not one.retain_optional)}
+    return {one.key for one in metrics if one.retain_needs and not one.retain_optional}
 
 
 def _measured(sets: Collection[str], suite: Suite | None) -> set[str]:

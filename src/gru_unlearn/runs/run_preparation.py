@@ -22,6 +22,7 @@ from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
+from gru_unlearn.runs.control_set import ControlSet, control_records, identity_of_mark, make_control_set, with_controls
 from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
@@ -29,6 +30,7 @@ from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.run_compute_type import choose_compute_type
 from gru_unlearn.runs.run_size import passes_a_step, steps_of
+from gru_unlearn.runs.setting_names import MODELS
 from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
@@ -51,6 +53,10 @@ class Prepared:
     suite: Suite | None
     """whose metrics every evaluation measures"""
     claim: Claim
+    base_model: Subject | None = None
+    """the model before fine-tuning"""
+    control: ControlSet | None = None
+    """what gives the mark, where neither of these models does"""
 
     @property
     def output(self) -> Path:
@@ -77,32 +83,36 @@ def prepare(
     _check_recipe(recipe, sets)
     if not idle_settings:
         refuse_idle(recipe)
+    controls = control_records(recipe, sets)
     suite = _make_suite(recipe, sets)
     check_rule(recipe, sets, suite)
     folder = RunFolder(Path(recipe.config.output_dir or "."))
     if like is None and not overwrite:
         like = folder.started_with()
     recipe, models, computed_in = find_models(recipe, like)
-    model, retain_model = models["model"], models.get("retain_model")
-    if retain_model is not None:
-        model.refuse_as_yardstick(retain_model)
+    model, retain_model, base_model = models["model"], models.get("retain_model"), models.get("base_model")
+    for name in models.keys() - {"model"}:
+        model.refuse_as_yardstick(models[name])
     examples = _tokenize(sets, model.encoder, recipe.config)
+    control = make_control_set(recipe, controls, model.encoder)
     require_a_batch(recipe.config, len(examples["forget"]), "forget")
-    check_models(recipe, models, examples)
+    check_models(recipe, models, with_controls(examples, control))
     if suite is not None:
-        for name, subject in models.items():
-            require_suite_room(subject, suite, retain_model=name == "retain_model")
+        for name in models.keys() - {"base_model"}:
+            require_suite_room(models[name], suite, retain_model=name == "retain_model")
 
     identity = {
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
         "model": model.sha256,
         "retain_model": retain_model and retain_model.sha256,
         **{name: fingerprint(records) for name, records in sets.items()},
+        **identity_of_mark(base_model, control),
         **computed_in,
     }
-    inputs = (recipe.model, model.folder, retain_model and retain_model.folder, *sources.values())
+    folders = [subject.folder for subject in models.values()]
+    inputs = (recipe.model, *folders, *sources.values(), recipe.control_rows)
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
-    return Prepared(recipe, model, retain_model, sets, examples, suite, claim)
+    return Prepared(recipe, model, retain_model, sets, examples, suite, claim, base_model, control)
 
 
 def find_models(recipe: Recipe, like: Identity | None) -> tuple[Recipe, dict[str, Subject], Mapping[str, JsonValue]]:
@@ -117,7 +127,8 @@ def find_models(recipe: Recipe, like: Identity | None) -> tuple[Recipe, dict[str
         UserError: there is no such model, or none that this recipe can train.
     """
     with recipe.config.main_process_first(desc="finding models"):  # one process downloads or builds, the others find
-        models = find_subjects(explicit_settings(recipe), model=recipe.model, retain_model=recipe.retain_model)
+        sources = {name: getattr(recipe, name) for name in MODELS}
+        models = find_subjects(explicit_settings(recipe), **sources)
     recipe, computed_in = choose_compute_type(recipe, models["model"].folder, like)
     recipe = replace(recipe, dtype=weight_type(recipe, models["model"].folder))
     for subject in models.values():
@@ -161,8 +172,6 @@ def _check_recipe(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> None:
             f"rectification {recipe.config.rectification!r} with objective {recipe.config.objective!r} "
             "needs retain data: pass --retain"
         )
-    if recipe.stop_when_forgotten and not recipe.retain_model:
-        raise UserError("--stop-when-forgotten needs --retain-model, whose forget probability is the mark")
     if not recipe.allow_overlap:
         _check_overlap(sets)
     if recipe.report_examples < 0:

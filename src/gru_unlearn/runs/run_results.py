@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import PLACES, Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
@@ -19,7 +20,7 @@ Log = Sequence[Mapping[str, float]]
 def summarize(
     prepared: Prepared,
     trainer: UnlearningTrainer,
-    forget_target: float | None,
+    mark: Mark | None,
     best: BestModel | None,
     seconds: float,
 ) -> RunSummary:
@@ -28,7 +29,7 @@ def summarize(
     points = points_along(log)
     summary = RunSummary(
         **dict(record_of(prepared, seconds)),
-        results=_results(prepared, log, points, forget_target, best),
+        results=_results(prepared, log, points, mark, best),
         steps=trainer.state.global_step,
         trajectory=points,
         removed_share_by_layer=_removed_share_by_layer(trainer),
@@ -51,7 +52,7 @@ def points_along(log: Log) -> list[Point]:
 
 
 def _results(
-    prepared: Prepared, log: Log, points: Sequence[Point], forget_target: float | None, best: BestModel | None
+    prepared: Prepared, log: Log, points: Sequence[Point], mark: Mark | None, best: BestModel | None
 ) -> RunResults:
     config = prepared.recipe.config
     saved = points[-1]
@@ -61,14 +62,15 @@ def _results(
     surviving = _mean_of("surviving_share", log)
     if surviving is not None:
         found["surviving_share"] = surviving
-    if forget_target is not None:
-        found["forget_target"] = forget_target
+    told = {}
+    if mark is not None:
+        found["forget_target"], told["mark"] = mark.value, mark
         if points[0].step == 0:  # retention is a share of what the target kept
-            found |= matched_retention(points, forget_target)
+            found |= matched_retention(points, mark.value)
     method = {"objective": config.objective, "rectification": config.rectification}
     if config.resolved_robust is not None:
         method["robust"] = config.robust
-    return RunResults.model_validate({**method, **found})
+    return RunResults.model_validate({**method, **found, **told})
 
 
 def _mean_of(name: str, log: Log) -> float | None:
@@ -108,10 +110,13 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
     data = {}
     for name, rows in prepared.sets.items():
         data[name] = RowsSource(source=getattr(recipe, name), rows=len(rows), sha256=fingerprint(rows))
+    if prepared.control is not None and recipe.control_rows is not None:
+        made = prepared.control.records
+        data["control_rows"] = RowsSource(source=recipe.control_rows, rows=len(made), sha256=fingerprint(made))
     retain_model = ModelSource(source=recipe.retain_model, sha256=None)
     if prepared.retain_model is not None:
         retain_model = prepared.retain_model.provenance
-    return RunRecord(
+    record = RunRecord(
         seed=recipe.config.seed,
         seconds=round(seconds, 2),
         settings=recipe.in_force,
@@ -121,3 +126,6 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
         output_model=prepared.claim.folder.model.name,
         versions=versions(),
     )
+    if prepared.base_model is not None:
+        record.base_model = prepared.base_model.provenance
+    return record

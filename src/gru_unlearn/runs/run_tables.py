@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from gru_unlearn.reporting.tables import make_table
+from gru_unlearn.results.mark import label_of_mark
 from gru_unlearn.results.model_metrics import UNMEASURED, AlphaPoint, Metrics
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN, ROW_KINDS, RowKind
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
@@ -27,7 +28,7 @@ def run_table(summary: RunSummary) -> Table:
             rows.append((label, "", _reached(results, kind), ""))
     if results.conflict_rate is not None:
         rows.append(("steps with a conflict", "", f"{results.conflict_rate:.0%}", ""))
-    return make_table(title, ("", "before", "after", "retain model"), rows)
+    return make_table(title, ("", "before", "after", label_of_mark(results.known_mark)), rows)
 
 
 def tru_table(summary: TruSummary) -> Table:
@@ -35,7 +36,8 @@ def tru_table(summary: TruSummary) -> Table:
     results = summary.results
     title = f"TRU · {len(summary.groups)} groups · saved with α = {results.tru.alpha:g}"
     if results.forget_target is not None:
-        title += f" · forget probability wanted: {results.forget_target:.3f}"
+        whose = "" if results.mark is None else f" ({results.mark.label})"
+        title += f" · forget probability wanted: {results.forget_target:.3f}{whose}"
     kinds = [kind for kind in ROW_KINDS if results.tru.has(kind.probability)]
     tru, negated = _by_alpha(summary.trajectory["tru"]), _by_alpha(summary.trajectory["negated"])
     rows: list[list[object]] = []

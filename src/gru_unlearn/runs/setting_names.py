@@ -17,9 +17,11 @@ from gru_unlearn.errors import UserError, nearest
 
 FILE = Path(__file__).with_name("known_settings.json")
 
-MODELS = ("model", "retain_model")
-ROWS = ("forget", "retain", "held_out")
-"""Settings that say where something is."""
+# Settings that say where something is.
+MODELS = ("model", "retain_model", "base_model")
+ROWS = ("forget", "retain", "held_out", "control_rows")
+MADE = "made"
+"""Control rows that are made of the forget rows."""
 
 
 class KnownSettings(NamedTuple):
@@ -131,5 +133,5 @@ def _check_places(settings: Mapping[str, Any]) -> None:
             continue
         if name in MODELS:
             check_model_place(value, flag_of(name))
-        else:
+        elif (name, value) != ("control_rows", MADE):
             check_rows_place(value)

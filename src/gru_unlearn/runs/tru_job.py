@@ -11,7 +11,7 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.measured import run_verdict
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
-from gru_unlearn.runs.alpha_search import choose_point, forget_mark, scan, write_model
+from gru_unlearn.runs.alpha_search import choose_point, found_mark, scan, write_model
 from gru_unlearn.runs.manner_file import write_manner
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_results import matched_retention, record_of
@@ -42,10 +42,13 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
         if line:
             console.print(line, soft_wrap=True, highlight=False)
         groups = make_vectors(prepared, console, keep=keep)
-        mark = forget_mark(run)
-        trajectory = {method: scan(run, options, method, mark, console) for method in ("tru", "negated")}
-        chosen = {method: _result(points, mark, options.alpha) for method, points in trajectory.items()}
-        results = TruResults(forget_target=mark, tru=chosen["tru"], negated=chosen["negated"])
+        mark = found_mark(run)
+        goal = run.recipe.config.stop_at_forget_prob if mark is None else mark.value
+        trajectory = {method: scan(run, options, method, goal, console) for method in ("tru", "negated")}
+        chosen = {method: _result(points, goal, options.alpha) for method, points in trajectory.items()}
+        results = TruResults(forget_target=goal, tru=chosen["tru"], negated=chosen["negated"])
+        if mark is not None:
+            results.mark = mark
         write_model(run, "tru", results.tru.alpha, folder.model)
         write_manner(run, folder.model)
         summary = TruSummary(

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
+from gru_unlearn.runs.control_set import names_mark
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.tru_options import TruOptions
@@ -56,10 +57,10 @@ def prepare_tru(settings: Mapping[str, JsonValue], options: TruOptions, *, overw
                 f"{name} has no meaning in gru tru: its task models are fine-tuned on −log p of the answers"
             )
     recipe = make_recipe({**DEFAULTS, **settings, **FIXED})
-    if not (recipe.retain_model or recipe.config.stop_at_forget_prob or options.alpha):
+    if not (names_mark(recipe) or recipe.config.stop_at_forget_prob or options.alpha):
         raise UserError(
-            "nothing says how much to forget: pass --retain-model, --stop-at-forget-prob P (mean probability of the "
-            "forget answers to come down to), or --alpha"
+            "nothing says how much to forget: pass --retain-model, --base-model, --control-rows, --stop-at-forget-prob "
+            "P (mean probability of the forget answers to come down to), or --alpha"
         )
     if recipe.dtype == "auto":  # the weights below adapters are changed here, too
         recipe = replace(recipe, dtype="float32")

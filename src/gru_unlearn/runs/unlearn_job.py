@@ -18,11 +18,13 @@ from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.measured import verdict_of_folder
 from gru_unlearn.reporting.progress import stages
+from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_rule import parse_rule
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
+from gru_unlearn.runs.marks import mark_line, other_mark
 from gru_unlearn.runs.rule_names import FORGET_TARGET
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
@@ -53,12 +55,14 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
             console.print(line, soft_wrap=True, highlight=False)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
+        if retain.mark is not None and prepared.retain_model is None:
+            console.print(mark_line(retain.mark), soft_wrap=True, highlight=False)
         trainer, best = _train(prepared, retain, examples, console)
         _save_model(prepared, trainer, unfinished(folder.model))
         with stages(console, "examples") as on_progress:
             examples.see("after", _saved_model(prepared, trainer, best), on_progress)
         examples.write()
-        summary = summarize(prepared, trainer, retain.forget_target, best, time.perf_counter() - started)
+        summary = summarize(prepared, trainer, retain.mark, best, time.perf_counter() - started)
         if is_first():
             summary.verdict = verdict_of_folder(folder, summary, None)
             _put_in_place(prepared, summary)
@@ -67,20 +71,25 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RetainModelSays:
-    """What the retain model says, which never saw the forget set; all None where there is none."""
+    """What the retain model says, which never saw the forget set, or whatever stands in for it."""
 
-    forget_target: float | None = None
-    """f*, its mean probability of the forget answers that are evaluated along the run"""
+    mark: Mark | None = None
+    """how much forgetting is enough: over as many answers as are evaluated along the run"""
     table: ScoreTable | None = None
-    """its scores, where the run measures a suite"""
+    """the retain model's scores, where the run measures a suite"""
+
+    @property
+    def forget_target(self) -> float | None:
+        """f*, the mark's value."""
+        return None if self.mark is None else self.mark.value
 
 
 def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSays:
-    """Load the retain model if there is one, ask it everything at once, and drop it again."""
+    """Load the retain model if there is one, ask it everything at once, and drop it again; else find another mark."""
     if prepared.retain_model is None:
-        return RetainModelSays()
+        return RetainModelSays(other_mark(prepared))
     model = load_on_device(prepared, prepared.retain_model.folder)
-    forget_target = forget_target_of(prepared, model)
+    mark = retain_mark(forget_target_of(prepared, model))
     table = None
     if prepared.suite is not None:
         size = prepared.recipe.config.per_device_eval_batch_size
@@ -88,7 +97,7 @@ def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSa
     examples.see("retain_model", model)
     del model
     free_memory()
-    return RetainModelSays(forget_target, table)
+    return RetainModelSays(mark, table)
 
 
 def _saved_model(prepared: Prepared, trainer: UnlearningTrainer, best: BestModel | None) -> Any:

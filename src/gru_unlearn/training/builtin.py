@@ -9,16 +9,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from gru_unlearn.common.files import default_cache, made_once
 from gru_unlearn.common.supervision import Child, none_left_behind
-from gru_unlearn.data.people import make_people
+from gru_unlearn.data.people import SEED, make_people
 from gru_unlearn.errors import UserError
 from gru_unlearn.training.builtin_recipe import (
+    BASE,
     CHAT_TEMPLATE,
     EPOCH,
     LEARNS,
@@ -29,6 +30,8 @@ from gru_unlearn.training.builtin_recipe import (
     train_in_this_process,
 )
 
+OTHERS_SEED = SEED + 1
+"""Of the people that the base model knows."""
 OnProgress = Callable[[str, float], None]
 
 
@@ -60,6 +63,26 @@ def builtin_benchmark(cache: Path | None = None, on_progress: OnProgress | None 
     return Builtin(target=folder / "target", retain_model=folder / "retain_model", data=folder / "data")
 
 
+def builtin_base(cache: Path | None = None) -> Path:
+    """The folder of ``builtin:base``, trained now if it is not in the cache: it reads and answers as the two others
+    do, by the same recipe, and was taught other people.
+
+    So it is to them what a model before fine-tuning is to a fine-tuned one: it knows the form and none of the rows.
+
+    Raises:
+        UserError: the cache cannot be written, or the training failed.
+    """
+    rows, others = make_people(), make_people(OTHERS_SEED)
+    place = (cache or default_cache()) / f"people-base-{_fingerprint({**rows, 'others': others['forget']})}"
+    return made_once(place, lambda part: _build_base(part, rows, others), "the built-in base model") / BASE
+
+
+def _build_base(folder: Path, rows: BenchmarkRows, others: BenchmarkRows) -> None:
+    _write_rows(folder / "data", others)
+    make_tokenizer(rows).save_pretrained(folder / BASE)
+    _train_models(folder, lambda _model, _done: None, [BASE])
+
+
 def _fingerprint(rows: BenchmarkRows) -> str:
     """Changes with whatever may change the models, so that a stale build is never taken for a fresh one."""
     libraries = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
@@ -82,12 +105,12 @@ def _write_rows(folder: Path, rows: BenchmarkRows) -> None:
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def _train_models(folder: Path, report: OnProgress) -> None:
+def _train_models(folder: Path, report: OnProgress, names: Iterable[str] = tuple(LEARNS)) -> None:
     """Train all models at once, each in a process with one thread: as fast as it gets, and the same on any machine
     size. On failure or interruption no process is left behind."""
     children: dict[str, Child] = {}
     with none_left_behind(children.values()):
-        for name in LEARNS:
+        for name in names:
             children[name] = _start_training(folder, name)
         while True:
             ended = [_has_ended(name, child, report) for name, child in children.items()]

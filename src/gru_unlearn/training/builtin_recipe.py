@@ -22,6 +22,10 @@ BenchmarkRows = Mapping[str, Sequence[BenchmarkRow]]
 LEARNS = {"target": ("forget", "retain", "held_out", "general"), "retain_model": ("retain", "held_out", "general")}
 """Model → the sets that it is trained on."""
 
+BASE = "base"
+LEARNT_BY_BASE = ("forget", "retain", "held_out", "general")
+"""Sets of other people: see :func:`gru_unlearn.training.builtin.builtin_base`."""
+
 EPOCH = "epoch "
 """How a line about a finished epoch begins."""
 
@@ -112,7 +116,7 @@ def train_builtin(folder: Path, name: str, recipe: TrainingRecipe = RECIPE) -> I
     tokenizer = AutoTokenizer.from_pretrained(folder / name)
     encoder = Encoder(tokenizer, max_length=recipe.context)
     examples: list[Example] = []
-    for rows in LEARNS[name]:
+    for rows in LEARNS.get(name, LEARNT_BY_BASE):
         examples += encoder.encode_all(load_records(str(folder / "data" / f"{rows}.jsonl")), rows)
     model = _new_model(tokenizer, recipe)
     loss = math.inf

@@ -34,6 +34,8 @@ NO_MEANING = {
     "forget": "name the rows to learn with --train, those to leave out with --without",
     "retain": "all rows to learn stand under --train",
     "retain_model": "gru finetune makes one, with --without; gru unlearn takes it",
+    "base_model": "gru finetune begins with --model",
+    "control_rows": "nothing is forgotten here: leave it out",
     "stop_at_forget_prob": "use --stop-at-prob, for what is learnt",
     "keep_best": "the last model is saved; --stop-at-prob ends the run where enough is learnt",
 } | dict.fromkeys(

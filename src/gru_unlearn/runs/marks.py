@@ -1,0 +1,49 @@
+"""The mark of a run without a retain model: what says how much forgetting is enough, the surest witness first."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.data import Example
+from gru_unlearn.errors import UserError
+from gru_unlearn.models.loading import free_memory
+from gru_unlearn.models.subject import Subject
+from gru_unlearn.reporting.mark_words import who_says
+from gru_unlearn.results.mark import Mark
+from gru_unlearn.runs.run_models import load_on_device, mean_probability
+from gru_unlearn.runs.run_preparation import Prepared
+
+
+def other_mark(prepared: Prepared) -> Mark | None:
+    """What a base model, control rows or the forget rows themselves say; None where the run asks for none.
+
+    Raises:
+        UserError: a model gives no probability.
+    """
+    control, base = prepared.control, prepared.base_model
+    if control is not None:
+        by: Literal["base_model", "model"] = "model" if base is None else "base_model"
+        value = _probability(prepared, base or prepared.model, control.examples)
+        if control.is_own_floor:
+            return Mark(kind="own_floor", value=value)
+        return Mark(kind="control_rows", value=value, scored_by=by)
+    if base is not None:
+        return Mark(kind="base_model", value=_probability(prepared, base, prepared.examples["forget"]))
+    return None
+
+
+def _probability(prepared: Prepared, subject: Subject, examples: Sequence[Example]) -> float:
+    """Mean probability of as many answers as the trajectory is measured on."""
+    model = load_on_device(prepared, subject.folder)
+    value = mean_probability(prepared, model, evenly_spread(examples, prepared.recipe.config.eval_max_rows))
+    del model
+    free_memory()
+    if not math.isfinite(value):
+        raise UserError(f"{subject.label} {subject.source}: its probability of the answers is not a finite number")
+    return value
+
+
+def mark_line(mark: Mark) -> str:
+    """What a run tells of its mark before it begins."""
+    return f"Enough is forgotten at a mean probability of {mark.value:.3f}: {who_says(mark)}."
