@@ -44,7 +44,7 @@ class ForgetWords:
         self.names = {name.casefold() for name in names_in(chain.from_iterable(map(texts_of, forget)))}
         self._questions = {tuple(words(record.prompt)) for record in forget if record.turns}
         self._said = [said for record in forget if (said := _said_beyond_question(record))]
-        self._runs = set()
+        self._runs: set[tuple[str, ...]] = set()
         for record in forget:
             for text in _answers(record):
                 self._runs.update(_runs(words(text)))

@@ -106,9 +106,7 @@ def continuations(
         UserError: the model has no room for a prompt.
     """
     texts = [""] * len(prompts)
-    for number, tokens in continued(
-        model, encoder, prompts, limits, batch_size, temperature=temperature, draws=draws
-    ):
+    for number, tokens in continued(model, encoder, prompts, limits, batch_size, temperature=temperature, draws=draws):
         texts[number] = decoded(tokens, encoder)
     return texts
 
@@ -163,7 +161,7 @@ def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[t
 
 def decoded(tokens: Sequence[int], encoder: Encoder, cut_at: str = "") -> str:
     """The text of a continuation, up to the end of its turn."""
-    text = str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    text = str(encoder.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
     for end in filter(None, (encoder.end_of_turn, cut_at)):  # an end of turn may be many tokens, or no special one
         text = text.partition(end)[0].strip()
     return text

@@ -5,9 +5,9 @@ is left out, and so is what is no answer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 from random import Random
-from typing import NamedTuple
 
 from torch import nn
 
@@ -17,6 +17,8 @@ from gru_unlearn.common.words import words
 from gru_unlearn.data import Encoder, Record, canonical
 from gru_unlearn.data.records import Turn
 from gru_unlearn.data.repeats import ForgetWords
+from gru_unlearn.data.written_rows import row_of
+from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.generation import continued, decoded, stop_tokens
 from gru_unlearn.reporting.broken_answers import is_broken
 from gru_unlearn.runs.retain_prompts import everyday_prompts, prompts_about_others, system_of
@@ -28,15 +30,14 @@ AT_ONCE = 64
 MOST_TIMES = 4
 """So often a forget row's question is asked about others."""
 
+SOME_ANSWER = "an answer"
+
 OnMade = Callable[[str, int, int], None]
 """What, how many are done, of how many."""
 
 
-class MadeRow(NamedTuple):
-    """A row, and what brought it about: everyday, about others, drawn, text."""
-
-    kind: str
-    record: Record
+MADE = "made"
+"""Field of a made row that says what brought it about: everyday, about others, drawn, text."""
 
 
 def make_rows(
@@ -47,7 +48,7 @@ def make_rows(
     *,
     batch_size: int,
     on_made: OnMade = lambda _what, _done, _total: None,
-) -> list[MadeRow]:
+) -> list[Record]:
     """At most ``count`` rows; fewer where the model says too little of use. Takes no random number of torch.
 
     Args:
@@ -73,9 +74,9 @@ class _Maker:
         self.count, self.batch_size, self.on_made = count, batch_size, on_made
         self.system, self.words, self.rng = system_of(forget), ForgetWords(forget), Random(0)
         self.stop = stop_tokens(model, encoder)
-        self.found: dict[Record, MadeRow] = {}
+        self.found: dict[Record, Record] = {}
 
-    def rows(self) -> list[MadeRow]:
+    def rows(self) -> list[Record]:
         if self._asks:
             self._answer(list(_in_turn(self._prompts())))
         if self._reads:
@@ -136,14 +137,23 @@ class _Maker:
                 return
             some = prompts[start : start + AT_ONCE]
             begun = [self.encoder.prompt_ids(self._asked(question, "a")) for _, question in some]
-            limits = [min(LONGEST_ANSWER, self.encoder.max_length - len(ids)) for ids in begun]
+            limits = [max(1, min(LONGEST_ANSWER, self.encoder.max_length - len(ids))) for ids in begun]
             answers: dict[int, str] = {}
             for number, tokens in continued(self.model, self.encoder, begun, limits, self.batch_size):
-                if not self.stop.isdisjoint(tokens[-1:]):  # one that was cut short would teach to end there
-                    answers[number] = decoded(tokens, self.encoder)
+                text, ended = self._first_answer(tokens)
+                if ended:  # one that was cut short would teach to end there
+                    answers[number] = text
             for number in sorted(answers):
                 kind, question = some[number]
                 self._keep(kind, self._asked(question, answers[number]))
+
+    def _first_answer(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        """What was answered, and whether it came to an end: without a template, another question is one."""
+        text, ended = decoded(tokens, self.encoder), not self.stop.isdisjoint(tokens[-1:])
+        if self.encoder.tokenizer.chat_template:
+            return text, ended
+        answer, next_question, _ = text.partition(self.encoder.format.question_tag.strip() or "\n")
+        return answer.strip(), ended or bool(next_question)
 
     # --- plain texts ---------------------------------------------------------------------------------------------
 
@@ -157,13 +167,25 @@ class _Maker:
 
     def _keep(self, kind: str, record: Record) -> None:
         """Add a row, unless it is no answer, is there already, or says what must go."""
-        if is_broken("", record.answer) or not record.answer.strip():
+        if fault_of(record.answer) or not self._can_be_read(record):
             return
         same = canonical(record)
         if same in self.found or self.words.stand_in(record):
             return
-        self.found[same] = MadeRow(kind, record)
+        self.found[same] = replace(record, row={**row_of(record), MADE: kind})
         self.on_made("rows", min(len(self.found), self.count), self.count)
+
+    def _can_be_read(self, record: Record) -> bool:
+        """Whether the tokens of the row say it, as those of any row must."""
+        try:
+            return bool(self.encoder.encode_all([record], MADE))
+        except UserError:
+            return False
+
+
+def fault_of(text: str) -> bool:
+    """Whether a text is no answer: empty, a loop, or characters that were cut in the midst."""
+    return is_broken(SOME_ANSWER, text) or "\ufffd" in text
 
 
 def _in_turn(prompts: dict[str, list[str]]) -> Iterator[tuple[str, str]]:

@@ -107,14 +107,16 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
     recipe = prepared.recipe
     data = {}
     for name, rows in prepared.sets.items():
-        data[name] = RowsSource(source=getattr(recipe, name), rows=len(rows), sha256=fingerprint(rows))
+        data[name] = RowsSource(source=prepared.source_of(name), rows=len(rows), sha256=fingerprint(rows))
+        if name in prepared.found:
+            data[name].found = prepared.found[name]
     retain_model = ModelSource(source=recipe.retain_model, sha256=None)
     if prepared.retain_model is not None:
         retain_model = prepared.retain_model.provenance
     return RunRecord(
         seed=recipe.config.seed,
         seconds=round(seconds, 2),
-        settings=recipe.in_force,
+        settings=recipe.in_force | {name: prepared.source_of(name) for name in prepared.found},
         data=data,
         model=prepared.model.provenance,
         retain_model=retain_model,

@@ -18,8 +18,11 @@ from gru_unlearn.errors import UserError, nearest
 FILE = Path(__file__).with_name("known_settings.json")
 
 MODELS = ("model", "retain_model")
-ROWS = ("forget", "retain", "held_out")
+ROWS = ("forget", "retain", "train_rows", "held_out")
 """Settings that say where something is."""
+
+MADE_BY_MODEL = "made"
+"""The word for retain rows that the model makes itself."""
 
 
 class KnownSettings(NamedTuple):
@@ -127,7 +130,7 @@ def _may_be_number(value: object) -> bool:
 def _check_places(settings: Mapping[str, Any]) -> None:
     for name in (*MODELS, *ROWS):
         value = settings.get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or (name == "retain" and value == MADE_BY_MODEL):
             continue
         if name in MODELS:
             check_model_place(value, flag_of(name))
