@@ -6,7 +6,6 @@ from typing import Literal
 from gru_unlearn.results.conversion import Conversion
 from gru_unlearn.results.file_model import FileModel
 
-
 HowFound = Literal["made", "part", "set aside"]
 """Rows that a run found by itself: made by its model, a part of those given, set aside from the retain rows."""
 
