@@ -146,3 +146,9 @@ def test_an_interrupted_run_goes_on_with_its_choice_and_only_of_the_same_pool(wo
 def test_an_unknown_choice_is_refused(world):
     with pytest.raises(UserError, match="retain_choice"):
         make_recipe(world | {"retain_choice": "nearest"})
+
+
+def test_a_choice_without_rows_to_choose_from_is_refused(world):
+    for retain in ({"retain": "made"}, {"retain": None, "retain_weight": 0, "rectification": "none"}):
+        with pytest.raises(UserError, match="--retain-choice needs retain rows to choose from"):
+            prepare(make_recipe(world | retain | {"retain_choice": "near"}), idle_settings=False)

@@ -30,7 +30,7 @@ FORCED = {"allow_overlap": True, "report_examples": 0}
 OF_A_FOLDER = ("train_rows", "made_rows", "retain_choice")
 """Settings by which a run finds its rows itself, and writes them down in its folder."""
 
-ON_ITS_OWN: JsonObject = {"held_out": None, "retain_choice": "all"}
+ON_ITS_OWN: JsonObject = {"held_out": None}
 """What a run on its own would otherwise find itself."""
 
 _PATHS = ("model", "retain_model", "retain", "held_out", "eval_data")

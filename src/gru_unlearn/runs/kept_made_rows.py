@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -15,11 +14,10 @@ from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.data.written_rows import write_rows
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.score_key import encoding_of, hash_of_code
-from gru_unlearn.models.loading import free_memory
-from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.runs.made_rows import MADE, make_rows
+from gru_unlearn.runs.model_at_hand import at_hand
 from gru_unlearn.runs.recipe import Recipe
 
 ROWS_FILE = "rows.jsonl"
@@ -65,13 +63,9 @@ OTHER_WAYS = (
 
 
 def _make(recipe: Recipe, model: Subject, forget: Sequence[Record], folder: Path) -> None:
-    in_4bit = recipe.load_in_4bit and not holds_adapters(model.folder)
-    loaded: Any = model.settings.model(model.folder, load_in_4bit=in_4bit).to(recipe.config.device)
     size = recipe.config.per_device_eval_batch_size
-    with stages(Console(), "the model makes rows to keep") as on_made:
+    with at_hand(recipe, model) as loaded, stages(Console(), "the model makes rows to keep") as on_made:
         records = make_rows(loaded, model.encoder, forget, recipe.made_rows, batch_size=size, on_made=on_made)
-    del loaded
-    free_memory()
     if len(records) < LEAST:
         raise UserError(
             f"the model's own answers make {len(records)} rows of use to keep, and {LEAST} are the least: {OTHER_WAYS}"

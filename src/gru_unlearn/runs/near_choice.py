@@ -1,17 +1,15 @@
 """Of a large pool of retain rows, those that a run draws from."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
 from gru_unlearn.common.notices import tell
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Encoder, Example, Record
-from gru_unlearn.models.loading import free_memory
-from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.progress import stages
+from gru_unlearn.runs.model_at_hand import at_hand
 from gru_unlearn.runs.near_rows import near_and_spread, nearness, row_features
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.run_size import passes_a_step, steps_of
@@ -26,13 +24,10 @@ def choose_retain_rows(
     recipe: Recipe, model: Subject, forget: Sequence[Record], pool: Sequence[Record]
 ) -> list[Record]:
     """The rows of the pool that a run draws from, in their order: all of them, unless the recipe says otherwise."""
-    how = recipe.retain_choice
-    if how == "auto":
-        how = "all"
-    if how == "all":
+    if recipe.retain_choice == "all":
         return list(pool)
     count = min(drawn_rows(recipe, len(forget)), max(1, len(pool) // LARGE))
-    if how == "spread":
+    if recipe.retain_choice == "spread":
         return evenly_spread(pool, count)
     looked_at = evenly_spread(pool, LOOKED_AT * count)
     chosen = near_and_spread(_nearness(recipe, model, forget, looked_at), count)
@@ -47,16 +42,12 @@ def drawn_rows(recipe: Recipe, forget_rows: int) -> int:
 
 
 def _nearness(recipe: Recipe, model: Subject, forget: Sequence[Record], pool: Sequence[Record]) -> list[float]:
-    in_4bit = recipe.load_in_4bit and not holds_adapters(model.folder)
-    loaded: Any = model.settings.model(model.folder, load_in_4bit=in_4bit).to(recipe.config.device)
     pad, size = model.encoder.tokenizer.pad_token_id, recipe.config.per_device_eval_batch_size
     first = [_first_example(record, model.encoder) for record in (*forget, *pool)]
-    with stages(Console(), "retain rows near the forget rows") as on_progress:
+    with at_hand(recipe, model) as loaded, stages(Console(), "retain rows near the forget rows") as on_progress:
         features = row_features(
             loaded, first, pad, batch_size=size, on_progress=lambda done, total: on_progress("features", done, total)
         )
-    del loaded
-    free_memory()
     near: list[float] = nearness(features[: len(forget)], features[len(forget) :]).tolist()
     return near
 

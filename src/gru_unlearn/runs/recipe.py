@@ -19,7 +19,7 @@ from gru_unlearn.training import UnlearningConfig
 
 WeightType = Literal["auto", "float32", "bfloat16"]
 SuiteAlong = Literal["own", "builtin", "tofu", "muse"]
-RetainChoice = Literal["auto", "all", "near", "spread"]
+RetainChoice = Literal["all", "near", "spread"]
 SUITES_ALONG = get_args(SuiteAlong)
 """Suites that may be measured along a run."""
 
@@ -41,8 +41,8 @@ class Recipe:
     made_rows: int = option("Rows that the model makes itself where retain is 'made'.", 256, least=16)
     retain_choice: RetainChoice = option(
         "Which retain rows of a large set a run draws from: all; near: half of them the nearest to the forget rows, "
-        "half evenly spread; spread: evenly spread; auto.",
-        "auto",
+        "half evenly spread; spread: evenly spread.",
+        "all",
     )
     held_out: str | None = option(
         "Rows that must stay and that no step ever sees; a run on its own sets some retain rows aside.", None

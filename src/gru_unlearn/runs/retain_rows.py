@@ -92,6 +92,11 @@ def makes_rows(recipe: Recipe) -> bool:
     return recipe.train_rows is None and recipe.config.on_its_own and recipe.config.needs_retain_set
 
 
+def chooses_rows(recipe: Recipe) -> bool:
+    """Whether there are retain rows of a source, some of which may be chosen."""
+    return recipe.train_rows is not None or recipe.retain not in (None, MADE_BY_MODEL)
+
+
 def sets_aside(recipe: Recipe) -> bool:
     """Whether held-out rows are set aside: on its own, where the person says nothing of them."""
     config = recipe.config
