@@ -357,6 +357,26 @@ def test_no_step_sees_a_row_that_was_set_aside(world, tmp_path, monkeypatch):
     assert summary.verdict.kept != "unknown"
 
 
+def test_a_rule_may_read_what_will_be_set_aside(world, tmp_path):
+    file = talking.write(tmp_path / "retain.jsonl", many_rows(60))
+    rule = {"keep_best": "maximize: held_out_prob", "eval_strategy": "steps", "eval_steps": 1, "eval_suite": "own"}
+    for named in ({"retain": file}, {}):
+        prepared = prepare(make_recipe(settings(world, tmp_path / "run", **named, **rule)))
+        assert len(prepared.suite.sets["retain"].items) == len(prepared.sets["retain"])
+    few = talking.write(tmp_path / "few.jsonl", many_rows(20))
+    with pytest.raises(UserError, match="held_out_prob"):
+        prepare(make_recipe(settings(world, tmp_path / "run", retain=few, **rule)))
+
+
+def test_made_rows_are_no_held_out_rows_of_ones_own(world, tmp_path):
+    recipe = make_recipe(settings(world, tmp_path / "run"))
+    made = prepare(recipe).sets["retain"]
+    held_out = talking.write(tmp_path / "held_out.jsonl", [record.row for record in made[:3]])
+    prepared = prepare(make_recipe(settings(world, tmp_path / "run", held_out=held_out)))
+    assert prepared.found == {"retain": "made"}
+    assert not set(map(canonical, prepared.sets["held_out"])) & set(map(canonical, prepared.sets["retain"]))
+
+
 def test_held_out_rows_are_set_aside_only_on_its_own(world, tmp_path):
     file = talking.write(tmp_path / "retain.jsonl", many_rows(60))
     held_out = talking.write(tmp_path / "held_out.jsonl", many_rows(20, "Dan"))

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from gru_unlearn.common.notices import tell
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Record, canonical, fingerprint, load_records
+from gru_unlearn.data.overlap import overlapping
 from gru_unlearn.data.written_rows import write_rows
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.subject import Subject
@@ -71,18 +72,23 @@ def read_rows_of(recipe: Recipe) -> Sets:
 
 
 def _without_forget_rows(source: str, sets: Sets) -> list[Record]:
-    """Training rows that say, and ask, something else than every forget row, and are not held out."""
-    rows, forget = load_records(source), sets[FORGET.key]
-    gone = {canonical(record) for name in (FORGET.key, HELD_OUT.key) for record in sets.get(name, ())}
-    questions = {canonical(record).prompt for record in forget if record.turns}
-    left = [row for row in rows if canonical(row) not in gone and canonical(row).prompt not in questions]
+    """Training rows that are neither forget rows nor held out."""
+    rows, forget, held_out = load_records(source), sets[FORGET.key], sets.get(HELD_OUT.key, [])
+    left = _apart_from([*forget, *held_out], rows)
     if not left:
         raise UserError(f"--train-rows {source}: all {len(rows)} rows are forget or held-out rows: nothing must stay")
-    if gone.isdisjoint(map(canonical, rows)):
+    if not overlapping(forget, rows):
         tell(f"no forget row stands in --train-rows {source}: are they what the model was trained on?")
     sample = evenly_spread(left, MOST_TRAIN_ROWS)
     tell(f"{len(sample)} of {len(rows)} training rows stand for what must stay, none of them a forget or held-out row")
     return sample
+
+
+def _apart_from(others: Sequence[Record], rows: Sequence[Record]) -> list[Record]:
+    """The rows that neither say the same as one of the others nor ask its question."""
+    known = set(map(canonical, others))
+    questions = {record.prompt for record in known if record.turns}
+    return [row for row in rows if canonical(row) not in known and canonical(row).prompt not in questions]
 
 
 def makes_rows(recipe: Recipe) -> bool:
@@ -104,11 +110,11 @@ def sets_aside(recipe: Recipe) -> bool:
 
 
 def rows_to_come(recipe: Recipe, sets: Sets) -> Sets:
-    """The rows that were read, and one for each set that will be there when the run begins."""
-    if not makes_rows(recipe):
-        return sets
-    coming = {RETAIN.key: sets[FORGET.key][:1]}
-    if sets_aside(recipe):
+    """The rows that were read, and one for each further set that will be there when the run begins."""
+    coming: Sets = {}
+    if makes_rows(recipe):
+        coming[RETAIN.key] = sets[FORGET.key][:1]
+    if sets_aside(recipe) and (makes_rows(recipe) or part_off(sets.get(RETAIN.key, [])).held_out):
         coming[HELD_OUT.key] = sets[FORGET.key][:1]
     return coming | sets
 
@@ -136,7 +142,8 @@ def settle_rows(recipe: Recipe, sets: Sets, model: Subject, begun_in: RunFolder 
             return RunRows({**sets, **begun.sets}, begun.found)
         if rehearsed and not place_of_rows(recipe, model, sets[FORGET.key]).is_dir():
             return rows
-        sets = _in_order(sets | {RETAIN.key: made_rows_of(recipe, model, sets[FORGET.key])})
+        made = _apart_from(sets.get(HELD_OUT.key, []), made_rows_of(recipe, model, sets[FORGET.key]))
+        sets = _in_order(sets | {RETAIN.key: made})
         return _with_witnesses(recipe, RunRows(sets, {RETAIN.key: "made"}))
     if RETAIN.key not in sets:
         return rows

@@ -109,7 +109,7 @@ def prepare(
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
     rows = settle_rows(recipe, given, model, None if overwrite else folder, rehearsed=rehearsed)
-    if to_come is not given:
+    if to_come.keys() != given.keys():
         suite = _make_suite(recipe, rows.sets)
     sets, examples = rows.sets, _tokenize(rows.sets, model.encoder, recipe.config)
     require_a_batch(recipe.config, len(examples["forget"]), "forget")
