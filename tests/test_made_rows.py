@@ -159,6 +159,8 @@ def test_long_runs_and_names_of_forget_rows_are_known():
 
 def test_forget_questions_are_asked_about_others():
     rows = [question("Where was Orla Venn born in 1950?", "In Tarn."), question("why?", "Because Orla Venn said so.")]
+    title = 'What is "The Winter of Halden in Kirl" by Orla Venn about?'
+    rows += [question(title, "About Kirl and Halden, in Winter.")]
     (asked,) = retain_prompts.prompts_about_others(rows)
     assert "Orla" not in asked
     assert "Venn" not in asked

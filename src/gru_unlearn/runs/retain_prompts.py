@@ -24,6 +24,9 @@ OTHERS = (
 )
 """What stands in for a name of one word."""
 
+MOST_NAMES = 2
+"""A question with more names than these is about a title, or nonsense under other ones."""
+
 _RUN = regex.compile(r"\p{Lu}[\p{L}\p{M}\p{N}]+(?:[ -]\p{Lu}[\p{L}\p{M}\p{N}]+)*")
 _YEAR = regex.compile(r"\b1[5-9]\d\d\b")
 
@@ -38,7 +41,7 @@ def everyday_prompts() -> list[str]:
 
 def prompts_about_others(forget: Sequence[Record], times: int = 1) -> list[str]:
     """The questions of forget rows with other names in the place of theirs, each up to ``times`` times; questions in
-    which no name is found are left out."""
+    which no name is found, or more than two, are left out."""
     names = names_in(text for record in forget for text in texts_of(record))
     rng = Random(SEED)
     asked = list(dict.fromkeys(record.prompt for record in forget if record.turns))
@@ -64,7 +67,7 @@ def _about_others(question: str, names: set[str], rng: Random) -> str:
         return before + chosen[name]
 
     other = _RUN.sub(replaced, question)
-    if not chosen:
+    if not 1 <= len(chosen) <= MOST_NAMES:
         return question
     return _YEAR.sub(lambda year: str(int(year[0]) - rng.randint(11, 60)), other)
 
