@@ -149,6 +149,9 @@ def test_an_unknown_choice_is_refused(world):
 
 
 def test_a_choice_without_rows_to_choose_from_is_refused(world):
-    for retain in ({"retain": "made"}, {"retain": None, "retain_weight": 0, "rectification": "none"}):
+    for retain in (
+        {"retain": "made"},
+        {"retain": None, "retain_weight": 0, "rectification": "none", "retain_batch_size": None},
+    ):
         with pytest.raises(UserError, match="--retain-choice needs retain rows to choose from"):
             prepare(make_recipe(world | retain | {"retain_choice": "near"}), idle_settings=False)
