@@ -416,3 +416,10 @@ def test_rows_that_the_model_made_can_say_yes_and_are_said_to_be_that():
     alone = verdict_of(Evidence(0.9, 0.1, 0.1, rows=4, kept={"retain": Kept(0.9, 0.9, made=True)}))
     assert alone.kept == "unknown"
     assert "on rows that the model made itself, on the rows that guarded the run" in alone.sentence
+
+
+def test_prompts_that_cannot_be_asked_are_passed_over(talker, monkeypatch):
+    long, empty = "where is Cleo " * 40, "  "
+    monkeypatch.setattr(made_rows, "everyday_prompts", lambda: [long, empty, "where is Cleo two ?"])
+    made = make_rows(*talker, [question("zebra ?", "none")], 30, batch_size=4)
+    assert {record.prompt for record in made if record.row["made"] == "everyday"} <= {"where is Cleo two ?"}

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
 from random import Random
+from typing import NamedTuple
 
 from torch import nn
 
-from gru_unlearn.common.modules import evaluating
+from gru_unlearn.common.modules import evaluating, positions
 from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.common.words import words
 from gru_unlearn.data import Encoder, Record, canonical
@@ -34,7 +35,6 @@ SOME_ANSWER = "an answer"
 
 OnMade = Callable[[str, int, int], None]
 """What, how many are done, of how many."""
-
 
 MADE = "made"
 """Field of a made row that says what brought it about: everyday, about others, drawn, text."""
@@ -62,6 +62,15 @@ def make_rows(
     with evaluating(model):
         maker = _Maker(model, encoder, forget, count, batch_size, on_made)
         return maker.rows()
+
+
+class _Prompt(NamedTuple):
+    """What is asked, and how many tokens the answer may have."""
+
+    kind: str
+    question: str
+    ids: list[int]
+    room: int
 
 
 class _Maker:
@@ -135,17 +144,25 @@ class _Maker:
         for start in range(0, len(prompts), AT_ONCE):
             if len(self.found) >= self.count:
                 return
-            some = prompts[start : start + AT_ONCE]
-            begun = [self.encoder.prompt_ids(self._asked(question, "a")) for _, question in some]
-            limits = [max(1, min(LONGEST_ANSWER, self.encoder.max_length - len(ids))) for ids in begun]
+            some = [prompt for prompt in map(self._begun, prompts[start : start + AT_ONCE]) if prompt.room > 0]
             answers: dict[int, str] = {}
-            for number, tokens in continued(self.model, self.encoder, begun, limits, self.batch_size):
+            begun, room = [prompt.ids for prompt in some], [prompt.room for prompt in some]
+            for number, tokens in continued(self.model, self.encoder, begun, room, self.batch_size):
                 text, ended = self._first_answer(tokens)
                 if ended:  # one that was cut short would teach to end there
                     answers[number] = text
             for number in sorted(answers):
-                kind, question = some[number]
-                self._keep(kind, self._asked(question, answers[number]))
+                self._keep(some[number].kind, self._asked(some[number].question, answers[number]))
+
+    def _begun(self, prompt: tuple[str, str]) -> "_Prompt":
+        """A prompt as the model reads it; without room where it cannot be asked."""
+        kind, question = prompt
+        try:
+            ids = self.encoder.prompt_ids(self._asked(question, "a"))
+        except UserError:
+            return _Prompt(kind, question, [], 0)
+        most = min(self.encoder.max_length, positions(self.model) or self.encoder.max_length)
+        return _Prompt(kind, question, ids, min(LONGEST_ANSWER, most - len(ids)))
 
     def _first_answer(self, tokens: Sequence[int]) -> tuple[str, bool]:
         """What was answered, and whether it came to an end: without a template, another question is one."""

@@ -135,28 +135,31 @@ def settle_rows(recipe: Recipe, sets: Sets, model: Subject, begun_in: RunFolder 
     Raises:
         UserError: the model makes no rows of use.
     """
-    rows = RunRows(sets)
     if makes_rows(recipe):
-        begun = _begun_with(begun_in, "made")
-        if begun is not None:
-            return RunRows({**sets, **begun.sets}, begun.found)
-        if rehearsed and not place_of_rows(recipe, model, sets[FORGET.key]).is_dir():
-            return rows
-        made = _apart_from(sets.get(HELD_OUT.key, []), made_rows_of(recipe, model, sets[FORGET.key]))
-        sets = _in_order(sets | {RETAIN.key: made})
-        return _with_witnesses(recipe, RunRows(sets, {RETAIN.key: "made"}))
+        return _made(recipe, sets, model, begun_in, rehearsed=rehearsed)
     if RETAIN.key not in sets:
-        return rows
+        return RunRows(sets)
     pool = sets[RETAIN.key]
     begun = _begun_with(begun_in, "part")
     if begun is not None and begun.pool_sha256 == fingerprint(pool):
         return RunRows({**sets, **begun.sets}, begun.found, pool)
+    rows = RunRows(sets)
     if recipe.train_rows is not None:
         rows = RunRows(sets, {RETAIN.key: "part"})
     rows = _with_witnesses(recipe, rows)
     if not rehearsed:
         rows = _with_choice(recipe, rows, model)
     return replace(rows, pool=pool) if rows.found else rows
+
+
+def _made(recipe: Recipe, sets: Sets, model: Subject, begun_in: RunFolder | None, *, rehearsed: bool) -> RunRows:
+    begun = _begun_with(begun_in, "made")
+    if begun is not None:
+        return RunRows({**sets, **begun.sets}, begun.found)
+    if rehearsed and not place_of_rows(recipe, model, sets[FORGET.key]).is_dir():
+        return RunRows(sets)
+    made = _apart_from(sets.get(HELD_OUT.key, []), made_rows_of(recipe, model, sets[FORGET.key]))
+    return _with_witnesses(recipe, RunRows(_in_order(sets | {RETAIN.key: made}), {RETAIN.key: "made"}))
 
 
 def _with_witnesses(recipe: Recipe, rows: RunRows) -> RunRows:
@@ -197,7 +200,7 @@ def found_file(folder: RunFolder, name: str, how: HowFound) -> Path:
 
 def write_found_rows(rows: RunRows, folder: RunFolder) -> None:
     """What the run found by itself, for people, for attacks on the run, and for going on with it."""
-    for name, how in rows.found.items():
+    for name, how in reversed(list(rows.found.items())):  # the retain rows last: where they are, all are
         write_rows(found_file(folder, name, how), rows.sets[name])
 
 
