@@ -19,7 +19,7 @@ class Featured:
 
     model: str | None = option("Model folder, .gguf file, hub id, pretrained:smollm2-135m, or builtin:target.", None)
     forget: str | None = option("File, FOLDER:NAME, hub data set, or builtin:forget.", None)
-    retain: str | None = option("What must stay; likewise.", None)
+    retain: str | None = option("What must stay; likewise; or made: by the model itself.", None)
     held_out: str | None = option("What must stay and is never trained on, to measure.", None)
     retain_model: str | None = option("Model that never saw the forget set.", None)
     base_model: str | None = option("Model before fine-tuning: says how much is enough, without a retain model.", None)

@@ -45,7 +45,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
 
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
     console.print("Checking rows, models and the output folder ...")
-    prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False)
+    prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False, rehearsed=options.dry_run)
     tell_of_few_steps(recipe.config, len(prepared.examples["forget"]))
     if options.dry_run:
         left_out = rehearse(prepared)

@@ -40,7 +40,7 @@ def continue_prompts(
     Yields:
         The indices of the tasks with a prompt, and its continuation.
     """
-    pad, stop = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder)
+    pad, stop = encoder.tokenizer.pad_token_id, stop_tokens(model, encoder)
     pending = _wanted_continuations(tasks, entries, stop, positions(model))
     pending.sort(key=lambda one: -len(one.prompt) - len(one.tokens))
     reader: ReaderType | None = None
@@ -48,7 +48,7 @@ def continue_prompts(
         going = []
         for one in pending:
             if one.has_ended(stop):
-                yield one.numbers, _decoded(one.tokens, encoder, one.cut_at)
+                yield one.numbers, decoded(one.tokens, encoder, one.cut_at)
             else:
                 going.append(one)
 
@@ -105,9 +105,28 @@ def continuations(
     Raises:
         UserError: the model has no room for a prompt.
     """
-    require_room(model, {"prompts": prompts}, encoder.tokenizer)
-    pad, stop, most = encoder.tokenizer.pad_token_id, _stop_tokens(model, encoder), positions(model)
     texts = [""] * len(prompts)
+    for number, tokens in continued(model, encoder, prompts, limits, batch_size, temperature=temperature, draws=draws):
+        texts[number] = decoded(tokens, encoder)
+    return texts
+
+
+def continued(
+    model: nn.Module,
+    encoder: Encoder,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    batch_size: int,
+    *,
+    temperature: float = 1.0,
+    draws: Sequence[Sequence[float]] | None = None,
+) -> Iterator[tuple[int, list[int]]]:
+    """:func:`continuations` as tokens, batch after batch, each with its prompt's number; the longest prompts first.
+
+    One that ends with a token of :func:`stop_tokens` is whole.
+    """
+    require_room(model, {"prompts": prompts}, encoder.tokenizer)
+    pad, stop, most = encoder.tokenizer.pad_token_id, stop_tokens(model, encoder), positions(model)
     reader = reader_for(model, prompts, pad) if prompts else None
     longest_first = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
     for start in range(0, len(prompts), batch_size):
@@ -116,9 +135,7 @@ def continuations(
         room = [_within(most, prompts[number], limits[number]) for number in batch]
         own = None if draws is None else [draws[number] for number in batch]
         new = generate(model, begun, room, stop, pad, temperature=temperature, draws=own, reader=reader)
-        for number, tokens in zip(batch, new, strict=True):
-            texts[number] = _decoded(tokens, encoder, "")
-    return texts
+        yield from zip(batch, new, strict=True)
 
 
 def _within(most: int | None, prompt: Sequence[int], limit: int) -> int:
@@ -142,8 +159,9 @@ def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[t
     return starts
 
 
-def _decoded(tokens: list[int], encoder: Encoder, cut_at: str) -> str:
-    text = str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+def decoded(tokens: Sequence[int], encoder: Encoder, cut_at: str = "") -> str:
+    """The text of a continuation, up to the end of its turn."""
+    text = str(encoder.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
     for end in filter(None, (encoder.end_of_turn, cut_at)):  # an end of turn may be many tokens, or no special one
         text = text.partition(end)[0].strip()
     return text
@@ -155,7 +173,8 @@ def _until(stop: Collection[int], tokens: list[int]) -> list[int]:
     return tokens[: next(ends, None)]
 
 
-def _stop_tokens(model: nn.Module, encoder: Encoder) -> set[int]:
+def stop_tokens(model: nn.Module, encoder: Encoder) -> set[int]:
+    """What a continuation ends with."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     own = configured if isinstance(configured, list) else [configured]
     return {*encoder.stop_tokens, *(token for token in own if token is not None)}

@@ -40,9 +40,9 @@ def cache_key(
         "weights": weights,
         "rows": hash_json(_sets_as_scored(suite, scored)),
         "needs": sorted(needs),
-        "encoder": hash_json(_encoding(encoder)),
+        "encoder": hash_json(encoding_of(encoder)),
         "settings": dict(settings or {}),
-        "code": [_code_hash(), gru_unlearn.__version__, torch.__version__, transformers.__version__],
+        "code": [hash_of_code(), gru_unlearn.__version__, torch.__version__, transformers.__version__],
     }
     return hash_json(parts)
 
@@ -62,7 +62,8 @@ def _contents(item: Item) -> object:
     return [turns, item.record.text, item.paraphrase, item.wrong]
 
 
-def _encoding(encoder: Encoder) -> object:
+def encoding_of(encoder: Encoder) -> object:
+    """All that decides which tokens a record becomes."""
     tokenizer = encoder.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
@@ -77,7 +78,8 @@ def _encoding(encoder: Encoder) -> object:
 
 
 @cache
-def _code_hash() -> str:
+def hash_of_code() -> str:
+    """Of the packages that decide what scores, and continuations, are."""
     root = Path(gru_unlearn.__file__).parent
     files: list[Path] = []
     for package in CODE:

@@ -23,9 +23,16 @@ from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.runs.control_set import names_mark
 from gru_unlearn.runs.idle_settings import idle_settings, refuse_idle
 from gru_unlearn.runs.recipe import Recipe, make_recipe
+from gru_unlearn.runs.setting_names import MADE
 
 FORCED = {"allow_overlap": True, "report_examples": 0}
 """The ledger takes forget rows out of the other sets itself, and no row may be written down in a run's folder."""
+
+OF_A_FOLDER = ("train_rows", "made_rows", "retain_choice")
+"""Settings by which a run finds its rows itself, and writes them down in its folder."""
+
+ON_ITS_OWN: JsonObject = {"held_out": None}
+"""What a run on its own would otherwise find itself."""
 
 _PATHS = ("model", "retain_model", "base_model", "retain", "held_out", "control_rows", "eval_data")
 
@@ -107,6 +114,12 @@ def _check_settings(settings: JsonObject) -> tuple[Recipe, JsonObject]:
     for name in ("forget", "output_dir", *FORCED):
         if name in settings:
             raise UserError(f"{name} is not a setting of a ledger: each request brings its own, or the ledger sets it")
+    found_by_run = [name for name in OF_A_FOLDER if name in settings]
+    if found_by_run or settings.get("retain") == MADE:
+        raise UserError(
+            f"{(*found_by_run, 'retain made')[0]}: rows that a run finds itself are written down in its folder, and a "
+            "ledger writes down none: pass --retain ROWS"
+        )
     if not settings.get("retain"):
         raise UserError("no retain set given: pass --retain, the rows that must stay")
     found = dict(settings)
@@ -134,7 +147,10 @@ def _idle_in(settings: JsonObject) -> set[str]:
 def recipe_for(unlearning: JsonObject, model: str, forget: str, output: Path) -> Recipe:
     """What one request's run does."""
     given = {"model": model, "forget": forget, "output_dir": str(output)}
-    return make_recipe({**unlearning, **given, **FORCED})
+    recipe = make_recipe({**unlearning, **given, **FORCED})
+    if not recipe.config.on_its_own:
+        return recipe
+    return make_recipe({**ON_ITS_OWN, **unlearning, **given, **FORCED})
 
 
 def first_model(ledger: Ledger) -> Path | None:

@@ -52,6 +52,8 @@ def _done(summary: RunSummary | TruSummary) -> str:
         done += f"; each step was corrected where it would have hurt other knowledge ({results.rectification})"
         if guarded:
             done += f", which {plural(summary.data['retain'].rows, 'other row')} stood for"
+            if summary.data["retain"].found == "made":
+                done += ", made by the model itself"
     if results.robust is not None:
         done += f"; steps were changed so that relearning undoes them less easily ({results.robust})"
     if summary.best is not None:

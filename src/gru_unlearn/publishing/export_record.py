@@ -17,6 +17,7 @@ from gru_unlearn.results.export_summary import Checks, ExportedMethod, ExportSum
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import TruSummary
+from gru_unlearn.runs.setting_names import MADE
 
 CARD_FILE = "README.md"
 SHOWN_SETTINGS = (
@@ -83,7 +84,8 @@ def _public_model(model: ModelSource | None) -> PublicModel | None:
 
 
 def _public_rows(rows: RowsSource) -> PublicRows:
-    return PublicRows(rows=rows.rows, sha256=rows.sha256, name=public_name(rows.source, "dataset"))
+    name = MADE if rows.found == "made" else public_name(rows.source, "dataset")
+    return PublicRows(rows=rows.rows, sha256=rows.sha256, name=name)
 
 
 def _repetition(
@@ -91,7 +93,8 @@ def _repetition(
 ) -> tuple[str, list[str]]:
     """The command that repeats the run, and the settings that it does not show."""
     settings, left_out = public_settings(_given(prepared))
-    sources = {name: source.name for name in SOURCES if (source := known.get(name)) is not None}
+    found = {name for name, rows in prepared.run.data.items() if rows.found == "set aside"}
+    sources = {name: source.name for name in SOURCES if name not in found and (source := known.get(name)) is not None}
     return public_command(prepared.run.command, sources, settings), left_out
 
 

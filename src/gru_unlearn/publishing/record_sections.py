@@ -12,6 +12,7 @@ from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.model_metrics import Metrics
+from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.run_summary import RunRecord
 
 
@@ -74,8 +75,14 @@ def _sources(summary: Reported) -> list[TableData]:
         if model is not None:
             rows.append([label, model.source or "–", "", model.sha256 or "–"])
     for name, part in summary.data.items():
-        rows.append([f"{name.replace('_', '-')} data", part.source or "–", str(part.rows), part.sha256])
+        rows.append([f"{name.replace('_', '-')} data", _told_source(part), str(part.rows), part.sha256])
     return [TableData(["what", "source", "rows", "SHA-256"], rows, keys=4)]
+
+
+def _told_source(rows: RowsSource) -> str:
+    """Where rows are, and how they came about if a run found them by itself."""
+    told = {None: "", "made": " (made by the model)", "part": " (a part of those given)", "set aside": " (set aside)"}
+    return f"{rows.source or '–'}{told[rows.found]}"
 
 
 def _pairs(pairs: Mapping[str, JsonValue]) -> dict[str, str]:

@@ -19,6 +19,8 @@ class Kept:
     rmf: float | None = None
     said: Said | None = None
     said_before: Said | None = None
+    made: bool = False
+    """whether the rows are the model's own answers, which stand for what nobody named"""
 
     @property
     def share(self) -> float | None:

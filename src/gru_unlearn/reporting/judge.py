@@ -46,7 +46,8 @@ FORGOTTEN_RULE = (
 KEPT_RULE = (
     f"Yes: at least {KEPT_ALL:.0%} of the answer probability before is left, on rows that no step saw (held-out) and "
     f"on retain rows. Partly: at least {KEPT_MOST:.0%}. Without held-out rows there can be no yes: retain rows guarded "
-    "the run, and flatter it. Where most answers are loops, empty or one word: no."
+    "the run, and flatter it. Rows that the model made itself count, and are said to be that. Where most answers are "
+    "loops, empty or one word: no."
 )
 STAYS_RULE = (
     f"Yes: the strongest attack tried brings back at most {BACK_LITTLE:.0%} of what the model before knew beyond a "

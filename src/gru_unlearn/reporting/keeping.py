@@ -22,6 +22,8 @@ class Keeping:
     measured: bool = True
     broken: tuple[str, ...] = ()
     """sets whose answers are mostly none any more"""
+    made: bool = False
+    """whether all of it was measured on rows that the model made itself"""
 
 
 def judge_keeping(evidence: Evidence) -> Keeping:
@@ -33,8 +35,8 @@ def judge_keeping(evidence: Evidence) -> Keeping:
         return Keeping("no", min(shares.values(), default=None), HELD_OUT.label in shares, broken=broken)
     if not shares:
         return Keeping("unknown", measured=bool(sets))
-    least = min(shares.values())
+    least, made = min(shares.values()), all(kept.made for kept in sets.values())
     answer = grade(least, KEPT_ALL, KEPT_MOST)
     if answer == "yes" and HELD_OUT.label not in shares:
         answer = "unknown"
-    return Keeping(answer, least, HELD_OUT.label in shares)
+    return Keeping(answer, least, HELD_OUT.label in shares, made=made)

@@ -11,7 +11,7 @@ from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
 from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.row_examples import ExampleRow, Examples, Moment
-from gru_unlearn.results.row_kinds import FORGET, KEPT, RowKind
+from gru_unlearn.results.row_kinds import FORGET, KEPT, RETAIN, RowKind
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.results.verdict import Said, Verdict
@@ -43,7 +43,8 @@ def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) ->
         if after is not None:
             its = by_retain_model(examples, kind)
             said = said_in(examples, kind.key, "after"), said_in(examples, kind.key, "before")
-            kept[kind.label] = Kept(start.probability(kind), after, *its, results.get(kind.rmf), *said)
+            made = made_by_model(summary.data, kind)
+            kept[kind.label] = Kept(start.probability(kind), after, *its, results.get(kind.rmf), *said, made)
     return Evidence(
         start.forget_prob,
         end.forget_prob,
@@ -83,6 +84,14 @@ def kept_of(before: Metrics, after: Metrics, retain_model: Metrics) -> dict[str,
             known = before.probability(kind), value, retain_model.probability(kind)
             kept[kind.label] = Kept(*known, rmf=after.get(kind.rmf))
     return kept
+
+
+def made_by_model(data: Mapping[str, RowsSource], kind: RowKind) -> bool:
+    """Whether a set is what the model made itself, or was set aside from that."""
+    rows, retain = data.get(kind.key), data.get(RETAIN.key)
+    if rows is None or retain is None:
+        return False
+    return retain.found == "made" and rows.found is not None
 
 
 def rows_of(data: Mapping[str, RowsSource]) -> int | None:

@@ -28,7 +28,8 @@ def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) -> lis
     if remarks.NEVER_KNOWN in forgetting.remarks:
         stated.append("The model gave no sign of knowing the rows, neither before nor after.")
     if keeping.answer == "yes":
-        stated.append(f"Of what was measured of the rest, at least {keeping.share:.0%} is left.")
+        measured = "the model's own answers to other questions" if keeping.made else "what was measured of the rest"
+        stated.append(f"Of {measured}, at least {keeping.share:.0%} is left.")
     if staying.answer == "yes":
         stated.append("The attacks that were tried brought back little or nothing.")
     return stated
@@ -62,4 +63,8 @@ def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) ->
         refused.append(f"That it cannot be brought back: {_why_it_may_come_back(forgetting, staying)}.")
     if keeping.answer in ("unknown", "no"):
         refused.append("That the rest of what the model can do is unharmed.")
+    elif keeping.made:
+        refused.append(
+            "That what you want kept is unharmed: nobody named it, and rows that the model made itself stood for it."
+        )
     return [*refused, "That the rows are gone from the weights for good: no such number proves that."]

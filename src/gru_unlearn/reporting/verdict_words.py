@@ -183,8 +183,10 @@ def _the_rest(keeping: Keeping) -> str:
     if keeping.share is None:
         return "What must stay was measured, but there is nothing to compare it with."
     left = f"{keeping.share:.0%} is left of what must stay"
+    if keeping.made:
+        left += ", on rows that the model made itself"
     if keeping.answer == "unknown":
-        return f"{left} on the rows that guarded the run; of others nothing is known."
+        return f"{left}{',' if keeping.made else ''} on the rows that guarded the run; of others nothing is known."
     return f"{left}: {_KEPT[keeping.answer]}."
 
 

@@ -1,9 +1,13 @@
 """Where a result came from: models and rows, known by their content."""
 
 from pathlib import Path
+from typing import Literal
 
 from gru_unlearn.results.conversion import Conversion
 from gru_unlearn.results.file_model import FileModel
+
+HowFound = Literal["made", "part", "set aside"]
+"""Rows that a run found by itself: made by its model, a part of those given, set aside from the retain rows."""
 
 
 class ModelSource(FileModel):
@@ -31,3 +35,5 @@ class RowsSource(FileModel):
     source: str | None = None
     rows: int
     sha256: str
+    found: HowFound | None = None
+    """how, where a run found them by itself; its source is a file beside the run then"""

@@ -7,6 +7,7 @@ from gru_unlearn.common.options import flag_of
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.retain_rows import chooses_rows, makes_rows
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
 
 
@@ -34,6 +35,16 @@ ACTS = (
         ("retain_loss", "retain_batch_size"),
         lambda recipe: recipe.config.needs_retain_set,
         "a method that looks at retain rows: add --rectification or --retain-weight",
+    ),
+    Acts(
+        ("made_rows",),
+        makes_rows,
+        "rows that the model makes: add --retain made",
+    ),
+    Acts(
+        ("retain_choice",),
+        lambda recipe: recipe.retain_choice == "all" or chooses_rows(recipe),
+        "retain rows to choose from: add --retain ROWS or --train-rows ROWS",
     ),
     Acts(
         ("new_gradient_weight", "retain_direction_dtype", "retain_direction_device"),

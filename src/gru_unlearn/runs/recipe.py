@@ -19,6 +19,7 @@ from gru_unlearn.training import UnlearningConfig
 
 WeightType = Literal["auto", "float32", "bfloat16"]
 SuiteAlong = Literal["own", "builtin", "tofu", "muse"]
+RetainChoice = Literal["all", "near", "spread"]
 SUITES_ALONG = get_args(SuiteAlong)
 """Suites that may be measured along a run."""
 
@@ -32,8 +33,20 @@ class Recipe:
         "Model to unlearn from: a folder, a .gguf file, a hub id, pretrained:smollm2-135m, or builtin:target."
     )
     forget: str = option("What to forget: a file, FOLDER:NAME, a hub data set, or builtin:forget.")
-    retain: str | None = option("What must stay; likewise.", None)
-    held_out: str | None = option("Rows that must stay and that no step ever sees.", None)
+    retain: str | None = option("What must stay; likewise; or made: rows that the model makes itself.", None)
+    train_rows: str | None = option(
+        "What the model was trained on, in place of retain: of these rows, those that are no forget rows must stay.",
+        None,
+    )
+    made_rows: int = option("Rows that the model makes itself where retain is 'made'.", 256, least=16)
+    retain_choice: RetainChoice = option(
+        "Which retain rows of a large set a run draws from: all; near: half of them the nearest to the forget rows, "
+        "half evenly spread; spread: evenly spread.",
+        "all",
+    )
+    held_out: str | None = option(
+        "Rows that must stay and that no step ever sees; a run on its own sets some retain rows aside.", None
+    )
     retain_model: str | None = option("A model trained without the forget set: gives the mark of enough.", None)
     base_model: str | None = option(
         "The model before it was fine-tuned: gives the mark where no retain model is.", None

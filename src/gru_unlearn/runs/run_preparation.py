@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from transformers.utils.import_utils import is_bitsandbytes_available, is_flash_
 from gru_unlearn.benchmark.evaluation_request import EvaluationRequest
 from gru_unlearn.benchmark.suite_choice import make_suite
 from gru_unlearn.benchmark.suite_room import require_suite_room
-from gru_unlearn.data import Encoder, Example, Record, check_apart, describe_rows, fingerprint, load_records
+from gru_unlearn.data import Encoder, Example, Record, check_apart, describe_rows
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.evaluation.suites import own
@@ -20,6 +20,7 @@ from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
+from gru_unlearn.results.provenance import HowFound
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
 from gru_unlearn.runs.control_set import ControlSet, control_records, identity_of_mark, make_control_set, with_controls
@@ -27,6 +28,7 @@ from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
+from gru_unlearn.runs.retain_rows import RunRows, found_file, makes_rows, read_rows_of, rows_to_come, settle_rows
 from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.run_compute_type import choose_compute_type
 from gru_unlearn.runs.run_size import passes_a_step, steps_of
@@ -47,7 +49,7 @@ class Prepared:
     """the target"""
     retain_model: Subject | None
     sets: dict[str, list[Record]]
-    """by the keys of the kinds of rows: those that were given"""
+    """by the keys of the kinds of rows: those that there are"""
     examples: dict[str, list[Example]]
     """the same, tokenized"""
     suite: Suite | None
@@ -57,15 +59,34 @@ class Prepared:
     """the model before fine-tuning"""
     control: ControlSet | None = None
     """what gives the mark, where neither of these models does"""
+    found: Mapping[str, HowFound] = field(default_factory=dict)
+    """how, of sets that the run found by itself"""
 
     @property
     def output(self) -> Path:
         """The run's folder."""
         return self.claim.folder.path
 
+    def source_of(self, name: str) -> str | None:
+        """Where the rows of a set are: what its setting names, or the file beside the run."""
+        if name in self.found:
+            return str(found_file(self.claim.folder, name, self.found[name]))
+        source: str | None = getattr(self.recipe, name)
+        return source
+
+    @property
+    def run_rows(self) -> RunRows:
+        """Its rows, and how those came about that were not given."""
+        return RunRows(self.sets, self.found)
+
 
 def prepare(
-    recipe: Recipe, *, overwrite: bool = False, idle_settings: bool = True, like: Identity | None = None
+    recipe: Recipe,
+    *,
+    overwrite: bool = False,
+    idle_settings: bool = True,
+    like: Identity | None = None,
+    rehearsed: bool = False,
 ) -> Prepared:
     """Load and check data, tokenizer, models' folders and output folder, cheapest first.
 
@@ -74,18 +95,19 @@ def prepare(
         overwrite: discard a run in the output folder.
         idle_settings: accept settings that do nothing, as those that the runs of a comparison share.
         like: identity of a run that this one computes like; None: of the unfinished one in the output folder, if any.
+        rehearsed: load no model: retain rows that it would make are left out unless the cache holds them.
 
     Raises:
         UserError: the first thing that cannot work.
     """
-    sources = {kind.key: getattr(recipe, kind.key) for kind in ROW_KINDS}
-    sets = {name: load_records(source) for name, source in sources.items() if source is not None}
-    _check_recipe(recipe, sets)
+    given = read_rows_of(recipe)
+    _check_recipe(recipe, given)
     if not idle_settings:
         refuse_idle(recipe)
-    controls = control_records(recipe, sets)
-    suite = _make_suite(recipe, sets)
-    check_rule(recipe, sets, suite)
+    controls = control_records(recipe, given)
+    to_come = rows_to_come(recipe, given)
+    suite = _make_suite(recipe, to_come)
+    check_rule(recipe, to_come, suite)
     folder = RunFolder(Path(recipe.config.output_dir or "."))
     if like is None and not overwrite:
         like = folder.started_with()
@@ -93,7 +115,10 @@ def prepare(
     model, retain_model, base_model = models["model"], models.get("retain_model"), models.get("base_model")
     for name in models.keys() - {"model"}:
         model.refuse_as_yardstick(models[name])
-    examples = _tokenize(sets, model.encoder, recipe.config)
+    rows = settle_rows(recipe, given, model, None if overwrite else folder, rehearsed=rehearsed)
+    if to_come.keys() != given.keys():
+        suite = _make_suite(recipe, rows.sets)
+    sets, examples = rows.sets, _tokenize(rows.sets, model.encoder, recipe.config)
     control = make_control_set(recipe, controls, model.encoder)
     require_a_batch(recipe.config, len(examples["forget"]), "forget")
     check_models(recipe, models, with_controls(examples, control))
@@ -105,14 +130,14 @@ def prepare(
         "settings": {key: value for key, value in recipe.settings.items() if key != "output_dir"},
         "model": model.sha256,
         "retain_model": retain_model and retain_model.sha256,
-        **{name: fingerprint(records) for name, records in sets.items()},
+        **rows.identity,
         **identity_of_mark(base_model, control),
         **computed_in,
     }
     folders = [subject.folder for subject in models.values()]
-    inputs = (recipe.model, *folders, *sources.values(), recipe.control_rows)
-    claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)
-    return Prepared(recipe, model, retain_model, sets, examples, suite, claim, base_model, control)
+    sources = [getattr(recipe, name) for name in (*[kind.key for kind in ROW_KINDS], "train_rows", "control_rows")]
+    claim = folder.claim(identity, overwrite=overwrite, inputs=(recipe.model, *folders, *sources))
+    return Prepared(recipe, model, retain_model, sets, examples, suite, claim, base_model, control, rows.found)
 
 
 def find_models(recipe: Recipe, like: Identity | None) -> tuple[Recipe, dict[str, Subject], Mapping[str, JsonValue]]:
@@ -167,10 +192,11 @@ def _make_suite(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> Suite |
 
 def _check_recipe(recipe: Recipe, sets: Mapping[str, Sequence[Record]]) -> None:
     """Whether a recipe and its rows go together."""
-    if recipe.config.needs_retain_set and "retain" not in sets:
+    if recipe.config.needs_retain_set and "retain" not in sets and not makes_rows(recipe):
         raise UserError(
             f"rectification {recipe.config.rectification!r} with objective {recipe.config.objective!r} "
-            "needs retain data: pass --retain"
+            "needs retain data: pass --retain, with rows or the word made (rows that the model makes itself), or "
+            "--train-rows"
         )
     if not recipe.allow_overlap:
         _check_overlap(sets)
@@ -220,11 +246,24 @@ def check_machine(recipe: Recipe, *, here: bool = True) -> None:
 # --- telling ---------------------------------------------------------------------------------------------------------
 
 
+def _told_source(prepared: Prepared, name: str) -> str:
+    how = prepared.found.get(name)
+    if how == "made":
+        return "made by the model"
+    if how == "set aside":
+        return "set aside from the retain rows"
+    return str(getattr(prepared.recipe, name) or prepared.recipe.train_rows)
+
+
 def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
     """What a run would do, line by line, for ``--dry-run``."""
     recipe, config = prepared.recipe, prepared.recipe.config
     parameters = parameter_count(prepared.model.folder, recipe.trust_remote_code)
-    rows = [(name, f"{getattr(recipe, name)} ({describe_rows(records)})") for name, records in prepared.sets.items()]
+    rows = [
+        (name, f"{_told_source(prepared, name)} ({describe_rows(records)})") for name, records in prepared.sets.items()
+    ]
+    if makes_rows(recipe) and "retain" not in prepared.sets:
+        rows.append(("retain", f"made by the model when the run begins (at most {recipe.made_rows} rows)"))
     forget, passes = len(prepared.examples["forget"]), passes_a_step(config, len(prepared.examples["forget"]))
     forget = min(forget, passes * config.per_device_train_batch_size)
     per_step, output = f"{forget} forget", str(prepared.output)

@@ -109,7 +109,9 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
     recipe = prepared.recipe
     data = {}
     for name, rows in prepared.sets.items():
-        data[name] = RowsSource(source=getattr(recipe, name), rows=len(rows), sha256=fingerprint(rows))
+        data[name] = RowsSource(source=prepared.source_of(name), rows=len(rows), sha256=fingerprint(rows))
+        if name in prepared.found:
+            data[name].found = prepared.found[name]
     if prepared.control is not None and recipe.control_rows is not None:
         made = prepared.control.records
         data["control_rows"] = RowsSource(source=recipe.control_rows, rows=len(made), sha256=fingerprint(made))
@@ -119,7 +121,7 @@ def record_of(prepared: Prepared, seconds: float) -> RunRecord:
     record = RunRecord(
         seed=recipe.config.seed,
         seconds=round(seconds, 2),
-        settings=recipe.in_force,
+        settings=recipe.in_force | {name: prepared.source_of(name) for name in prepared.found},
         data=data,
         model=prepared.model.provenance,
         retain_model=retain_model,

@@ -4,7 +4,8 @@ from gru_unlearn.runs.setting_names import known_settings
 
 GROUPS = {
     "Models, rows and folders": """
-        model forget retain held_out retain_model base_model control_rows output_dir allow_overlap trust_remote_code
+        model forget retain train_rows made_rows retain_choice held_out retain_model base_model control_rows output_dir
+        allow_overlap trust_remote_code
     """,
     "Method": """
         objective rectification robust objective_args retain_loss retain_weight retain_placement new_gradient_weight

@@ -19,9 +19,10 @@ FILE = Path(__file__).with_name("known_settings.json")
 
 # Settings that say where something is.
 MODELS = ("model", "retain_model", "base_model")
-ROWS = ("forget", "retain", "held_out", "control_rows")
+ROWS = ("forget", "retain", "train_rows", "held_out", "control_rows")
+
 MADE = "made"
-"""Control rows that are made of the forget rows."""
+"""The word for rows that a run makes itself: retain rows by its model, control rows of the forget rows."""
 
 
 class KnownSettings(NamedTuple):
@@ -129,7 +130,7 @@ def _may_be_number(value: object) -> bool:
 def _check_places(settings: Mapping[str, Any]) -> None:
     for name in (*MODELS, *ROWS):
         value = settings.get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or (name == "retain" and value == MADE):
             continue
         if name in MODELS:
             check_model_place(value, flag_of(name))

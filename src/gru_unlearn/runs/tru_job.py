@@ -13,6 +13,7 @@ from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, found_mark, scan, write_model
 from gru_unlearn.runs.manner_file import write_manner
+from gru_unlearn.runs.retain_rows import write_found_rows
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_results import matched_retention, record_of
 from gru_unlearn.runs.task_models import TASKS, VECTORS, make_vectors
@@ -41,6 +42,7 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
         line = head_line(run)
         if line:
             console.print(line, soft_wrap=True, highlight=False)
+        write_found_rows(run.run_rows, folder)
         groups = make_vectors(prepared, console, keep=keep)
         mark = found_mark(run)
         goal = run.recipe.config.stop_at_forget_prob if mark is None else mark.value

@@ -25,6 +25,7 @@ from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.marks import mark_line, other_mark
+from gru_unlearn.runs.retain_rows import write_found_rows
 from gru_unlearn.runs.rule_names import FORGET_TARGET
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
@@ -53,6 +54,8 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         line = head_line(prepared)
         if line:
             console.print(line, soft_wrap=True, highlight=False)
+        if is_first():
+            write_found_rows(prepared.run_rows, folder)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
         if retain.mark is not None and prepared.retain_model is None:
