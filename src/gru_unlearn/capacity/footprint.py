@@ -9,10 +9,9 @@ libraries, fragments) is not in it; :data:`HOLES` says how much that may be on a
 from dataclasses import dataclass
 from functools import cached_property
 
+from gru_unlearn.capacity.forward_memory import PRECISIONS, activations, logits, working_weights
 from gru_unlearn.geometry import Rectification, parse_rectification
-from gru_unlearn.planning.forward_memory import PRECISIONS, activations, logits, working_weights
-from gru_unlearn.planning.plan_request import DIRECTION_BYTES
-from gru_unlearn.results.plan_summary import Memory, Setup, Shape
+from gru_unlearn.results.plan_summary import DIRECTION_BYTES, Memory, Setup, Shape
 
 STEPPED_BYTES = 4
 """Whatever is trained is stepped as float32: adapters, which PEFT keeps in it whatever the base is, and weights, of
@@ -27,6 +26,9 @@ Embeddings keep 32 bits, as transformers sets it."""
 HOLES = 1.4
 """On a CPU, what a process holds against what it uses at its peak, at most: batches of uneven length leave holes in the
 C library's heap (``benchmarks/memory_over_a_run.py``)."""
+
+USABLE = 0.9
+"""Share of a device that a run may fill. The rest is left to the context, communication and fragments."""
 
 IN_FLIGHT = 3
 """Gradients of tensors whose part of r is on its way to the host at once, each with that part beside it."""
@@ -57,6 +59,11 @@ def predict(shape: Shape, setup: Setup) -> Memory:
         peak=parts.weights + parts.optimizer + parts.on_device + max(in_pass, at_step),
         host=parts.on_host,
     )
+
+
+def fits(memory: Memory, device_bytes: int) -> bool:
+    """Whether the peak leaves a device the share that it needs for itself."""
+    return memory.peak <= USABLE * device_bytes
 
 
 @dataclass(frozen=True)
