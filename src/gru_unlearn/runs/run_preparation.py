@@ -22,10 +22,12 @@ from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
+from gru_unlearn.runs.footing import find_footing
 from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
+from gru_unlearn.runs.row_length import with_room_for_rows
 from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.run_compute_type import choose_compute_type
 from gru_unlearn.runs.run_size import passes_a_step, steps_of
@@ -86,7 +88,8 @@ def prepare(
     model, retain_model = models["model"], models.get("retain_model")
     if retain_model is not None:
         model.refuse_as_yardstick(retain_model)
-    examples = _tokenize(sets, model.encoder, recipe.config)
+    examples = with_room_for_rows(recipe, models.values(), lambda: _tokenize(sets, model.encoder, recipe.config))
+    recipe, footing = find_footing(recipe, model, examples, suite, like)
     require_a_batch(recipe.config, len(examples["forget"]), "forget")
     check_models(recipe, models, examples)
     if suite is not None:
@@ -99,6 +102,7 @@ def prepare(
         "retain_model": retain_model and retain_model.sha256,
         **{name: fingerprint(records) for name, records in sets.items()},
         **computed_in,
+        **footing,
     }
     inputs = (recipe.model, model.folder, retain_model and retain_model.folder, *sources.values())
     claim = folder.claim(identity, overwrite=overwrite, inputs=inputs)

@@ -9,7 +9,7 @@ from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.results.model_metrics import PLACES, Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
-from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary
+from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary, Stopped
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer
 
@@ -34,9 +34,19 @@ def summarize(
         removed_share_by_layer=_removed_share_by_layer(trainer),
         log=[LogRow.model_validate(row) for row in log if "loss" in row],
     )
-    if prepared.recipe.keep_best is not None:
+    if prepared.recipe.keep_best is not None or best is not None:
         summary.best = best
+    if prepared.recipe.config.on_its_own or trainer.stops.found is not None:
+        summary.results.stopped = why_stopped(trainer)
     return summary
+
+
+def why_stopped(trainer: UnlearningTrainer) -> Stopped:
+    """What brought a run to its end."""
+    found, steps = trainer.stops.found, trainer.state.global_step
+    if found is not None:
+        return Stopped(why=found.why, step=found.step, sentence=found.sentence)
+    return Stopped(why="last_step", step=steps, sentence=f"all {steps} steps are done")
 
 
 def points_along(log: Log) -> list[Point]:

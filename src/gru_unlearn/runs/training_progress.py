@@ -7,6 +7,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.training.stops import Stop
 
 _SHOWN = {
     "eval_forget_prob": "forget prob {:.3f}",
@@ -43,14 +44,15 @@ class StepBar(TrainerCallback):
         """Advance."""
         self.bar.update(self.task, completed=state.global_step)
 
-    def arrived(self) -> None:
-        """All is done, also where a run stopped before its last step because it had forgotten enough."""
+    def arrived(self, stop: Stop | None = None) -> None:
+        """All is done, also where a run stopped before its last step, for a reason."""
         if not hasattr(self, "task"):
             return
         task = self.bar.tasks[self.task]
         if not task.finished:
+            why = self.enough if stop is None else stop.sentence
             self.console.print(
-                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {self.enough}.", highlight=False
+                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {why}.", soft_wrap=True, highlight=False
             )
         self.bar.end_early(self.task)
 
