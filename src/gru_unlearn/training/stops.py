@@ -89,7 +89,7 @@ def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     return Stop(
         "retention",
         course[-1].step,
-        f"{LABELS[kept.name]} have kept {kept.share:.2f} of their probability, below the limit of {rules.limit:g}; "
+        f"{LABELS[kept.name]} have kept {kept.share:.3f} of their probability, below the limit of {rules.limit:g}; "
         f"try --learning-rate {rules.learning_rate / OTHER_RATE:.1g}, more retain rows, or another limit "
         "(--stop-below-kept)",
     )
