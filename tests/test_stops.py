@@ -105,8 +105,8 @@ def test_no_progress_is_not_told_of_the_warm_up():
 
 
 def test_of_two_evaluations_at_a_step_the_later_one_counts():
-    log = [{"step": 0, "eval_forget_prob": 0.9, "eval_retain_prob": 0.5}, {"step": 3, "loss": 1.0},
-           {"step": 4, "eval_forget_prob": 0.5}, {"step": 4, "eval_forget_prob": 0.5, "eval_retain_prob": 0.4}]  # fmt: skip
+    first, second = {"step": 0, "eval_forget_prob": 0.9, "eval_retain_prob": 0.5}, {"step": 4, "eval_forget_prob": 0.5}
+    log = [first, {"step": 3, "loss": 1.0}, second, second | {"eval_retain_prob": 0.4}]
     assert course_of(log) == [Evaluated(0, 0.9, {"retain": 0.5}), Evaluated(4, 0.5, {"retain": 0.4})]
 
 
@@ -140,7 +140,7 @@ def kept_of(points, folder, mark=0.1):
     """The step whose model a run on its own keeps."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    keep = KeepGoodEnough(mark, 0.95, folder, {}, lambda part: os.mkdir(part))
+    keep = KeepGoodEnough(mark, 0.95, folder, {}, os.mkdir)
     log = []
     for point in points:
         log.append({"step": point.step, "eval_forget_prob": point.forget, "eval_held_out_prob": point.kept["held_out"]})

@@ -59,6 +59,21 @@ def find_footing(
     return _on(recipe, model, chosen), {FOOTING: chosen}  # type: ignore[dict-item]  # a mapping of JSON is JSON
 
 
+def footing_line(recipe: Recipe) -> str | None:
+    """What a run on its own does, before it begins; None where it is not."""
+    config = recipe.config
+    if not config.on_its_own:
+        return None
+    at_once, passes = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    words = f"On its own: {at_once * passes * config.world_size} forget rows a step"
+    if passes > 1:
+        words += f", {at_once} at once"
+    if config.eval_strategy == "steps":
+        rows = "all" if config.eval_max_rows is None else f"at most {config.eval_max_rows}"
+        words += f"; every {config.eval_steps:.0f} steps an evaluation on {rows} rows of each set"
+    return f"{words}."
+
+
 def _as_begun(like: Identity | None) -> Chosen | None:
     found = (like or {}).get(FOOTING)
     return found if isinstance(found, Mapping) else None

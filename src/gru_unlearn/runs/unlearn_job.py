@@ -21,6 +21,7 @@ from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_choice import best_keeper
 from gru_unlearn.runs.example_log import ExampleLog
+from gru_unlearn.runs.footing import footing_line
 from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
@@ -47,8 +48,7 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
     with prepared.claim.held() as folder:
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
-        line = head_line(prepared)
-        if line:
+        for line in filter(None, (head_line(prepared), footing_line(prepared.recipe))):
             console.print(line, soft_wrap=True, highlight=False)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
