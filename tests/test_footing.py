@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import tiny
+from gru_unlearn import UnlearningTrainer
 from gru_unlearn.capacity import free_room
 from gru_unlearn.common.notices import Notice
 from gru_unlearn.runs import step_memory
@@ -90,7 +91,7 @@ def with_room(monkeypatch, world):
 def stands_on(prepared):
     recipe = prepared.recipe
     config = recipe.config
-    return (config.per_device_train_batch_size, config.gradient_accumulation_steps, config.gradient_checkpointing,
+    return (config.per_device_train_batch_size, config.gradient_accumulation_steps, config.activation_checkpointing,
             recipe.use_peft)  # fmt: skip
 
 
@@ -149,6 +150,24 @@ def test_a_run_goes_on_as_it_began_whatever_is_free(gru, with_room, world, monke
     code, out, err = gru("unlearn", *arguments)
     assert (code, "Continuing the interrupted run" in out) == (0, True), err
     assert json.loads((world / "out" / "summary.json").read_text())["settings"]["use_peft"]
+
+
+def test_checkpointing_that_was_chosen_is_at_work(gru, with_room, world, monkeypatch):
+    seen = []
+    step = UnlearningTrainer.training_step
+
+    def look(self, model, *args, **kwargs):
+        seen.append(any(getattr(module, "gradient_checkpointing", False) for module in model.modules()))
+        return step(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(UnlearningTrainer, "training_step", look)
+    for free, at_work in ((2**40, False), (1000, True)):
+        monkeypatch.setattr(step_memory, "free_bytes", lambda device, free=free: free)
+        given = settings(world, max_steps=1, use_peft="false", output_dir=str(world / str(free)))
+        code, _, err = gru("unlearn", *(f"--{name.replace('_', '-')}={value}" for name, value in given.items()))
+        assert code == 0, err
+        assert set(seen) == {at_work}
+        seen.clear()
 
 
 def test_a_container_may_use_what_its_group_leaves(tmp_path, monkeypatch):

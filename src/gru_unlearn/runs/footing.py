@@ -84,6 +84,7 @@ def _on(recipe: Recipe, model: Subject, chosen: Chosen) -> Recipe:
     own = {one.name for one in fields(recipe)}
     for name in chosen.keys() - own:
         setattr(recipe.config, name, chosen[name])
+    recipe.config.gradient_checkpointing = recipe.config.activation_checkpointing  # its old name
     recipe.config.eval_strategy = IntervalStrategy(recipe.config.eval_strategy)
     recipe.config.do_eval = recipe.config.eval_strategy != IntervalStrategy.NO
     changed: dict[str, Any] = {name: value for name, value in chosen.items() if name in own}
@@ -97,9 +98,8 @@ def _on(recipe: Recipe, model: Subject, chosen: Chosen) -> Recipe:
 def _chosen_for(recipe: Recipe, model: Subject, sets: Sets, suite: Suite | None) -> Chosen:
     footing = footing_for(recipe, model, sets, rows_a_step(len(sets["forget"])))
     chosen: dict[str, JsonValue] = {}
-    for name in fields(Footing):
-        if left_to_run(recipe, name.name):
-            chosen[name.name] = getattr(footing, name.name)
+    for one in fields(Footing):
+        chosen[one.name] = getattr(footing, one.name)
     if left_to_run(recipe, "eval_strategy"):
         chosen |= _evaluations(_on(recipe, model, chosen), sets, suite)
     elif recipe.config.eval_strategy == "no":

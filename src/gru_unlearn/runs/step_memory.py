@@ -27,6 +27,9 @@ GIB = 2**30
 UNKNOWN_BATCH = 4
 """Rows at once of a model whose memory cannot be calculated."""
 
+CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
+"""One setting, by its name and by the one that it used to have in transformers."""
+
 OPTIMIZERS = {"adamw_bnb_8bit": "adamw_8bit", "adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
 """Setting → what a plan calls it; all others are counted as AdamW."""
 
@@ -37,7 +40,7 @@ class Footing:
 
     per_device_train_batch_size: int
     gradient_accumulation_steps: int
-    gradient_checkpointing: bool
+    activation_checkpointing: bool
     use_peft: bool
 
 
@@ -63,7 +66,7 @@ def footing_for(recipe: Recipe, model: Subject, sets: Mapping[str, Sequence[Exam
             return way
     smallest = ways[-1]
     tell(
-        f"the smallest step on record needs {room.needed(smallest) / GIB:.1f} GiB, calculated, and "
+        f"even the smallest step, which is taken, needs {room.needed(smallest) / GIB:.1f} GiB, calculated, and "
         f"{room.free / GIB:.1f} GiB are free: it may fail for want of memory (gru plan says what fits)"
     )
     return smallest
@@ -90,8 +93,8 @@ def _adapters(recipe: Recipe, model: Subject) -> list[bool]:
 
 
 def _checkpointing(recipe: Recipe) -> list[bool]:
-    if not left_to_run(recipe, "gradient_checkpointing"):
-        return [bool(recipe.config.gradient_checkpointing)]
+    if not all(left_to_run(recipe, name) for name in CHECKPOINTING):
+        return [bool(recipe.config.activation_checkpointing)]
     return [False, True]
 
 
@@ -139,7 +142,7 @@ class _Room:
         setup = replace(
             self.setup,
             method=self.adapters if way.use_peft else "full",
-            checkpointing=way.gradient_checkpointing,
+            checkpointing=way.activation_checkpointing,
             rows=way.per_device_train_batch_size,
             accumulation=way.gradient_accumulation_steps,
         )
@@ -180,9 +183,9 @@ def _precision(recipe: Recipe, model: Subject) -> str:
 def _tell_of_thrift(recipe: Recipe, way: Footing, room: _Room) -> None:
     """Why not all weights are trained as they are, where the run itself chose that."""
     words = []
-    if way.use_peft and left_to_run(recipe, "use_peft"):
+    if way.use_peft and not recipe.use_peft:
         words.append("LoRA adapters instead of all weights")
-    if way.gradient_checkpointing and left_to_run(recipe, "gradient_checkpointing"):
+    if way.activation_checkpointing and not recipe.config.activation_checkpointing:
         words.append("gradient checkpointing")
     if words:
         tell(f"{' and '.join(words)}: all weights as they are would not fit in the {room.free / GIB:.1f} GiB left here")
