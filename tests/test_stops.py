@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -291,6 +292,14 @@ def test_a_run_that_comes_to_its_last_step_says_so(gru, world, at_rate, tmp_path
     assert code == 0, err
     stopped = summary_of(tmp_path / "out")["results"]["stopped"]
     assert stopped == {"why": "last_step", "step": 3, "sentence": "all 3 steps are done"}
+    short = flags(world, tmp_path / "short", f"--retain-model={world / 'retain_model'}", "--max-steps=3")
+    code, out, err = gru(*short)
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert re.search(
+        r"Ended at step 3, saved is step \d: all 3 steps are done, and the forget probability is 0\.\d+, above", said
+    )
+    assert "At most 3 steps: 0:00:0" in said
 
 
 def test_what_a_person_sets_goes_before(gru, world, at_rate, tmp_path):
@@ -322,6 +331,8 @@ def test_with_a_rate_of_ones_own_the_stops_are_there_to_be_set(gru, world, tmp_p
 def test_a_limit_needs_the_model_before():
     with pytest.raises(UserError, match="stop_below_kept compares with the model before the first step"):
         UnlearningConfig(stop_below_kept=0.9, eval_on_start=False, use_cpu=True)
+    own = UnlearningConfig(learning_rate="auto", eval_on_start=False, use_cpu=True)
+    assert (own.resolved_stop_below_kept, own.resolved_stop_without_progress) == (0, 6)
 
 
 # --- interruptions ---------------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ def _chosen_for(recipe: Recipe, model: Subject, sets: Sets, suite: Suite | None)
     elif recipe.config.eval_strategy == "no":
         tell("eval_strategy no: without evaluations the run goes to its last step, and the last model is saved")
         return chosen
+    if not recipe.config.eval_on_start:
+        tell("eval_on_start false: the model before is not measured, so nothing says when too much of the rest is lost")
     if left_to_run(recipe, "stop_when_forgotten") and left_to_run(recipe, "stop_at_forget_prob"):
         chosen["stop_when_forgotten"] = True
     return chosen

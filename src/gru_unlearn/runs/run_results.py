@@ -46,7 +46,14 @@ def why_stopped(trainer: UnlearningTrainer) -> Stopped:
     found, steps = trainer.stops.found, trainer.state.global_step
     if found is not None:
         return Stopped(why=found.why, step=found.step, sentence=found.sentence)
-    return Stopped(why="last_step", step=steps, sentence=f"all {steps} steps are done")
+    sentence, mark = f"all {steps} steps are done", trainer.args.stop_at_forget_prob
+    reached = points_along(trainer.state.log_history)[-1].forget_prob
+    if mark is not None and reached > mark:
+        sentence += (
+            f", and the forget probability is {reached:.3f}, above the mark of {mark:.3f}: "
+            "more --max-steps, or a higher --learning-rate"
+        )
+    return Stopped(why="last_step", step=steps, sentence=sentence)
 
 
 def points_along(log: Log) -> list[Point]:

@@ -221,11 +221,11 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         )
 
     def _check_stops(self) -> None:
-        if self.resolved_stop_below_kept == 0 or self.eval_on_start:
+        if not self.stop_below_kept or self.eval_on_start:
             return
         raise UserError(
             "stop_below_kept compares with the model before the first step, which eval_on_start false leaves out: "
-            "leave it away, or set stop_below_kept to 0"
+            "leave it away, or stop_below_kept"
         )
 
     def _check_robust(self) -> None:
@@ -313,7 +313,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         """Share of their probability that rows which must stay have to keep; 0: none."""
         if self.stop_below_kept is not None:
             return self.stop_below_kept
-        return 0.95 if self.on_its_own else 0.0
+        return 0.95 if self.on_its_own and self.eval_on_start else 0.0
 
     @property
     def resolved_stop_without_progress(self) -> int:
