@@ -20,11 +20,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
 from gru_unlearn import UnlearningConfig, UnlearningTrainer
+from gru_unlearn.capacity.footprint import HOLES, predict
+from gru_unlearn.capacity.model_shape import shape_of
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.memory import heap
 from gru_unlearn.common.versions import versions
-from gru_unlearn.planning.footprint import HOLES, predict
-from gru_unlearn.planning.model_shape import shape_of
 from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.training import steps
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import step_cost
 
+from gru_unlearn.capacity.footprint import predict
+from gru_unlearn.capacity.model_shape import shape_of
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
-from gru_unlearn.planning.footprint import predict
-from gru_unlearn.planning.model_shape import shape_of
 from gru_unlearn.results.plan_summary import Setup
 
 POINTS = [

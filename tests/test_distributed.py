@@ -127,3 +127,32 @@ def test_the_command_in_two_processes_gives_what_it_gives_in_one(tmp_path):
     assert refused.returncode != 0
     assert refused.stderr.count("holds this run, finished") == 1
     assert "Traceback" not in refused.stderr.split("holds this run, finished")[0]
+
+
+@pytest.mark.slow
+def test_many_processes_stop_together_and_keep_one_model(tmp_path):
+    """A run on its own finds one footing for all; and what breaks the rest is stopped at the same step as in one."""
+    tiny.save(tmp_path / "model")
+    for name, rows in (("forget", distributed_worker.FORGET), ("retain", distributed_worker.RETAIN)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def summary_of(processes, name, *more):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        places = [f"--{place}={tmp_path / place}" for place in ("model", "forget.jsonl", "retain.jsonl")]
+        words = [word.replace(".jsonl=", "=") for word in places]
+        words += ["--use-cpu", "--report-examples=0", f"--output-dir={tmp_path / f'{name}{processes}'}", *more]
+        start = launcher if processes > 1 else []
+        command = [sys.executable, *start, "-m", "gru_unlearn", "unlearn", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads((tmp_path / f"{name}{processes}" / "summary.json").read_text())
+
+    harm = ["--learning-rate=5e-2", "--objective=ga", "--rectification=none", "--max-steps=30", "--warmup-steps=0"]
+    harm += ["--stop-below-kept=0.95", "--eval-strategy=steps", "--eval-steps=2", "--gradient-accumulation-steps=1"]
+    one, two = (summary_of(n, "harm", *harm, f"--per-device-train-batch-size={8 // n}") for n in (1, 2))
+    assert one["results"]["stopped"]["why"] == "retention"
+    assert (one["results"]["stopped"]["step"], one["steps"]) == (two["results"]["stopped"]["step"], two["steps"])
+
+    one, two = (summary_of(n, "own", "--learning-rate=auto", "--max-steps=3") for n in (1, 2))
+    assert one["settings"]["per_device_train_batch_size"] == 2 * two["settings"]["per_device_train_batch_size"] == 12
+    assert one["results"]["stopped"] == two["results"]["stopped"]

@@ -11,13 +11,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import tiny
 from gru_unlearn import GradientRectifier
+from gru_unlearn.capacity.footprint import EIGHT_BIT_STATE, fits, predict
+from gru_unlearn.capacity.forward_memory import LAYER_BYTES, PRECISIONS
+from gru_unlearn.capacity.model_shape import model_config, shape_of
 from gru_unlearn.cli.unlearn import unlearn
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
-from gru_unlearn.planning.footprint import EIGHT_BIT_STATE, predict
-from gru_unlearn.planning.forward_memory import LAYER_BYTES, PRECISIONS
-from gru_unlearn.planning.model_shape import model_config, shape_of
-from gru_unlearn.planning.plan_job import command_for, fits, parse_bytes, smallest
+from gru_unlearn.planning.plan_job import command_for, parse_bytes, smallest
 from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.robustness import Robustness
 from gru_unlearn.runs.recipe import make_recipe

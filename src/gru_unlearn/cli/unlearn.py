@@ -40,7 +40,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     from gru_unlearn.runs.run_precision import describe_precision  # noqa: PLC0415
     from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
     from gru_unlearn.runs.run_size import tell_of_few_steps  # noqa: PLC0415
-    from gru_unlearn.runs.run_tables import run_table  # noqa: PLC0415
+    from gru_unlearn.runs.run_tables import end_line, run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
     recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
@@ -56,4 +56,6 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     summary = run(prepared, console)
     console.print(run_table(summary))
     show_verdict(console, summary.verdict)
+    if (ending := end_line(summary)) is not None:
+        console.print(ending, soft_wrap=True, highlight=False)
     show_results(console, prepared.output, model="model", report_of=prepared.output)

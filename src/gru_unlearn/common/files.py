@@ -121,6 +121,20 @@ def finish(folder: Path) -> None:
     part.rename(folder)
 
 
+def link_folder(folder: Path, to: Path) -> None:
+    """The same files in a second folder, which is not there yet: as links, so that they take no room twice, or copied
+    where the file system knows none. What replaces a file later, as all writing here does, leaves the other as it was.
+    """
+    shutil.copytree(folder, to, copy_function=_linked)
+
+
+def _linked(file: str, to: str) -> None:
+    try:
+        os.link(file, to)
+    except OSError:
+        shutil.copy2(file, to)
+
+
 def default_cache() -> Path:
     """``$GRU_UNLEARN_CACHE``, else ``gru-unlearn`` in the user's cache: for what can be made again."""
     if chosen := os.environ.get("GRU_UNLEARN_CACHE"):

@@ -12,7 +12,7 @@ pieces), :mod:`text_tokens` (pieces → token ids), :mod:`encoding` (token ids w
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data.collation import Batch, collate, pad_examples
 from gru_unlearn.data.encoder_settings import encoder_for
-from gru_unlearn.data.encoding import Encoder, Example
+from gru_unlearn.data.encoding import CutAnswers, Encoder, Example
 from gru_unlearn.data.other_answers import attach_alternatives, with_alternatives
 from gru_unlearn.data.overlap import canonical, check_apart, count_overlap, count_repeated, describe_rows, overlapping
 from gru_unlearn.data.pairing import ForgetRetainDataset, PairSampler, collate_pairs
@@ -22,6 +22,7 @@ from gru_unlearn.data.sources import Row, read_rows
 
 __all__ = [
     "Batch",
+    "CutAnswers",
     "Encoder",
     "Example",
     "ForgetRetainDataset",

@@ -55,6 +55,18 @@ class _Encoded:
     """see :class:`Example`"""
 
 
+class CutAnswers(UserError):
+    """``max_length`` cuts answers away.
+
+    Attributes:
+        longest: tokens of the longest row.
+    """
+
+    def __init__(self, message: str, longest: int) -> None:
+        super().__init__(message)
+        self.longest = longest
+
+
 class Encoder:
     """Tokenizes records for one tokenizer and length limit.
 
@@ -100,16 +112,16 @@ class Encoder:
         """Encode a set of records; ``name`` (forget, retain, ...) begins each message.
 
         Raises:
-            UserError: answers are cut away by ``max_length``, in part or wholly; says in how many rows. Or a row that
-                the chat template does not take, or shows otherwise than it is; says which.
+            CutAnswers: by ``max_length``, in part or wholly; says in how many rows.
+            UserError: a row that the chat template does not take, or shows otherwise than it is; says which.
         """
         examples: list[Example] = []
         cut = lost = longest = 0
         for record, row in zip(records, self._encode(records, name), strict=True):
-            longest = max(longest, len(row.ids))
             if not record.turns:
                 examples += self._windows(row.ids)
                 continue
+            longest = max(longest, len(row.ids))
             kept, left_out = row.labels[: self.max_length], row.labels[self.max_length :]
             cut += _supervises(left_out)
             lost += not _supervises(kept[1:])
@@ -118,10 +130,12 @@ class Encoder:
 
         advice = f"max length {self.max_length} (the longest row has {longest} tokens): raise --max-length"
         if lost:
-            raise UserError(f"{name}: in {lost} of {len(records)} rows no answer token is left within {advice}")
+            what = f"in {lost} of {len(records)} rows no answer token is left within"
+            raise CutAnswers(f"{name}: {what} {advice}", longest)
         if cut and not self.allow_truncation:
-            raise UserError(
-                f"{name}: in {cut} of {len(records)} rows the answer is cut by {advice} or pass --allow-truncation"
+            raise CutAnswers(
+                f"{name}: in {cut} of {len(records)} rows the answer is cut by {advice} or pass --allow-truncation",
+                longest,
             )
         return examples
 

@@ -10,19 +10,16 @@ from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter
 
+from gru_unlearn.capacity.footprint import USABLE, fits, predict
+from gru_unlearn.capacity.forward_memory import PRECISIONS
+from gru_unlearn.capacity.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
 from gru_unlearn.geometry import parse_rectification
-from gru_unlearn.planning.footprint import predict
-from gru_unlearn.planning.forward_memory import PRECISIONS
-from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.planning.plan_request import PlanRequest
-from gru_unlearn.results.plan_summary import Memory, PlannedModel, PlannedSetup, PlanSummary, Setup, Shape
+from gru_unlearn.results.plan_summary import PlannedModel, PlannedSetup, PlanSummary, Setup, Shape
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.robustness import parse_robust
-
-USABLE = 0.9
-"""Share of a device that a run may fill. The rest is left to the context, communication and fragments."""
 
 BY_PREFERENCE = (("full", "mixed"), ("full", "bfloat16"), ("lora", "bfloat16"), ("qlora", "bfloat16"))
 """bfloat16 weights come after mixed precision: they are for where memory does not allow float32."""
@@ -105,11 +102,6 @@ def smallest(shape: Shape, wanted: Setup, devices: int, device_bytes: int, *, pe
             if fits(predict(shape, setup), device_bytes):
                 return setup
     return None
-
-
-def fits(memory: Memory, device_bytes: int) -> bool:
-    """Whether the peak leaves a device the share that it needs for itself."""
-    return memory.peak <= USABLE * device_bytes
 
 
 def _wanted(request: PlanRequest) -> Setup:

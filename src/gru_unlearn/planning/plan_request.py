@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.results.plan_summary import DIRECTION_BYTES
 
 OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit")
 """``paged``: may be moved to the host where a GPU gets short of memory; counted as if it stayed."""
-
-DIRECTION_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)

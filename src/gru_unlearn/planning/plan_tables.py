@@ -8,8 +8,8 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from gru_unlearn.planning.footprint import HOLES, predict
-from gru_unlearn.planning.model_shape import PRESETS, model_config, shape_of
+from gru_unlearn.capacity.footprint import HOLES, predict
+from gru_unlearn.capacity.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.planning.plan_job import BY_PREFERENCE, IN_HALVES
 from gru_unlearn.reporting.tables import make_table, plural
 from gru_unlearn.results.plan_summary import PlannedSetup, PlanSummary, Setup

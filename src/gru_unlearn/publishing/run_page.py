@@ -38,6 +38,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
             "seed": str(summary.seed),
             "model": summary.model.source or "",
             "kept model": f"the best one, of step {summary.best.step}" if summary.best else "the last one",
+            **_end(summary),
         },
         verdict=verdict,
         findings=findings_of(evidence, tried),
@@ -46,6 +47,12 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         examples=example_table({"after": examples if material.options.rows else None}),
         record=record(material),
     )
+
+
+def _end(summary: RunSummary) -> dict[str, str]:
+    """Why it stopped, where that is known."""
+    stopped = summary.results.stopped
+    return {} if stopped is None else {"stopped": stopped.sentence}
 
 
 def title_of(summary: RunRecord) -> str:

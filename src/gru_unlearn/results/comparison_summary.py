@@ -8,7 +8,7 @@ from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.results.file_model import FileModel, JsonObject
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import Metrics, Point
-from gru_unlearn.results.run_summary import RunResults
+from gru_unlearn.results.run_summary import RunResults, Stopped
 from gru_unlearn.results.verdict import Said, Verdict
 
 OF_A_CELL = ("objective", "rectification", "learning_rate", "seed", "output_dir")
@@ -117,6 +117,7 @@ class CellResult(AlongTheRun, Method):
     evaluation_failed: str | None = None
     """why a run that ended could not be evaluated"""
     steps: int | None = None
+    stopped: Stopped | None = None
     robust: str | None = None
     """what made its steps robust; None: nothing did"""
     forget_target: float | None = None

@@ -5,6 +5,9 @@ from typing import Literal
 
 from gru_unlearn.results.file_model import FileModel
 
+DIRECTION_BYTES = {"float32": 4, "bfloat16": 2}
+"""Type that the retain direction may be kept in → bytes of a number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:

@@ -9,6 +9,14 @@ from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.verdict import Verdict
 
 
+class Stopped(FileModel):
+    """Why a run came to its end, and where."""
+
+    why: Literal["forgotten", "retention", "no_progress", "last_step"]
+    step: int
+    sentence: str
+
+
 class RunResults(Metrics):
     """Numbers of the model that the run saved, and what the whole run comes to."""
 
@@ -27,6 +35,7 @@ class RunResults(Metrics):
     rmf: float | None = None
     """retention at matched forgetting on retain rows; None: f* was not reached"""
     rmf_held_out: float | None = None
+    stopped: Stopped | None = None
 
     @property
     def known_mark(self) -> Mark | None:

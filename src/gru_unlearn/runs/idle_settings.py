@@ -6,6 +6,7 @@ from typing import NamedTuple
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import OBJECTIVES, inputs_of
+from gru_unlearn.runs.own_choice import evaluates
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.retain_rows import chooses_rows, makes_rows
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES
@@ -68,8 +69,8 @@ ACTS = (
         "/weight=NUMBER in --rectification goes before",
     ),
     Acts(
-        ("stop_when_forgotten", "stop_at_forget_prob"),
-        lambda recipe: recipe.config.eval_strategy != "no",
+        ("stop_when_forgotten", "stop_at_forget_prob", "stop_below_kept", "stop_without_progress"),
+        evaluates,
         "evaluations along the run: add --eval-strategy steps --eval-steps N",
     ),
     Acts(

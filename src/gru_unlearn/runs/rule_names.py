@@ -5,6 +5,7 @@ from collections.abc import Collection
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.own_choice import evaluates
 from gru_unlearn.runs.recipe import Recipe
 
 FORGET_TARGET = "forget_target"
@@ -28,7 +29,7 @@ def check_rule(recipe: Recipe, sets: Collection[str], suite: Suite | None) -> No
     for name in sorted(names & _of_retain_model(suite)):
         if not recipe.retain_model:
             raise UserError(f"--keep-best reads {name}, which needs --retain-model")
-    if recipe.config.eval_strategy == "no":
+    if not evaluates(recipe):
         raise UserError("--keep-best needs evaluations: add --eval-strategy steps --eval-steps N")
     known = _measured(sets, suite) | {FORGET_TARGET, "epoch"}
     for name in sorted(names - known):

@@ -24,11 +24,13 @@ from gru_unlearn.results.provenance import HowFound
 from gru_unlearn.results.row_kinds import ROW_KINDS
 from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
 from gru_unlearn.runs.control_set import ControlSet, control_records, identity_of_mark, make_control_set, with_controls
+from gru_unlearn.runs.footing import find_footing
 from gru_unlearn.runs.idle_settings import refuse_idle
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import asking_alike, explicit_settings
 from gru_unlearn.runs.retain_rows import RunRows, found_file, makes_rows, read_rows_of, rows_to_come, settle_rows
+from gru_unlearn.runs.row_length import with_room_for_rows
 from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.run_compute_type import choose_compute_type
 from gru_unlearn.runs.run_size import passes_a_step, steps_of
@@ -118,7 +120,9 @@ def prepare(
     rows = settle_rows(recipe, given, model, None if overwrite else folder, rehearsed=rehearsed)
     if to_come.keys() != given.keys():
         suite = _make_suite(recipe, rows.sets)
-    sets, examples = rows.sets, _tokenize(rows.sets, model.encoder, recipe.config)
+    sets = rows.sets
+    examples = with_room_for_rows(recipe, models.values(), lambda: _tokenize(sets, model.encoder, recipe.config))
+    recipe, footing = find_footing(recipe, model, examples, suite, like)
     control = make_control_set(recipe, controls, model.encoder)
     require_a_batch(recipe.config, len(examples["forget"]), "forget")
     check_models(recipe, models, with_controls(examples, control))
@@ -133,6 +137,7 @@ def prepare(
         **rows.identity,
         **identity_of_mark(base_model, control),
         **computed_in,
+        **footing,
     }
     folders = [subject.folder for subject in models.values()]
     sources = [getattr(recipe, name) for name in (*[kind.key for kind in ROW_KINDS], "train_rows", "control_rows")]

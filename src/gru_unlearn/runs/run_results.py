@@ -10,7 +10,7 @@ from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import PLACES, Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
-from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary
+from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary, Stopped
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer
 
@@ -35,9 +35,26 @@ def summarize(
         removed_share_by_layer=_removed_share_by_layer(trainer),
         log=[LogRow.model_validate(row) for row in log if "loss" in row],
     )
-    if prepared.recipe.keep_best is not None:
+    if prepared.recipe.keep_best is not None or best is not None:
         summary.best = best
+    if prepared.recipe.config.on_its_own or trainer.stops.found is not None:
+        summary.results.stopped = why_stopped(trainer)
     return summary
+
+
+def why_stopped(trainer: UnlearningTrainer) -> Stopped:
+    """What brought a run to its end."""
+    found, steps = trainer.stops.found, trainer.state.global_step
+    if found is not None:
+        return Stopped(why=found.why, step=found.step, sentence=found.sentence)
+    sentence, mark = f"all {steps} steps are done", trainer.args.stop_at_forget_prob
+    reached = points_along(trainer.state.log_history)[-1].forget_prob
+    if mark is not None and reached > mark:
+        sentence += (
+            f", and the forget probability is {reached:.3f}, above the mark of {mark:.3f}: "
+            "more --max-steps, or a higher --learning-rate"
+        )
+    return Stopped(why="last_step", step=steps, sentence=sentence)
 
 
 def points_along(log: Log) -> list[Point]:

@@ -31,6 +31,15 @@ def run_table(summary: RunSummary) -> Table:
     return make_table(title, ("", "before", "after", label_of_mark(results.known_mark)), rows)
 
 
+def end_line(summary: RunSummary) -> str | None:
+    """Why a run on its own ended; None where nothing is on record."""
+    stopped = summary.results.stopped
+    if stopped is None:
+        return None
+    saved = summary.best.step if summary.best else summary.steps
+    return f"Ended at step {stopped.step}, saved is step {saved}: {stopped.sentence}."
+
+
 def tru_table(summary: TruSummary) -> Table:
     """TRU beside the plain negated task vector: what each α left of every set, and retention at matched forgetting."""
     results = summary.results

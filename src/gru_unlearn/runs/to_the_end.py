@@ -26,6 +26,6 @@ def train_to_the_end(prepared: Prepared, trainer: UnlearningTrainer, progress: S
     with closing(progress), interrupt.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if not interrupt.requested:
-            progress.arrived()
+            progress.arrived(trainer.stops.found)
     if interrupt.requested:
         raise Interrupted(f"stopped at step {trainer.state.global_step}; the same command continues from there")

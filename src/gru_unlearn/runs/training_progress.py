@@ -1,12 +1,17 @@
 """A training run on the console: step, total, time left, losses and conflict rate, as a bar or in plain lines."""
 
+import math
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from transformers import TrainerCallback
 
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.training.course import course_of, steps_to
+from gru_unlearn.training.stops import Stop
 
 _SHOWN = {
     "eval_forget_prob": "forget prob {:.3f}",
@@ -43,20 +48,51 @@ class StepBar(TrainerCallback):
         """Advance."""
         self.bar.update(self.task, completed=state.global_step)
 
-    def arrived(self) -> None:
-        """All is done, also where a run stopped before its last step because it had forgotten enough."""
+    def arrived(self, stop: Stop | None = None) -> None:
+        """All is done, also where a run stopped before its last step, for a reason."""
         if not hasattr(self, "task"):
             return
         task = self.bar.tasks[self.task]
         if not task.finished:
+            why = self.enough if stop is None else stop.sentence
             self.console.print(
-                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {self.enough}.", highlight=False
+                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {why}.", soft_wrap=True, highlight=False
             )
         self.bar.end_early(self.task)
 
     def close(self) -> None:
         """Leave the bar as it stands, at the end or after an error."""
         self.bar.stop()
+
+
+class Pace:
+    """How long steps take, with all around them, since this process took its first one.
+
+    Attributes:
+        steps: how many it has taken.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._begun: tuple[float, int] | None = None
+        self._latest = 0.0
+
+    def begin(self, step: int) -> None:
+        """A step begins after so many others."""
+        if self._begun is None:
+            self._begun = time.monotonic(), step
+
+    def note(self, step: int) -> None:
+        """So many are done."""
+        if self._begun is None:
+            return
+        self.steps, self._latest = step - self._begun[1], time.monotonic()
+
+    def time_for(self, steps: int) -> timedelta:
+        """What so many will take; nothing before the first one is done."""
+        if self._begun is None or not self.steps:
+            return timedelta()
+        return timedelta(seconds=round(steps * (self._latest - self._begun[0]) / self.steps))
 
 
 class TrainingProgress(StepBar):
@@ -71,6 +107,21 @@ class TrainingProgress(StepBar):
         super().__init__(console, title)
         self.latest: dict[str, float] = {}
         self.warned = False
+        self.pace = Pace()
+        self.outlook = ""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """From here on it can be said how long a step takes."""
+        self.pace.begin(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Advance; on its own, a run says after its first step how long it may take."""
+        first = self.pace.steps == 0
+        self.pace.note(state.global_step)
+        if args.on_its_own and first and state.global_step < state.max_steps:
+            longest = self.pace.time_for(state.max_steps - state.global_step)
+            self.console.print(f"At most {state.max_steps} steps: {longest} at the pace of the first.", highlight=False)
+        super().on_step_end(args, state, control)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the newest values; where there is no terminal, one line an evaluation (or log)."""
@@ -80,12 +131,28 @@ class TrainingProgress(StepBar):
         if args.eval_strategy == "no":  # no evaluation will replace those on show
             self.latest, telling = {}, self.stepped
         self.latest |= new
-        note = " · ".join(text.format(self.latest[key]) for key, text in self.shown.items() if key in self.latest)
+        parts = [text.format(self.latest[key]) for key, text in self.shown.items() if key in self.latest]
+        if self.evaluated in new:
+            self.outlook = self._outlook(args, state)
+        if self.outlook:
+            parts.insert(1, self.outlook)
+        note = " · ".join(parts)
         if not hasattr(self, "task"):
             return
         self.bar.update(self.task, note=note)
         if self.bar.disable and telling in new:
             self.bar.tell(self.task)
+
+    def _outlook(self, args: Any, state: Any) -> str:
+        """When enough will be forgotten, if it goes on like this."""
+        mark = args.stop_at_forget_prob
+        ahead = steps_to(course_of(state.log_history), mark) if mark else None
+        if not ahead:
+            return ""
+        steps = math.ceil(ahead)
+        if steps > state.max_steps - state.global_step:
+            return f"{mark:.3f} not before the last step"
+        return f"{mark:.3f} in about {steps} steps ({self.pace.time_for(steps)})"
 
     def _warn_of_rounding(self, logs: dict[str, float]) -> None:
         """Once, where the weights' type takes much of a step."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
-from gru_unlearn.common.files import finish, unfinished
+from gru_unlearn.common.files import finish, link_folder, unfinished
 from gru_unlearn.common.processes import is_first, wait_for_all
 from gru_unlearn.data import Encoder
 from gru_unlearn.evaluation import ScoreTable, evaluate, score
@@ -20,13 +20,13 @@ from gru_unlearn.reporting.measured import verdict_of_folder
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.run_summary import BestModel, RunSummary
-from gru_unlearn.runs.best_rule import parse_rule
+from gru_unlearn.runs.best_choice import best_keeper
 from gru_unlearn.runs.example_log import ExampleLog
-from gru_unlearn.runs.keep_best import BEST_FOLDER, KeepBest
+from gru_unlearn.runs.footing import footing_line
+from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.marks import mark_line, other_mark
 from gru_unlearn.runs.retain_rows import write_found_rows
-from gru_unlearn.runs.rule_names import FORGET_TARGET
 from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import Prepared, check_machine
@@ -51,8 +51,7 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
     with prepared.claim.held() as folder:
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
-        line = head_line(prepared)
-        if line:
+        for line in filter(None, (head_line(prepared), footing_line(prepared.recipe))):
             console.print(line, soft_wrap=True, highlight=False)
         if is_first():
             write_found_rows(prepared.run_rows, folder)
@@ -61,7 +60,8 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         if retain.mark is not None and prepared.retain_model is None:
             console.print(mark_line(retain.mark), soft_wrap=True, highlight=False)
         trainer, best = _train(prepared, retain, examples, console)
-        _save_model(prepared, trainer, unfinished(folder.model))
+        if best is None:
+            _save_model(prepared, trainer, unfinished(folder.model))
         with stages(console, "examples") as on_progress:
             examples.see("after", _saved_model(prepared, trainer, best), on_progress)
         examples.write()
@@ -124,7 +124,7 @@ def _put_in_place(prepared: Prepared, summary: RunSummary) -> None:
     best = folder.path / BEST_FOLDER
     if summary.best is not None:
         part = unfinished(folder.model)
-        shutil.copytree(best, part)
+        link_folder(best, part)
         write_manner(prepared, part)
     finish(folder.model)
     summary.saved_sha256 = hash_weights(folder.model)
@@ -139,7 +139,9 @@ def _train(
     config = prepared.recipe.config
     progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
     trainer = _make_trainer(prepared, retain, [progress])
-    keep_best = _keep_best(prepared, retain, trainer)
+    keep_best = best_keeper(prepared, retain.forget_target, trainer.save_model)
+    if keep_best is not None:
+        trainer.add_callback(keep_best)
     trainer.add_callback(examples)
     trainer.add_callback(MannerInCheckpoints(prepared))
 
@@ -150,13 +152,13 @@ def _train(
     if keep_best is None:
         return trainer, None
     if keep_best.best is None:
-        console.print(f"No evaluation met --keep-best {prepared.recipe.keep_best!r}: the last model is saved.")
+        console.print(f"No evaluation met {keep_best}: the last model is saved.")
     return trainer, keep_best.best
 
 
 def _make_trainer(prepared: Prepared, retain: RetainModelSays, callbacks: list[TrainerCallback]) -> UnlearningTrainer:
     recipe, examples = prepared.recipe, prepared.examples
-    if recipe.stop_when_forgotten:
+    if recipe.stop_when_forgotten and retain.forget_target is not None:
         recipe.config.stop_at_forget_prob = retain.forget_target
     return make_trainer(
         prepared,
@@ -179,14 +181,3 @@ def _evaluator(prepared: Prepared, retain: RetainModelSays) -> Evaluator | None:
         return {name: value for name, value in evaluation.metrics.items() if value is not None}
 
     return metrics_of
-
-
-def _keep_best(prepared: Prepared, retain: RetainModelSays, trainer: UnlearningTrainer) -> KeepBest | None:
-    if prepared.recipe.keep_best is None:
-        return None
-    constants = {}
-    if retain.forget_target is not None:
-        constants[FORGET_TARGET] = retain.forget_target
-    keep_best = KeepBest(parse_rule(prepared.recipe.keep_best), prepared.output, constants, trainer.save_model)
-    trainer.add_callback(keep_best)
-    return keep_best

@@ -126,6 +126,16 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     stop_at_forget_prob: float | None = option(
         "Stop once an evaluation finds the mean forget probability at or below this.", None
     )
+    stop_below_kept: float | None = option(
+        "Stop where held-out or retain rows have kept less than this share of their probability; 0: never; None: 0.95 "
+        "where learning_rate is auto, else never.",
+        None,
+    )
+    stop_without_progress: int | None = option(
+        "Stop after so many evaluations in which the forget probability hardly fell; 0: never; None: 6 where "
+        "learning_rate is auto, else never.",
+        None,
+    )
     eval_max_rows: int | None = option(
         "Evaluate at most so many evenly spread rows per set along the run; None: all.", 400
     )
@@ -173,6 +183,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         self._check_method()
         check_ranges(self)
         self._check_retain_every()
+        self._check_stops()
         check_inherited(self)
         settle_compute_type(self)
         self.remove_unused_columns = False  # batches are pairs, not columns
@@ -209,6 +220,14 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
             f"retain_every {self.retain_every} keeps the rectification's retain gradient between its passes, but the "
             f"retain term of weight {self.retain_term_weight:g} would be missing there: set retain_weight to 0, take "
             "a rule that weighs the retain gradient itself (sago, pcgrad, pdu), or leave retain_every at 1"
+        )
+
+    def _check_stops(self) -> None:
+        if not self.stop_below_kept or self.eval_on_start:
+            return
+        raise UserError(
+            "stop_below_kept compares with the model before the first step, which eval_on_start false leaves out: "
+            "leave it away, or stop_below_kept"
         )
 
     def _check_robust(self) -> None:
@@ -290,6 +309,20 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         if self.retain_weight is not None:
             return self.retain_weight
         return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
+
+    @property
+    def resolved_stop_below_kept(self) -> float:
+        """Share of their probability that rows which must stay have to keep; 0: none."""
+        if self.stop_below_kept is not None:
+            return self.stop_below_kept
+        return 0.95 if self.on_its_own and self.eval_on_start else 0.0
+
+    @property
+    def resolved_stop_without_progress(self) -> int:
+        """Evaluations without progress that a run may take; 0: any number."""
+        if self.stop_without_progress is not None:
+            return self.stop_without_progress
+        return 6 if self.on_its_own else 0
 
     @property
     def retain_term_weight(self) -> float:

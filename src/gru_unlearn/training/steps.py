@@ -196,9 +196,3 @@ class StepCallback(TrainerCallback):
         if args.device.type == "cpu" and state.global_step % GIVE_BACK_EVERY == 0:
             give_back_freed_memory(MUCH)
         self.steps.cost.end_step()
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop where enough is forgotten."""
-        stop_at = args.stop_at_forget_prob
-        if stop_at is not None and kwargs["metrics"].get("eval_forget_prob", 1.0) <= stop_at:
-            control.should_training_stop = True

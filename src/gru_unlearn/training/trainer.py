@@ -49,6 +49,7 @@ from gru_unlearn.training.run_length import require_a_batch
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.training.steps import SIDES, AccumulationWindow, StepCallback, StepLog
+from gru_unlearn.training.stops import StopCallback
 from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
 
@@ -113,7 +114,8 @@ class UnlearningTrainer(PairTrainer):
         self._inputs = inputs_for(model, args, self._method.needs, self._reference)
         self._grad_norm: Any = 0.0
         self._step_log = StepLog()
-        all_callbacks = [StepCallback(self), *(callbacks or [])]
+        self.stops = StopCallback()
+        all_callbacks = [StepCallback(self), self.stops, *(callbacks or [])]
         super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
         self._pairs = WeightPairs(self.model)
         self._check_engine()

@@ -9,10 +9,9 @@ libraries, fragments) is not in it; :data:`HOLES` says how much that may be on a
 from dataclasses import dataclass
 from functools import cached_property
 
+from gru_unlearn.capacity.forward_memory import PRECISIONS, activations, logits, working_weights
 from gru_unlearn.geometry import Rectification, parse_rectification
-from gru_unlearn.planning.forward_memory import PRECISIONS, activations, logits, working_weights
-from gru_unlearn.planning.plan_request import DIRECTION_BYTES
-from gru_unlearn.results.plan_summary import Memory, Setup, Shape
+from gru_unlearn.results.plan_summary import DIRECTION_BYTES, Memory, Setup, Shape
 from gru_unlearn.robustness import Robust, parse_robust
 
 STEPPED_BYTES = 4
@@ -34,6 +33,9 @@ DAMPING = 5
 
 ANCHOR_BYTES = 4 * (32 + 1) + 4 * 32
 """Of a supervised token: the log-probabilities of its 32 likeliest tokens and of all others, and which those are."""
+
+USABLE = 0.9
+"""Share of a device that a run may fill. The rest is left to the context, communication and fragments."""
 
 IN_FLIGHT = 3
 """Gradients of tensors whose part of r is on its way to the host at once, each with that part beside it."""
@@ -66,6 +68,11 @@ def predict(shape: Shape, setup: Setup) -> Memory:
         host=parts.on_host + parts.anchors,
         robust=parts.signs + parts.copy_to_damp,
     )
+
+
+def fits(memory: Memory, device_bytes: int) -> bool:
+    """Whether the peak leaves a device the share that it needs for itself."""
+    return memory.peak <= USABLE * device_bytes
 
 
 @dataclass(frozen=True)

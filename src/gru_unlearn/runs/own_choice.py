@@ -1,0 +1,13 @@
+"""What a run decides by itself: where its learning rate is ``auto``, whatever nobody has set."""
+
+from gru_unlearn.runs.recipe import Recipe
+
+
+def left_to_run(recipe: Recipe, name: str) -> bool:
+    """Whether a setting is the run's own to choose."""
+    return recipe.config.on_its_own and name not in recipe.settings
+
+
+def evaluates(recipe: Recipe) -> bool:
+    """Whether there will be evaluations along the run."""
+    return recipe.config.eval_strategy != "no" or left_to_run(recipe, "eval_strategy")

@@ -1,0 +1,151 @@
+"""Why a run stops before its last step: enough is forgotten, too much of the rest is lost, or nothing moves."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from transformers import TrainerCallback
+
+from gru_unlearn.common.processes import decided_by_first
+from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.course import Evaluated, Kept, course_of, least_kept, steps_to
+
+Why = Literal["forgotten", "retention", "no_progress"]
+
+PROGRESS = 0.02
+"""Share by which the forget probability must have fallen, to have moved at all."""
+
+OTHER_RATE = 3
+"""By how much another learning rate is worth a try."""
+
+LABELS = {"held_out": "held-out rows", "retain": "retain rows"}
+
+
+class Stop(NamedTuple):
+    """Why a run stops, and where."""
+
+    why: Why
+    step: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When to stop."""
+
+    mark: float | None
+    """forget probability at or below which enough is forgotten; None: never"""
+    limit: float
+    """share of their probability that rows which must stay have to keep; 0: none"""
+    patience: int
+    """evaluations that may pass without progress; 0: any number"""
+    warm: int
+    """steps of warm-up, in which little moves"""
+    learning_rate: float
+
+    def keeps(self, kept: Kept | None) -> bool:
+        """Whether this much is within the limit."""
+        return kept is None or kept.share >= self.limit
+
+
+def rules_of(args: UnlearningConfig, steps: int) -> Rules:
+    """As the settings of a run of so many steps say."""
+    return Rules(
+        mark=args.stop_at_forget_prob,
+        limit=args.resolved_stop_below_kept,
+        patience=args.resolved_stop_without_progress,
+        warm=args.get_warmup_steps(steps),
+        learning_rate=float(args.learning_rate),
+    )
+
+
+def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """What the evaluations so far come to; None: go on."""
+    return _forgotten(course, rules) or _loses(course, rules) or _stalls(course, rules)
+
+
+def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """Enough, and within the limit: what is gone at the cost of the rest is no end to stop at."""
+    now = course[-1]
+    if rules.mark is None or now.forget > rules.mark or not rules.keeps(least_kept(course)):
+        return None
+    return Stop(
+        "forgotten",
+        now.step,
+        f"enough is forgotten: the forget probability is {now.forget:.3f}, at or below the mark of {rules.mark:.3f}",
+    )
+
+
+def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """Twice in a row below the limit, because a run may recover; or once with twice the loss that it allows."""
+    kept, before = least_kept(course), None
+    if len(course) > 1:
+        before = least_kept(course, -2)
+    if kept is None or rules.keeps(kept):
+        return None
+    if rules.keeps(before) and kept.share >= 1 - 2 * (1 - rules.limit):
+        return None
+    return Stop(
+        "retention",
+        course[-1].step,
+        f"{LABELS[kept.name]} have kept {kept.share:.3f} of their probability, below the limit of {rules.limit:g}; "
+        f"try --learning-rate {rules.learning_rate / OTHER_RATE:.1g}, more retain rows, or another limit "
+        "(--stop-below-kept)",
+    )
+
+
+def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """The lowest forget probability of the last evaluations is hardly below that of those before."""
+    earlier, recent = course[: -rules.patience], course[-rules.patience :]
+    if not rules.patience or not earlier or earlier[-1].step < rules.warm:
+        return None
+    lowest = min(point.forget for point in recent)
+    if lowest <= (1 - PROGRESS) * min(point.forget for point in earlier):
+        return None
+    return Stop(
+        "no_progress",
+        course[-1].step,
+        f"no progress: over the last {rules.patience} evaluations ({course[-1].step - earlier[-1].step} steps) the "
+        f"forget probability has not fallen by {PROGRESS:.0%}, it is {course[-1].forget:.3f}; try --learning-rate "
+        f"{rules.learning_rate * OTHER_RATE:.1g}, or another --objective",
+    )
+
+
+def is_near(course: Sequence[Evaluated], mark: float, step: int, every: int) -> bool:
+    """Whether the mark is reached by this step at the present pace, so that waiting for the next evaluation, which
+    comes ``every`` so many steps, would go beyond it."""
+    ahead = steps_to(course, mark)
+    if not ahead or ahead >= every:
+        return False
+    return step >= course[-1].step + max(math.ceil(ahead), math.ceil(every / 4))
+
+
+class StopCallback(TrainerCallback):
+    """Stops a run at an evaluation, in all processes together.
+
+    Attributes:
+        found: why it stops, as soon as it does.
+    """
+
+    def __init__(self) -> None:
+        self.found: Stop | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A run that goes on finds its reason again."""
+        self.found = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """On its own, a run looks where it expects the mark to be."""
+        mark = args.stop_at_forget_prob
+        if args.on_its_own and mark is not None and args.eval_strategy == "steps":
+            control.should_evaluate |= is_near(course_of(state.log_history), mark, state.global_step, state.eval_steps)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop where there is a reason."""
+        if "eval_forget_prob" not in kwargs["metrics"]:
+            return
+        course, rules = course_of(state.log_history), rules_of(args, state.max_steps)
+        found = decided_by_first(lambda: why_to_stop(course, rules))
+        if found is not None:
+            self.found, control.should_training_stop = found, True
