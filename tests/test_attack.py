@@ -22,7 +22,7 @@ from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import fine_tune, nearest
 from gru_unlearn.data import Encoder, Record, Turn, to_record
 from gru_unlearn.evaluation.generation import continuations, generate
-from gru_unlearn.evaluation.quantization import quantize_weights, round_to_bits
+from gru_unlearn.evaluation.quantization import round_to_bits, round_weights, rounder
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 
 STOP, PAD = {1}, 0
@@ -54,7 +54,7 @@ def test_rounding_to_bits_is_round_to_nearest_by_the_book(bits, group_size):
 
 def test_all_linear_layers_are_rounded_and_nothing_else():
     model, before = tiny.model(), tiny.model().state_dict()
-    count = quantize_weights(model, 4, 64)
+    count = round_weights(model, rounder(4, 64))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     linear = {name for name in before if "_proj" in name}
     assert changed == linear  # the head is the embedding here, and stays
@@ -65,7 +65,7 @@ def test_gpt2_is_rounded_by_output_although_it_stores_weights_the_other_way_roun
     model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=16, n_embd=8, n_layer=1, n_head=2))
     weight = model.transformer.h[0].mlp.c_fc.weight  # [inputs, outputs]
     expected = rounded_by_the_book(weight.detach().T, 4, 8).T
-    quantize_weights(model, 4)
+    round_weights(model, rounder(4))
     np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-6)
 
 
