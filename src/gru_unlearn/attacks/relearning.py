@@ -21,8 +21,8 @@ from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.row_kinds import FORGET
 
-FEW, RELATED, UNRELATED = "forget rows", "related rows", "unrelated rows"
-"""What is trained on."""
+FEW, RELATED, UNRELATED, ALL = "forget rows", "related rows", "unrelated rows", "all forget rows"
+"""What is trained on: all of them to see what it costs, and not what comes back beside them."""
 
 RELEARNED = 4
 """One forget row in so many is trained on; the answers to the others are what may come back."""
@@ -45,9 +45,8 @@ def relearning(battery: Battery) -> Variants:
         if not rows:
             variants[name] = "needs retain or held-out rows"
             continue
-        trained = few if name == FEW else []
         for tuning in _tunings(battery, name):
-            course = _Course(rows, trained, others, tuning)
+            course = _course(battery, name, rows, tuning, others)
             variants[name, tuning.form] = partial(_relearn, battery, course, untouched)
     return variants
 
@@ -62,6 +61,8 @@ def _training_rows(battery: Battery, few: Sequence[int], others: Sequence[int]) 
     }
     if battery.extent.thorough:
         rows[UNRELATED] = battery.sample(battery.sets["unrelated"], count)
+    if not battery.extent.hurries:
+        rows[ALL] = battery.forget
     return rows
 
 
@@ -74,7 +75,7 @@ def _tunings(battery: Battery, name: str) -> Iterator[Tuning]:
         multiples = multiples[-1:]
     for multiple in multiples:
         yield replace(usual, learning_rate=multiple * rate)
-    if name == RELATED or (name == FEW and not extent.hurries):
+    if name == RELATED or (name != UNRELATED and not extent.hurries):
         for multiple in extent.adapter_rates:
             yield replace(usual, learning_rate=multiple * rate, adapters=True)
 
@@ -109,33 +110,51 @@ class _Course:
     """What a copy is trained on, how, and what is measured: places among the forget rows under attack."""
 
     rows: Sequence[Record]
-    trained: Sequence[int]
-    """those forget rows that it is trained on"""
-    others: Sequence[int]
     tuning: Tuning
+    others: Sequence[int]
+    """where answers may come back that it is not trained on"""
+    trained: Sequence[int] = ()
+    """of which it is measured what winning them back costs"""
+
+
+def _course(battery: Battery, name: str, rows: Sequence[Record], tuning: Tuning, others: Sequence[int]) -> _Course:
+    """What winning back costs is measured on all rows; where time is short, on the few that are trained on anyway."""
+    everything = range(len(battery.forget))
+    if name == ALL:
+        return _Course(rows, tuning, (), everything)
+    if name == FEW and battery.extent.hurries:
+        return _Course(rows, tuning, others, [place for place in everything if place not in others])
+    return _Course(rows, tuning, others)
 
 
 def _relearn(battery: Battery, course: _Course, untouched: Callable[[Subject], Probed], subject: Subject) -> Probed:
     """Train a copy and probe it along the way; the target is not trained, as it marks what there is to bring back."""
     if subject.name == TARGET:
-        return untouched(subject)
+        return untouched(subject) if course.others else Probed({}, [])
     model, tuning = copy_to_train(subject, course.tuning), course.tuning
     examples = subject.encoder.encode_all(course.rows, "relearning")
     require_room(model, ids_of({"relearning": examples}), subject.encoder.tokenizer)
     late, early = late_points(tuning.steps, battery.extent.hurries), early_points(tuning.steps)
     steps: list[int] = []
     path: list[list[float]] = []
-    won = Progress(_numbers(battery, course.trained), [], [])
+    won = Progress([battery.numbers[place] for place in course.trained], [], [])
     for step in fine_tune(model, examples, subject, tuning, narrow=battery.computes_narrow):
-        if step in late:
+        if course.others and step in late:
             steps.append(step)
             path.append(_probabilities(battery, subject, model, course.others))
         if course.trained and step in early:
             won.steps.append(step)
             won.values.append(_probabilities(battery, subject, model, course.trained))
-    with computing(narrow=battery.computes_narrow):
-        found = probe(battery, subject, model, course.others, speak=not battery.extent.hurries)
+    found = _last(battery, course, subject, model)
     return replace(found, steps=steps, path=path, won_back=won if course.trained else None)
+
+
+def _last(battery: Battery, course: _Course, subject: Subject, model: nn.Module) -> Probed:
+    """What the trained copy knows, and says where there is time to listen, of rows that it was not trained on."""
+    if not course.others:
+        return Probed({}, [])
+    with computing(narrow=battery.computes_narrow):
+        return probe(battery, subject, model, course.others, speak=not battery.extent.hurries)
 
 
 def _untouched(battery: Battery, others: Sequence[int], subject: Subject) -> Probed:
@@ -148,10 +167,6 @@ def _untouched(battery: Battery, others: Sequence[int], subject: Subject) -> Pro
 def _probabilities(battery: Battery, subject: Subject, model: nn.Module, which: Sequence[int]) -> list[float]:
     with computing(narrow=battery.computes_narrow):
         return probe(battery, subject, model, which, speak=False).values[PROBABILITY][FORGET.key]
-
-
-def _numbers(battery: Battery, places: Sequence[int]) -> list[int]:
-    return [battery.numbers[place] for place in places]
 
 
 def late_points(steps: int, hurries: bool) -> set[int]:

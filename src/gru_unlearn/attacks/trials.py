@@ -16,6 +16,9 @@ from gru_unlearn.results.row_kinds import FORGET
 
 ByModel = Mapping[str, Probed]
 
+WON_BACK = "prob of rows trained on"
+"""What a curve shows that says what winning back costs."""
+
 
 def make_trials(attack: str, variants: Variants, battery: Battery, console: Console) -> AttackPart:
     """Each variant on each model; one that cannot be had, or fails on one of them, is left out with the reason."""
@@ -93,6 +96,10 @@ def _curves_of(about: Mapping[str, str], by_model: ByModel) -> Iterator[Recovery
         if probed.steps:
             curve = {"measure": probed.along, "model": model, "steps": probed.steps}
             means = [float(np.mean(values)) for values in probed.path]
+            yield RecoveryCurve.model_validate({**about, **curve, "values": means})
+        if probed.won_back is not None:
+            curve = {"measure": WON_BACK, "model": model, "steps": probed.won_back.steps}
+            means = [float(np.mean(values)) for values in probed.won_back.values]
             yield RecoveryCurve.model_validate({**about, **curve, "values": means})
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gru_unlearn.attacks.attack_tables import attack_table, headline_words, strongest_attack, worst_measures
+from gru_unlearn.attacks.trials import WON_BACK
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
 from gru_unlearn.reporting.chart import WHOLE, Line, Spot, chart
@@ -55,11 +56,15 @@ def attack_sections(summary: AttackSummary | None) -> list[Section]:
 
 
 def _strongest_curves(summary: AttackSummary) -> dict[str, list[RecoveryCurve]]:
-    """Of each attack that takes steps, by its name: the models' curves in the form that brings most back."""
+    """Of each attack that takes steps, by its name: the models' curves in the form that brings most back, and of those
+    that say what winning back costs the cheapest."""
     strongest = {result.name for result in worst_measures(summary.attacks)}
+    cheapest = summary.relearning_cost.by if summary.relearning_cost else ""
     curves: dict[str, list[RecoveryCurve]] = {}
     for curve in summary.curves:
-        if curve.name in strongest or not curve.form:
+        if curve.measure == WON_BACK and cheapest == curve.name:
+            curves.setdefault(f"{curve.name}: {WON_BACK}", []).append(curve)
+        elif curve.name in strongest and curve.measure != WON_BACK:
             curves.setdefault(curve.name, []).append(curve)
     return curves
 
