@@ -1,9 +1,9 @@
 """What all attacks come to, in two numbers that can be compared: how much the strongest brought back, and how dear it
 is to win back half.
 
-Rows are drawn jointly for all attacks and models. The strongest attack is chosen anew in each resample, because the
-largest of many shares is large partly by chance: what choosing adds in the resamples is taken off again (a basic
-bootstrap interval: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2).
+Rows are drawn jointly for all attacks and models. The largest of many shares is large partly by chance, so the lower
+end of its interval holds for all attacks together: their deviations in the resamples, each in units of its spread, are
+compared by the largest of them (Westfall and Young, Resampling-Based Multiple Testing, 1993, chapter 2).
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def recovered_share(attacked: Sequence[AttackedRows], before: Sequence[AttackedR
     if not shares:
         return Estimate(note=NONE_READ)
     table = np.stack(list(shares.values()))  # [attacks, 1 + R]
-    value, interval = _extreme(np.nanmax(table, axis=0))
+    value, interval = largest(table)
     strongest, _ = list(shares)[int(np.argmax(table[:, 0]))]
     return Estimate(value=value, interval=interval, by=strongest)
 
@@ -141,8 +141,8 @@ def relearning_cost(relearnt: Sequence[Relearnt], before: AttackedRows | None, d
     if not read:
         return Estimate(note=TOO_SHORT)
     cheapest = min(read, key=lambda cost: float(cost.multiple[0]))
-    value, (low, high) = _extreme(np.min(np.stack([cost.multiple for cost in read]), axis=0))
-    return Estimate(value=value, interval=(max(low, 0.0), high), bound=_bound(cheapest, read), by=cheapest.by.name)
+    value, interval = least(np.stack([cost.multiple for cost in read]))
+    return Estimate(value=value, interval=interval, bound=_bound(cheapest, read), by=cheapest.by.name)
 
 
 def _half(before: AttackedRows, numbers: Sequence[int], times: Floats) -> Floats | None:
@@ -163,8 +163,8 @@ def _cost(rows: Relearnt, half: Floats, times: Floats) -> _Cost:
     for model in (UNLEARNED, RETAIN_MODEL):
         taken[model] = steps_to(half, weighted_mean(np.asarray(rows.paths[model]), times), rows.steps)
     capped = {model: np.minimum(steps, most) for model, steps in taken.items()}
-    least = 1 / (2 * most)  # the retain model of a resample may be there at once
-    multiple = capped[UNLEARNED] / np.maximum(capped[RETAIN_MODEL], least)
+    soonest = 1 / (2 * most)  # the retain model of a resample may be there at once
+    multiple = capped[UNLEARNED] / np.maximum(capped[RETAIN_MODEL], soonest)
     ends = {model: bool(steps[0] <= most) for model, steps in taken.items()}
     return _Cost(rows, multiple, ends[UNLEARNED], ends[RETAIN_MODEL])
 
@@ -196,12 +196,29 @@ def _bound(cheapest: _Cost, read: Sequence[_Cost]) -> Literal["", "at least", "a
     return "" if cheapest.unlearned_ends else "at least"
 
 
-# --- the largest, or least, of several -------------------------------------------------------------------------------
+# --- the largest of several ------------------------------------------------------------------------------------------
 
 
-def _extreme(drawn: Floats) -> tuple[float, tuple[float, float]]:
-    """Value and interval of a number that was chosen among several: [1 + R], with all rows, then chosen anew in each
-    resample. The interval is widened to hold the value, where choosing is most of it."""
-    value = float(drawn[0])
-    low, high = 2 * value - np.quantile(drawn[1:], [1 - OUTSIDE, OUTSIDE])
-    return value, (min(float(low), value), max(float(high), value))
+def largest(drawn: Floats) -> tuple[float, tuple[float, float]]:
+    """The largest of several numbers, with its 95 % interval.
+
+    No more than the upper end of any number's own interval, for one of them is the truly largest. No less than the
+    lower ends that hold for all of them together: the largest is large partly by chance, the more the more there are.
+
+    Args:
+        drawn: [numbers, 1 + R], with all rows and of each resample; NaN where a resample has none.
+    """
+    found, resampled = drawn[:, 0], drawn[:, 1:]
+    spread = np.nanstd(resampled, axis=1)
+    safe = np.where(spread > 0, spread, 1.0)[:, None]
+    farthest = np.nanmax((resampled - found[:, None]) / safe, axis=0)  # [R], of all numbers
+    low = np.max(found - max(0.0, float(np.quantile(farthest, 1 - OUTSIDE))) * spread)
+    high = np.max(np.nanquantile(resampled, 1 - OUTSIDE, axis=1))
+    value = float(found.max())
+    return value, (float(low), max(float(high), value))
+
+
+def least(drawn: Floats) -> tuple[float, tuple[float, float]]:
+    """The least of several, likewise."""
+    value, (low, high) = largest(-drawn)
+    return -value, (-high, -low)
