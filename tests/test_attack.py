@@ -386,7 +386,8 @@ def test_a_large_model_on_a_processor_computes_in_bfloat16_by_itself(gru, world,
     assert code == 0, err
     found = summary(tmp_path / "out")
     assert found["settings"]["dtype"] == "bfloat16"
-    assert (found["settings"]["hurries"], found["settings"]["relearning_steps"]) == (True, 4)
+    assert (found["tried"]["hurries"], found["settings"]["relearning_steps"]) == (True, 4)
+    assert "hurries" not in found["settings"], "which are flags, so that the report can tell how to repeat it"
     back = [line for line in found["attacks"] if line["attack"] == "quantization"]
     assert [line["recovered"] for line in back if line["recovered"] is not None]
     code, _, err = gru(*arguments(world, "target", tmp_path / "wide", *choice, "--dtype", "float32"))

@@ -123,6 +123,7 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
         run=as_json(battery.request.run),
         prefixes=as_json(battery.request.prefixes),
         settings=battery.settings,
+        tried=battery.tried,
         data=dict(battery.data),
         model=models[UNLEARNED],
         target=models[TARGET],

@@ -90,7 +90,13 @@ class Battery:
             "settings": self.settings,
             "models": {name: subject.sha256 for name, subject in self.subjects.items()},
             "data": {name: rows.sha256 for name, rows in self.data.items()},
+            "tried": self.tried,
         }
+
+    @property
+    def tried(self) -> JsonObject:
+        """How much of each attack, flags or not."""
+        return as_json(asdict(self.extent))
 
     @property
     def settings(self) -> JsonObject:
@@ -100,8 +106,8 @@ class Battery:
         given = {name: value for name, value in flags.items() if value is not None or name not in ASKING}
         alike = self.subjects[UNLEARNED].settings
         given |= {**self._asked, "max_length": alike.max_length, "dtype": alike.dtype}
-        tried = asdict(self.extent)
-        return as_json(given | tried | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
+        given |= {name: value for name, value in self.tried.items() if name in given}
+        return as_json(given | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
 
     @property
     def _asked(self) -> JsonObject:

@@ -134,6 +134,8 @@ class AttackSummary(FileModel):
     run: str | None = None
     prefixes: str | None = None
     settings: JsonObject
+    tried: JsonObject = {}
+    """how much of each attack, where there is no flag for it, too"""
     data: dict[str, RowsSource] = {}
     model: ModelSource
     target: ModelSource | None = None
