@@ -374,7 +374,7 @@ def test_a_quick_attack_is_smaller_says_so_and_shows_the_base_beside(gru, world,
     assert all(line["base"] == line["retain_model"] for line in found["attacks"]), "attacked alike, to the last number"
     assert found["base"]["sha256"] == found["retain_model"]["sha256"]
     assert "Recovered share under the strongest attack: " in printed
-    assert "Winning half back takes 0.00 times the steps of a model that never saw it" in printed
+    assert "Winning half back takes at most 0.00 times the steps of a model that never saw it" in printed
     assert "stays gone: no" in printed
 
 

@@ -221,4 +221,4 @@ def largest(drawn: Floats) -> tuple[float, tuple[float, float]]:
 def least(drawn: Floats) -> tuple[float, tuple[float, float]]:
     """The least of several, likewise."""
     value, (low, high) = largest(-drawn)
-    return -value, (-high, -low)
+    return 0.0 - value, (0.0 - high, 0.0 - low)  # no -0
