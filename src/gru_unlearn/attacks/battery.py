@@ -29,6 +29,9 @@ from gru_unlearn.results.summaries import read_summary
 
 UNLEARNED, TARGET, RETAIN_MODEL, BASE = ("unlearned", "target", "retain_model", "base")
 
+FEW_PREFIXES = 2
+"""Of our own, where time is short."""
+
 DEFAULT_LEARNING_RATE = 1e-5
 """Of relearning, where no run tells at what rate the model was unlearned."""
 
@@ -133,6 +136,8 @@ def make_battery(request: AttackRequest) -> Battery:
     numbers = sample_numbers(len(sets["forget"]), extent.max_rows, request.seed)
     rate = _learning_rate(request.relearning_learning_rate, settings.get("learning_rate"), run)
     prefixes = _read_prefixes(request.prefixes)
+    if extent.hurries and request.prefixes is None:
+        prefixes = prefixes[:FEW_PREFIXES]
     check_unseen(sets)
     battery = Battery(request, extent, subjects, sets, numbers, prefixes, rate, data)
     if run is not None:

@@ -34,7 +34,10 @@ def prompts(battery: Battery) -> Variants:
         return {"other questions": NO_QUESTIONS}
     completions: dict[Name, Trial | str] = {name: partial(_completed, battery, share) for name, share in GIVEN.items()}
     if not battery.extent.thorough:
-        return {HALF: completions[HALF], "few-shot": _few_shot(battery)}
+        quick: dict[Name, Trial | str] = {HALF: completions[HALF]}
+        if not battery.extent.hurries:
+            quick["few-shot"] = _few_shot(battery)
+        return quick
     return {
         "paraphrase": _paraphrased(battery),
         "few-shot": _few_shot(battery),

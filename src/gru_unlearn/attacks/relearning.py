@@ -145,16 +145,18 @@ def _relearn(battery: Battery, course: _Course, untouched: Callable[[Subject], P
         if course.trained and step in early:
             won.steps.append(step)
             won.values.append(_probabilities(battery, subject, model, course.trained))
-    found = _last(battery, course, subject, model)
+    found = _last(battery, course, subject, model, path)
     return replace(found, steps=steps, path=path, won_back=won if course.trained else None)
 
 
-def _last(battery: Battery, course: _Course, subject: Subject, model: nn.Module) -> Probed:
+def _last(battery: Battery, course: _Course, subject: Subject, model: nn.Module, path: Sequence[list[float]]) -> Probed:
     """What the trained copy knows, and says where there is time to listen, of rows that it was not trained on."""
     if not course.others:
         return Probed({}, [])
+    if battery.extent.hurries:
+        return Probed({PROBABILITY: {FORGET.key: path[-1]}}, [battery.numbers[place] for place in course.others])
     with computing(narrow=battery.computes_narrow):
-        return probe(battery, subject, model, course.others, speak=not battery.extent.hurries)
+        return probe(battery, subject, model, course.others)
 
 
 def _untouched(battery: Battery, others: Sequence[int], subject: Subject) -> Probed:
