@@ -34,16 +34,16 @@ class Extent:
 WHOLE = Extent(100, 60, 8, (1.0, 3.0, 10.0), (10.0, 30.0), 64, (0.7, 1.0, 1.3), True)
 WHOLE_IN_TIME = replace(
     WHOLE,
-    max_rows=16,
+    max_rows=14,
     relearning_steps=8,
     relearning_batch=4,
     adapter_rates=(10.0,),
-    samples=6,
+    samples=4,
     temperature=(1.0,),
     hurries=True,
 )
 QUICK = Extent(40, 20, 8, (3.0, 10.0), (), 16, (1.0,), False)
-QUICK_IN_TIME = replace(QUICK, max_rows=12, relearning_steps=6, relearning_batch=4, samples=4, hurries=True)
+QUICK_IN_TIME = replace(QUICK, max_rows=12, relearning_steps=5, relearning_batch=4, samples=3, hurries=True)
 
 
 def extent_of(request: AttackRequest, *, is_slow: bool) -> Extent:

@@ -71,7 +71,7 @@ def _tunings(battery: Battery, name: str) -> Iterator[Tuning]:
     extent, rate = battery.extent, battery.learning_rate
     usual = Tuning(extent.relearning_steps, rate, extent.relearning_batch, battery.request.seed)
     multiples = extent.relearning_rates
-    if name == UNRELATED and extent.hurries:
+    if extent.hurries and (name == UNRELATED or (name == FEW and not extent.thorough)):
         multiples = multiples[-1:]
     for multiple in multiples:
         yield replace(usual, learning_rate=multiple * rate)
