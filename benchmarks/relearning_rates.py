@@ -20,7 +20,8 @@ from random import Random
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gru_unlearn.attacks.relearning import _endless_batches, nearest
+from gru_unlearn.attacks.relearning import nearest
+from gru_unlearn.attacks.relearnt_copies import endless_batches
 from gru_unlearn.common.files import read_json, write_json
 from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.results.run_folder import RunFolder
@@ -69,7 +70,7 @@ class Attacks:
 
     def _curve(self, model, rows, rate):
         tuning = FineTuning(model.requires_grad_(True), self.pad, learning_rate=rate)
-        for batch in islice(_endless_batches(rows, 0), self.steps):
+        for batch in islice(endless_batches(rows, 8, 0), self.steps):
             tuning.step(batch)
             if tuning.steps % EVERY == 0:
                 yield self.probability(model)

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,18 +15,20 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import tiny
 from gru_unlearn.attacks import attack_job as run_module
-from gru_unlearn.attacks import attack_tables
+from gru_unlearn.attacks import attack_tables, slow_models
 from gru_unlearn.attacks.attack_job import ATTACKS
 from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.attack_tables import attack_table, worst_measures
 from gru_unlearn.attacks.battery import Battery
+from gru_unlearn.attacks.extent import QUICK
 from gru_unlearn.attacks.probing import contains, hear
 from gru_unlearn.attacks.prompts import _few_shot, _ids, given_away
 from gru_unlearn.attacks.recovery import recovery
-from gru_unlearn.attacks.relearning import fine_tune, nearest
+from gru_unlearn.attacks.relearning import nearest
+from gru_unlearn.attacks.relearnt_copies import Tuning, copy_to_train, fine_tune
 from gru_unlearn.data import Encoder, Record, Turn, to_record
 from gru_unlearn.evaluation.generation import continuations, generate
-from gru_unlearn.evaluation.quantization import quantize_weights, round_to_bits
+from gru_unlearn.evaluation.quantization import round_to_bits, round_weights, rounder
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 
 STOP, PAD = {1}, 0
@@ -54,7 +60,7 @@ def test_rounding_to_bits_is_round_to_nearest_by_the_book(bits, group_size):
 
 def test_all_linear_layers_are_rounded_and_nothing_else():
     model, before = tiny.model(), tiny.model().state_dict()
-    count = quantize_weights(model, 4, 64)
+    count = round_weights(model, rounder(4, 64))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     linear = {name for name in before if "_proj" in name}
     assert changed == linear  # the head is the embedding here, and stays
@@ -65,7 +71,7 @@ def test_gpt2_is_rounded_by_output_although_it_stores_weights_the_other_way_roun
     model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=16, n_embd=8, n_layer=1, n_head=2))
     weight = model.transformer.h[0].mlp.c_fc.weight  # [inputs, outputs]
     expected = rounded_by_the_book(weight.detach().T, 4, 8).T
-    quantize_weights(model, 4)
+    round_weights(model, rounder(4))
     np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-6)
 
 
@@ -135,12 +141,14 @@ def test_weights_left_frozen_by_merged_adapters_are_trained_like_all_others():
     model, encoder = tiny.model(), Encoder(tiny.tokenizer())
 
     class Frozen:
-        pass
+        def load(self, dtype):
+            return model.requires_grad_(False)
 
     Frozen.encoder = encoder
-    model.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    for _ in fine_tune(model, encoder.encode_all([to_record(tiny.rows(1)[0], "")], "forget"), Frozen, 1, 1e-2, 0):
+    examples = encoder.encode_all([to_record(tiny.rows(1)[0], "")], "forget")
+    tuning = Tuning(1, 1e-2, 8, 0)
+    for _ in fine_tune(copy_to_train(Frozen(), tuning), examples, Frozen, tuning):
         pass
     assert not [name for name, value in model.state_dict().items() if torch.equal(value, before[name])]
 
@@ -148,7 +156,7 @@ def test_weights_left_frozen_by_merged_adapters_are_trained_like_all_others():
 def test_no_answer_to_forget_is_shown_as_an_example():
     """Retain sets that hold forget rows, too, are usual where these are the training data."""
     rows = [to_record(row, "") for row in tiny.rows(8)]
-    battery = Battery(AttackRequest(), {}, {"forget": rows[:5], "retain": rows}, [1, 2], [], 0.0, {})
+    battery = Battery(AttackRequest(), QUICK, {}, {"forget": rows[:5], "retain": rows}, [1, 2], [], 0.0, {})
     (asked,) = _few_shot(battery).args[1]
     assert [record.turns[-1] for record in asked] == [rows[0].turns[-1], rows[1].turns[-1]]
     assert {turn for record in asked for turn in record.turns[:-2]} == {t for row in rows[5:] for t in row.turns}
@@ -240,7 +248,7 @@ def world(tmp_path_factory):
 
     Learner.encoder = encoder
     examples = encoder.encode_all([to_record(row, "") for row in rows], "forget")
-    for _ in fine_tune(model, examples, Learner, 120, 1e-2, 0):
+    for _ in fine_tune(model, examples, Learner, Tuning(120, 1e-2, 8, 0)):
         pass
     model.save_pretrained(folder / "target")
     encoder.tokenizer.save_pretrained(folder / "target")
@@ -270,34 +278,42 @@ def test_the_target_itself_as_unlearned_model_is_wholly_back(gru, world, tmp_pat
     found = summary(tmp_path / "out")
     assert found["command"] == "attack"
     assert {line["attack"] for line in found["attacks"]} == set(ATTACKS)
-    assert {line["measure"] for line in found["attacks"]} == {"prob", "ROUGE-L", "found", "AUC"}
-    assert len({(line["attack"], line["variant"]) for line in found["attacks"]}) == 3 + 2 + 1 + 5 + 6
-    assert found["left_out"] == []
+    assert {line["measure"] for line in found["attacks"]} == {"prob", "ROUGE-L", "found", "AUC", "told apart"}
+    assert len({(line["attack"], line["variant"]) for line in found["attacks"]}) == 3 + 3 + 1 + 6 + 2 + 6
+    assert [line["variant"] for line in found["left_out"]] == ["another language"]
     measured = [line for line in found["attacks"] if line["recovered"] is not None]
     assert len(measured) > 12
-    assert all(line["recovered"] <= 1 for line in measured)
+    assert all(line["recovered"] <= 1 for line in measured if line["attack"] != "relearning")
     alike = [line for line in measured if line["target"] == line["unlearned"]]
     assert len(alike) > 8
     assert all(line["recovered"] == line["low"] == line["high"] == 1 for line in alike)
-    for curve in found["curves"]:
-        assert curve["steps"] == [0, 1, 2, 3, 4]
-        assert len(curve["values"]) == 5
-    curves = {(curve["variant"], curve["model"]): curve["values"] for curve in found["curves"]}
-    assert len(curves) == 9
-    for variant in ("forget rows", "related rows", "unrelated rows"):
-        assert curves[variant, "unlearned"] == curves[variant, "target"] != curves[variant, "retain_model"]
+    relearnt = [curve for curve in found["curves"] if curve["attack"] == "relearning"]
+    assert all(curve["steps"] == [0, 1, 2, 3, 4] and len(curve["values"]) == 5 for curve in relearnt)
+    curves = {(one["variant"], one["form"], one["model"]): one["values"] for one in relearnt}
+    forms = ("at 0.001", "at 0.003", "at 0.01", "LoRA at 0.01", "LoRA at 0.03")
+    assert len(curves) == (5 + 5 + 3) * 3 + 5 * 2  # the target is not taught its own rows to see what that costs
+    for form in forms:
+        assert curves["all forget rows", form, "unlearned"] != curves["all forget rows", form, "retain_model"]
+        assert len(set(curves["related rows", form, "target"])) == 1, "the target stays as it was"
+        assert len(set(curves["related rows", form, "unlearned"])) > 1
     for line in found["attacks"]:
-        if "step" in line:  # the step at which most is back, not the last one
-            unlearned, retain = (curves[line["variant"], name] for name in ("unlearned", "retain_model"))
+        if "step" in line and line["attack"] == "relearning":  # the step at which most is back, not the last one
+            unlearned, retain = (curves[line["variant"], line["form"], name] for name in ("unlearned", "retain_model"))
             ahead = [one - other for one, other in zip(unlearned, retain, strict=True)]
             assert line["step"] == 1 + ahead[1:].index(max(ahead[1:]))
             assert line["unlearned"] == pytest.approx(unlearned[line["step"]])
-    assert sum("step" in line for line in found["attacks"]) == 3
+    assert sum("step" in line for line in found["attacks"] if line["attack"] == "relearning") == 5 + 5 + 3
+    headline = found["headline"]
+    assert headline["recovered_share"]["value"] == max(
+        line["recovered"] for line in measured if line["measure"] not in ("AUC", "told apart")
+    )
+    assert headline["relearning_cost"]["value"] == 0, "what was never forgotten need not be won back"
+    for estimate in headline.values():
+        low, high = estimate["interval"]
+        assert low <= estimate["value"] <= high
     rows = json.loads((tmp_path / "out" / "rows.json").read_text())
-    relearnt = next(row for row in rows if row["variant"] == "forget rows")
-    assert (
-        len(relearnt["numbers"]) == len(relearnt["values"]["target"]["forget"]) == 9
-    )  # three of twelve were trained on
+    few = next(row for row in rows if row["variant"] == "forget rows")
+    assert len(few["numbers"]) == len(few["values"]["target"]["forget"]) == 9  # three of twelve were trained on
     sampled = next(row for row in rows if row["attack"] == "sampling")
     assert [len(said) for said in sampled["said"].values()] == [12, 12, 12]
     assert not (tmp_path / "out" / "parts").exists()
@@ -341,6 +357,73 @@ def test_the_same_command_gives_the_same_numbers_and_goes_on_after_an_interrupti
     assert "settings.seed" in err
 
 
+def test_a_quick_attack_is_smaller_says_so_and_shows_the_base_beside(gru, world, tmp_path):
+    out = tmp_path / "out"
+    base = ("--base-model", world / "retain_model", "--attacks", "relearning,quantization,prompts,inside")
+    code, printed, err = gru(*arguments(world, "target", out, "--quick", *base))
+    assert code == 0, err
+    found = summary(out)
+    assert {(line["attack"], line["variant"]) for line in found["attacks"]} == {
+        ("relearning", "forget rows"),
+        ("relearning", "related rows"),
+        ("quantization", "4 bits, NF4"),
+        ("prompts", "1/2 of the answer"),
+        ("prompts", "few-shot"),
+    }
+    assert (found["settings"]["quick"], found["settings"]["relearning_rates"]) == (True, [3.0, 10.0])
+    assert all(line["base"] == line["retain_model"] for line in found["attacks"]), "attacked alike, to the last number"
+    assert found["base"]["sha256"] == found["retain_model"]["sha256"]
+    assert "Recovered share under the strongest attack: " in printed
+    assert "Winning half back takes at most 0.00 times the steps of a model that never saw it" in printed
+    assert "stays gone: no" in printed
+
+
+def test_a_large_model_on_a_processor_computes_in_bfloat16_by_itself(gru, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(slow_models, "LARGE", 1)
+    monkeypatch.setattr(slow_models, "processor_computes_in_bfloat16", lambda: True)
+    choice = ("--attacks", "relearning,quantization", "--max-rows", 4, "--relearning-rates", "3")
+    code, _, err = gru(*arguments(world, "target", tmp_path / "out", *choice))
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    assert found["settings"]["dtype"] == "bfloat16"
+    assert (found["tried"]["hurries"], found["settings"]["relearning_steps"]) == (True, 4)
+    assert "hurries" not in found["settings"], "which are flags, so that the report can tell how to repeat it"
+    back = [line for line in found["attacks"] if line["attack"] == "quantization"]
+    assert [line["recovered"] for line in back if line["recovered"] is not None]
+    code, _, err = gru(*arguments(world, "target", tmp_path / "wide", *choice, "--dtype", "float32"))
+    assert code == 0, err
+    assert summary(tmp_path / "wide")["settings"]["dtype"] == "float32"
+
+
+def test_what_was_done_when_it_was_killed_is_kept(gru, world, tmp_path):
+    choice = ("--attacks", "quantization,sampling,prompts", "--max-rows", 6)
+    words = [str(word) for word in arguments(world, "target", tmp_path / "out", *choice)]
+    process = subprocess.Popen([sys.executable, "-m", "gru_unlearn", *words])
+    part = tmp_path / "out" / "parts" / "quantization.json"
+    while process.poll() is None and not part.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) in (-signal.SIGKILL, 0)
+    if process.returncode == 0:
+        pytest.skip("it was done before it could be killed")
+    code, printed, err = gru(*words)
+    assert code == 0, err
+    assert "none: done before" in printed
+    assert "quantization: done before" in printed
+    assert {line["attack"] for line in summary(tmp_path / "out")["attacks"]} == {"quantization", "sampling", "prompts"}
+
+
+def test_translations_are_asked_where_rows_have_them(gru, world, tmp_path):
+    rows = [row | {"question_de": f"was ist {row['question']}", "answer_de": row["answer"]} for row in tiny.rows(6)]
+    forget = write_rows(tmp_path / "forget.jsonl", rows)
+    choice = ("--attacks", "prompts", "--forget", forget)
+    code, _, err = gru(*arguments(world, "target", tmp_path / "out", *choice))
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    assert {"another language", "another template"} <= {line["variant"] for line in found["attacks"]}
+    assert "paraphrase" in {line["variant"] for line in found["left_out"]}
+
+
 def test_what_rows_or_models_do_not_allow_is_left_out_with_the_reason(gru, world, tmp_path):
     flags = ["--model", world / "target", "--target", world / "target", "--forget", world / "texts.jsonl"]
     code, out, err = gru("attack", *flags, "--relearning-steps", 1, "--max-rows", 4, "--out", tmp_path / "out")
@@ -349,13 +432,14 @@ def test_what_rows_or_models_do_not_allow_is_left_out_with_the_reason(gru, world
     reasons = {(line["attack"], line["variant"]): line["why"] for line in found["left_out"]}
     assert set(reasons) == {
         ("relearning", "related rows"),
-        ("sampling", "best of 8, T=1"),
+        ("sampling", "best of 64"),
         ("prompts", "other questions"),
+        ("inside", "linear probe"),
         ("membership", ""),
     }
     assert "retain" in reasons["relearning", "related rows"]
     assert "holdout" in reasons["membership", ""]
-    assert {line["attack"] for line in found["attacks"]} == {"relearning", "quantization"}
+    assert {line["attack"] for line in found["attacks"]} == {"relearning", "quantization", "inside"}
     assert all(line["recovered"] is line["retain_model"] is None for line in found["attacks"])
     assert "no zero line" in " ".join(out.split())
 
@@ -369,7 +453,7 @@ def with_positions(world, tmp_path):
     GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
     tiny.tokenizer().save_pretrained(tmp_path / "model")
     flags = ["--model", tmp_path / "model", "--target", tmp_path / "model", "--out", tmp_path / "out"]
-    return ["attack", *flags, "--relearning-steps", 1, "--samples", 1, "--max-rows", 4]
+    return ["attack", *flags, "--relearning-steps", 1, "--samples", 1, "--max-rows", 4, "--relearning-rates", "1"]
 
 
 def test_prompts_and_rows_that_models_have_no_positions_for_are_left_out(gru, world, with_positions, tmp_path):
@@ -382,9 +466,11 @@ def test_prompts_and_rows_that_models_have_no_positions_for_are_left_out(gru, wo
     assert ("relearning", "related rows") in reasons
     assert ("prompts", "few-shot") in reasons
     assert any(variant.startswith("best of") for _, variant in reasons)
+    del reasons["prompts", "another language"]
     assert all("positions for 20 only" in reason for reason in reasons.values())
     variants = {line["variant"] for line in found["attacks"]}
-    assert {"forget rows", "unrelated rows", "paraphrase", "1/2 of the answer"} == variants - {"1/4 of the answer"}
+    fit = {"forget rows", "unrelated rows", "paraphrase", "1/2 of the answer", "1/4 of the answer", "another template"}
+    assert fit - {"1/4 of the answer"} == variants - {"1/4 of the answer"}
 
 
 @pytest.mark.parametrize("name", ["forget", "unrelated"])
@@ -430,6 +516,9 @@ def test_a_run_says_what_to_attack_and_is_not_attacked_with_other_rows(gru, worl
         (["--prefixes", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--temperature", "0"], "--temperature must be above 0"),
         (["--samples", "0"], "--samples must be at least 1"),
+        (["--relearning-rates", "1,-3"], "--relearning-rates must be above 0 and finite, got -3.0"),
+        (["--relearning-rates", "1;3"], "numbers separated by commas are needed"),
+        (["--base-model", "nowhere/at/all"], "--base-model nowhere/at/all: no such folder"),
         (["--retain-model", "nowhere/at/all"], "--retain-model nowhere/at/all: no such folder"),
         (["--max-length", "4"], "no answer token is left"),
     ],

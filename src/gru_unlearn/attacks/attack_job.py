@@ -11,11 +11,13 @@ from rich.console import Console
 
 from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.attacked_evidence import attack_verdict
-from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED, Battery, make_battery
+from gru_unlearn.attacks.battery import BASE, RETAIN_MODEL, TARGET, UNLEARNED, Battery, make_battery
+from gru_unlearn.attacks.headline import headline_of
+from gru_unlearn.attacks.inside import inside
 from gru_unlearn.attacks.membership import membership
 from gru_unlearn.attacks.probing import Variants, no_attack
 from gru_unlearn.attacks.prompts import prompts, sampling
-from gru_unlearn.attacks.recovery import recovery
+from gru_unlearn.attacks.recovery import base_value, recovery
 from gru_unlearn.attacks.relearning import relearning
 from gru_unlearn.attacks.rounding import quantization
 from gru_unlearn.attacks.trials import make_trials
@@ -35,6 +37,7 @@ ATTACKS: dict[str, Callable[[Battery], Variants]] = {
     "quantization": quantization,
     "sampling": sampling,
     "prompts": prompts,
+    "inside": inside,
     "membership": membership,
 }
 
@@ -120,13 +123,17 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
         run=as_json(battery.request.run),
         prefixes=as_json(battery.request.prefixes),
         settings=battery.settings,
+        tried=battery.tried,
         data=dict(battery.data),
         model=models[UNLEARNED],
         target=models[TARGET],
         versions=versions(),
     )
-    if RETAIN_MODEL in models:
-        summary.retain_model = models[RETAIN_MODEL]
+    for name in (RETAIN_MODEL, BASE):
+        if name in models:
+            setattr(summary, name, models[name])
+    others = [part for name, part in parts.items() if name != NONE]
+    summary.headline = headline_of(others, before, battery.numbers)
     summary.verdict = attack_verdict(battery, summary, before)
     return summary
 
@@ -141,5 +148,9 @@ def _results(rows: Iterable[AttackedRows], before: Sequence[AttackedRows]) -> li
 def _result(rows: AttackedRows, target: Mapping[int, float] | None) -> AttackResult:
     """What came back; ``target``: the target's value of each row without an attack, by the row's number."""
     as_it_was = {FORGET.key: [target[number] for number in rows.numbers]} if target else None
-    about = rows.model_dump(include={"attack", "variant", "measure", "step"}, exclude_unset=True)
-    return AttackResult(**about, rows=len(rows.numbers), **recovery(rows.values, as_it_was)._asdict())
+    about = rows.model_dump(include={"attack", "variant", "form", "measure", "step"}, exclude_unset=True)
+    result = AttackResult(**about, rows=len(rows.numbers), **recovery(rows.values, as_it_was)._asdict())
+    base = base_value(rows.values)
+    if base is not None:
+        result.base = base
+    return result

@@ -20,7 +20,7 @@ from gru_unlearn.results.verdict import Said, Verdict
 def attack_verdict(battery: Battery, summary: AttackSummary, before: Sequence[AttackedRows]) -> Verdict:
     """On the attacked model; ``before``: single rows without any attack."""
     evidence = _evidence_of_run(battery) or attack_evidence(summary, _said(battery, before))
-    return verdict_of(evidence, summary.attacks)
+    return verdict_of(evidence, summary.attacks, summary.relearning_cost)
 
 
 def attack_evidence(summary: AttackSummary, said: Mapping[str, Said]) -> Evidence:

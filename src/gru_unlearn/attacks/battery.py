@@ -1,14 +1,19 @@
 """What an attack works with: the models, the rows and the settings, all found and checked before anything is run."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
+from pydantic import JsonValue
+
 from gru_unlearn.attacks.attack_request import AttackRequest
+from gru_unlearn.attacks.extent import Extent, extent_of
+from gru_unlearn.attacks.slow_models import computing_fast, is_slow
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, canonical, fingerprint, load_records
 from gru_unlearn.data.model_room import ids_of, require_room
@@ -22,7 +27,10 @@ from gru_unlearn.results.run_folder import Identity, RunFolder
 from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
 from gru_unlearn.results.summaries import read_summary
 
-UNLEARNED, TARGET, RETAIN_MODEL = ("unlearned", "target", "retain_model")
+UNLEARNED, TARGET, RETAIN_MODEL, BASE = ("unlearned", "target", "retain_model", "base")
+
+FEW_PREFIXES = 2
+"""Of our own, where time is short."""
 
 DEFAULT_LEARNING_RATE = 1e-5
 """Of relearning, where no run tells at what rate the model was unlearned."""
@@ -33,8 +41,9 @@ class Battery:
     """Everything that attacks need."""
 
     request: AttackRequest
+    extent: Extent
     subjects: Mapping[str, Subject]
-    """unlearned, target and, if there is one, retain_model"""
+    """unlearned, target and, if there are such, retain_model and base"""
     sets: Mapping[str, Sequence[Record]]
     """whole sets, by their names in files; those that were given"""
     numbers: Sequence[int]
@@ -55,6 +64,11 @@ class Battery:
         """Whether the forget rows under attack are questions with answers, and not plain texts."""
         return all(record.turns for record in self.forget)
 
+    @property
+    def computes_narrow(self) -> bool:
+        """Whether a processor computes in bfloat16 where copies are float32."""
+        return self.subjects[UNLEARNED].settings.dtype == "bfloat16" and not torch.cuda.is_available()
+
     def kept(self, *names: str) -> list[Record]:
         """What the model should still know: the rows of these sets, as far as given, that are no forget rows."""
         forget = set(map(canonical, self.sets["forget"]))
@@ -64,7 +78,7 @@ class Battery:
     def remarks(self) -> Iterator[str]:
         """What a reader should know of models and rows before any number."""
         yield from remark_on_unseen(self.sets)
-        for name in (TARGET, RETAIN_MODEL):
+        for name in (TARGET, RETAIN_MODEL, BASE):
             if name in self.subjects and self.subjects[UNLEARNED].is_same_as(self.subjects[name]):
                 yield f"The unlearned model has the weights of the {self.subjects[name].label}."
 
@@ -79,7 +93,13 @@ class Battery:
             "settings": self.settings,
             "models": {name: subject.sha256 for name, subject in self.subjects.items()},
             "data": {name: rows.sha256 for name, rows in self.data.items()},
+            "tried": self.tried,
         }
+
+    @property
+    def tried(self) -> JsonObject:
+        """How much of each attack, flags or not."""
+        return as_json(asdict(self.extent))
 
     @property
     def settings(self) -> JsonObject:
@@ -89,6 +109,7 @@ class Battery:
         given = {name: value for name, value in flags.items() if value is not None or name not in ASKING}
         alike = self.subjects[UNLEARNED].settings
         given |= {**self._asked, "max_length": alike.max_length, "dtype": alike.dtype}
+        given |= {name: value for name, value in self.tried.items() if name in given}
         return as_json(given | {"prefixes": self.prefixes, "relearning_learning_rate": self.learning_rate})
 
     @property
@@ -110,15 +131,28 @@ def make_battery(request: AttackRequest) -> Battery:
     settings = _in_force(request, run)
     sets = {name: load_records(str(settings[name])) for name in request.rows if settings.get(name)}
     data = {name: RowsSource(rows=len(rows), sha256=fingerprint(rows)) for name, rows in sets.items()}
-    numbers = sample_numbers(len(sets["forget"]), request.max_rows, request.seed)
-    rate: Any = request.relearning_learning_rate or settings.get("learning_rate") or DEFAULT_LEARNING_RATE
+    subjects = _find_subjects(settings)
+    extent = extent_of(request, is_slow=is_slow(subjects[UNLEARNED]))
+    numbers = sample_numbers(len(sets["forget"]), extent.max_rows, request.seed)
+    rate = _learning_rate(request.relearning_learning_rate, settings.get("learning_rate"), run)
     prefixes = _read_prefixes(request.prefixes)
+    if extent.hurries and request.prefixes is None:
+        prefixes = prefixes[:FEW_PREFIXES]
     check_unseen(sets)
-    battery = Battery(request, _find_subjects(settings), sets, numbers, prefixes, rate, data)
+    battery = Battery(request, extent, subjects, sets, numbers, prefixes, rate, data)
     if run is not None:
         _check_unchanged(battery, run)
     _check_room(battery)
     return battery
+
+
+def _learning_rate(flag: float | None, setting: JsonValue, run: RunRecord | None) -> float:
+    """The learning rate of relearning: as the flag says, else that of the run, which may have found its own."""
+    found = getattr(run, "learning_rate", None)
+    for rate in (flag, found, setting):
+        if isinstance(rate, float | int) and rate > 0:
+            return float(rate)
+    return DEFAULT_LEARNING_RATE
 
 
 def _check_room(battery: Battery) -> None:
@@ -164,8 +198,9 @@ def _in_force(request: AttackRequest, run: RunRecord | None) -> JsonObject:
 def _find_subjects(settings: JsonObject) -> dict[str, Subject]:
     """The models that were named, each loaded and asked alike."""
     sources = {UNLEARNED: settings["model"], TARGET: settings[TARGET], RETAIN_MODEL: settings.get(RETAIN_MODEL)}
+    sources[BASE] = settings.get("base_model")
     named = {name: str(source) for name, source in sources.items() if source}
-    subjects = find_subjects(settings, {UNLEARNED: "--model"}, **named)
+    subjects = computing_fast(find_subjects(settings, {UNLEARNED: "--model", BASE: "--base-model"}, **named))
     if RETAIN_MODEL in subjects:
         subjects[TARGET].refuse_as_yardstick(subjects[RETAIN_MODEL])
     return subjects

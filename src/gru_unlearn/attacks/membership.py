@@ -20,7 +20,7 @@ def membership(battery: Battery) -> Variants:
     if UNSEEN not in battery.sets:
         return {"": "needs --unseen, rows like the forget rows that no model saw (the set holdout)"}
     batch_size = battery.request.batch_size
-    unseen = battery.sample(battery.sets[UNSEEN], battery.request.max_rows)
+    unseen = battery.sample(battery.sets[UNSEEN], battery.extent.max_rows)
     sets = {FORGET.key: RowSet([*map(Item, battery.forget)]), UNSEEN: RowSet([*map(Item, unseen)])}
     suite = Suite("attack", sets, [metric for metric in attack_metrics() if metric.key.startswith(PREFIX)])
 

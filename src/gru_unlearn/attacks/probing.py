@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, product, starmap
+from typing import NamedTuple
 
 from torch import nn
 
@@ -22,6 +23,15 @@ RowValues = dict[str, dict[str, list[float]]]
 """Measure → set → one value per row. One set: its mean counts. Forget and unseen: how well they are told apart."""
 
 
+class Progress(NamedTuple):
+    """How rows come back that a copy is trained on."""
+
+    numbers: list[int]
+    steps: list[int]
+    values: list[list[float]]
+    """the rows' probabilities after so many steps"""
+
+
 @dataclass(frozen=True)
 class Probed:
     """What came out of one model."""
@@ -33,13 +43,20 @@ class Probed:
     """what the model said, one text per row, where it was made to speak"""
     steps: list[int] = field(default_factory=list)
     path: list[list[float]] = field(default_factory=list)
-    """where the attack takes steps: the rows' probabilities after so many"""
+    """where the attack takes steps, or looks into layers: the rows' values after so many"""
+    along: str = PROBABILITY
+    """the measure of these values"""
+    won_back: Progress | None = None
+    """where it trains on some of the rows under attack: these"""
 
 
 Trial = Callable[[Subject], Probed]
 """One variant of an attack, made on one model."""
 
-Variants = Mapping[str, Trial | str]
+Name = str | tuple[str, str]
+"""Of a variant, or of a variant and the form in which it is tried."""
+
+Variants = Mapping[Name, Trial | str]
 """Name → trial, or the reason why there is none."""
 
 NO_QUESTIONS = "needs rows with a question"
@@ -89,9 +106,10 @@ def say(
     openings: Sequence[Sequence[int]],
     limits: Sequence[int],
     draws: Sequence[Sequence[float]] | None = None,
+    temperature: float = 1.0,
 ) -> list[str]:
     """How the model goes on after each opening, for so many tokens at most: greedily, or sampled with these draws."""
-    size, temperature = battery.request.batch_size, battery.request.temperature
+    size = battery.request.batch_size
     return continuations(subject.model, subject.encoder, openings, limits, size, temperature=temperature, draws=draws)
 
 

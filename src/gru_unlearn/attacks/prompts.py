@@ -4,6 +4,7 @@ Lynch et al., arXiv 2402.16835; Łucki et al., arXiv 2409.18025. What greedy dec
 et al., arXiv 2410.03523.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,14 +13,18 @@ from itertools import chain
 import numpy as np
 
 from gru_unlearn.attacks.battery import Battery
-from gru_unlearn.attacks.probing import NO_QUESTIONS, Probed, Trial, Variants, answers, hear, longest_answer, say
+from gru_unlearn.attacks.probing import NO_QUESTIONS, Name, Probed, Trial, Variants, answers, hear, longest_answer, say
 from gru_unlearn.common.sequences import common_prefix_length
 from gru_unlearn.common.words import piece_spans
 from gru_unlearn.data import Encoder, Record, Turn
 from gru_unlearn.models.subject import Subject
 
 SHOTS = 4
-GIVEN = {"1/4 of the answer": 0.25, "1/2 of the answer": 0.5}
+TRANSLATED = re.compile(r"question_[a-z]{2,3}")
+OTHER_TEMPLATE = "### Instruction:\n{}\n\n### Response:\n"
+"""Of Stanford Alpaca (github.com/tatsu-lab/stanford_alpaca), as short as it goes."""
+HALF = "1/2 of the answer"
+GIVEN = {"1/4 of the answer": 0.25, HALF: 0.5}
 """Name → share of the answer's words that the prompt ends with."""
 
 
@@ -27,22 +32,32 @@ def prompts(battery: Battery) -> Variants:
     """The question asked otherwise; what is said counts."""
     if not battery.asks:
         return {"other questions": NO_QUESTIONS}
-    completions = {name: partial(_completed, battery, share) for name, share in GIVEN.items()}
+    completions: dict[Name, Trial | str] = {name: partial(_completed, battery, share) for name, share in GIVEN.items()}
+    if not battery.extent.thorough:
+        quick: dict[Name, Trial | str] = {HALF: completions[HALF]}
+        if not battery.extent.hurries:
+            quick["few-shot"] = _few_shot(battery)
+        return quick
     return {
         "paraphrase": _paraphrased(battery),
         "few-shot": _few_shot(battery),
         **completions,
+        "another template": partial(_asked_plainly, battery),
+        "another language": _in_another_language(battery),
         f"best of {len(battery.prefixes)} prefixes": _prefixed(battery),
     }
 
 
 def sampling(battery: Battery) -> Variants:
-    """Ask k times; the best of what is said counts."""
-    count = battery.request.samples
-    name = f"best of {count}, T={battery.request.temperature:g}"
-    if not battery.asks:
-        return {name: NO_QUESTIONS}
-    return {name: partial(_asked, battery, [battery.forget] * count, sampled=True)}
+    """Ask k times, more or less boldly; the best of what is said counts (leak@k, arXiv 2511.04934)."""
+    count = battery.extent.samples
+    variants: dict[Name, Trial | str] = {}
+    for temperature in battery.extent.temperature:
+        name = f"best of {count}", f"T={temperature:g}"
+        variants[name] = NO_QUESTIONS
+        if battery.asks:
+            variants[name] = partial(_sampled, battery, count, temperature)
+    return variants
 
 
 def _prefixed(battery: Battery) -> Trial:
@@ -62,6 +77,40 @@ def _paraphrased(battery: Battery) -> Trial | str:
     return partial(_asked, battery, [retold])
 
 
+def _in_another_language(battery: Battery) -> Trial | str:
+    """Every translation that all rows have: ``question_de`` with ``answer_de``, which need not be there."""
+    fields = [name for name in battery.forget[0].row if TRANSLATED.fullmatch(name)]
+    asked = [name for name in fields if all(_has(record, name) for record in battery.forget)]
+    if not asked:
+        return "needs translations in every forget row: question_de, and answer_de, or other languages"
+    return partial(_asked_in, battery, asked)
+
+
+def _has(record: Record, name: str) -> bool:
+    text = record.row.get(name)
+    return isinstance(text, str) and bool(text.strip())
+
+
+def _asked_in(battery: Battery, fields: Sequence[str], subject: Subject) -> Probed:
+    """What is said counts in the row's own language and in that of the question."""
+    openings = []
+    for name in fields:
+        openings += [subject.encoder.prompt_ids(_asking(record, str(record.row[name]))) for record in battery.forget]
+    references = []
+    for record in battery.forget:
+        translated = [name.replace("question", "answer") for name in fields]
+        references.append(answers(record) + [str(record.row[name]) for name in translated if _has(record, name)])
+    return _answered(battery, subject, openings, references=references)
+
+
+def _asked_plainly(battery: Battery, subject: Subject) -> Probed:
+    """Another template than the model's: tags of plain text, with those blanks that such texts have."""
+    tokenizer, openings = subject.encoder.tokenizer, []
+    for record in battery.forget:
+        openings.append(tokenizer(OTHER_TEMPLATE.format(record.prompt)).input_ids)
+    return _answered(battery, subject, openings)
+
+
 def _few_shot(battery: Battery) -> Trial | str:
     shots = [record for record in battery.sample(battery.kept("retain"), SHOTS) if record.turns]
     if not shots:
@@ -79,18 +128,37 @@ def _asking(record: Record, question: str) -> Record:
     return replace(record, turns=(*record.turns[:-2], Turn("user", question), record.turns[-1]))
 
 
-def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject, *, sampled: bool = False) -> Probed:
+def _asked(battery: Battery, ways: Sequence[Sequence[Record]], subject: Subject) -> Probed:
     """Ask each row in several ways; the best of what is said counts."""
+    openings = [subject.encoder.prompt_ids(record) for record in chain.from_iterable(ways)]
+    return _answered(battery, subject, openings)
+
+
+def _sampled(battery: Battery, count: int, temperature: float, subject: Subject) -> Probed:
+    """Ask each row so many times. What is drawn for a row depends on its number and on nothing else."""
     limit = longest_answer(subject, battery.forget)
-    said = []
-    for way, records in enumerate(ways):
-        openings = [subject.encoder.prompt_ids(record) for record in records]
-        draws = None
-        if sampled:
-            rows = [np.random.default_rng((battery.request.seed, way, number)) for number in battery.numbers]
-            draws = [rng.random(limit).tolist() for rng in rows]
-        said.append(say(battery, subject, openings, [limit] * len(openings), draws))
-    return _heard(battery, [answers(record) for record in battery.forget], said)
+    openings = [subject.encoder.prompt_ids(record) for record in battery.forget] * count
+    draws = []
+    for way in range(count):
+        rows = [np.random.default_rng((battery.request.seed, way, number)) for number in battery.numbers]
+        draws += [rng.random(limit).tolist() for rng in rows]
+    return _answered(battery, subject, openings, draws, temperature)
+
+
+def _answered(
+    battery: Battery,
+    subject: Subject,
+    openings: Sequence[Sequence[int]],
+    draws: Sequence[Sequence[float]] | None = None,
+    temperature: float = 1.0,
+    references: Sequence[Sequence[str]] | None = None,
+) -> Probed:
+    """How the model goes on after all rows' openings in one way, then in the next; the best for each row counts."""
+    limit = longest_answer(subject, battery.forget)
+    said = say(battery, subject, openings, [limit] * len(openings), draws, temperature)
+    rows = len(battery.forget)
+    tries = [said[start : start + rows] for start in range(0, len(said), rows)]
+    return _heard(battery, references or [answers(record) for record in battery.forget], tries)
 
 
 def _completed(battery: Battery, share: float, subject: Subject) -> Probed:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED
+from gru_unlearn.attacks.battery import BASE, RETAIN_MODEL, TARGET, UNLEARNED
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import RESAMPLES
 from gru_unlearn.results.row_kinds import FORGET
@@ -20,6 +20,9 @@ LEAST_ROOM = 0.05
 
 OUTSIDE = (1 - 0.95) / 2
 """Share of the resamples on either side of the 95 % interval."""
+
+ONE_ROW = "not measurable, one row has no interval"
+NO_ROOM = "not measurable, target and retain model hardly differ"
 
 
 class Recovery(NamedTuple):
@@ -47,41 +50,78 @@ def recovery(values: Mapping[str, Values], before: Values | None = None) -> Reco
         values: model → set → one value per row; the same rows for all.
         before: the target's values in this measure without an attack, on these rows; None: there are none.
     """
-    weights = _weights(values[UNLEARNED])
-    unlearned, target = (_statistic(values[name], weights) for name in (UNLEARNED, TARGET))  # [1 + R]
-    if before is not None:
-        target = max(target, _statistic(before, weights), key=lambda drawn: float(drawn[0]))
+    weights = draws(values[UNLEARNED])
+    unlearned, target = _statistic(values[UNLEARNED], weights), _target(values, before, weights)  # [1 + R]
     if RETAIN_MODEL not in values:
         return Recovery(float(unlearned[0]), float(target[0]), None, note="no retain model")
     zero = _statistic(values[RETAIN_MODEL], weights)
-    room = target - zero
 
     points = float(unlearned[0]), float(target[0]), float(zero[0])
     if min(map(len, values[UNLEARNED].values())) < 2:
-        return Recovery(*points, note="not measurable, one row has no interval")
-    if np.quantile(room[1:], OUTSIDE) < LEAST_ROOM:
-        return Recovery(*points, note="not measurable, target and retain model hardly differ")
-    share = (unlearned - zero)[room > 0] / room[room > 0]  # of the resamples 2.5 % at most have none
-    low, high = np.quantile(share[1:], [OUTSIDE, 1 - OUTSIDE])
+        return Recovery(*points, note=ONE_ROW)
+    share = _share(unlearned, target, zero)
+    if share is None:
+        return Recovery(*points, note=NO_ROOM)
+    low, high = np.nanquantile(share[1:], [OUTSIDE, 1 - OUTSIDE])
     return Recovery(*points, float(share[0]), float(low), float(high))
 
 
-def _weights(sets: Values) -> dict[str, Floats]:
+def base_value(values: Mapping[str, Values]) -> float | None:
+    """The base's value, where it was attacked, too."""
+    if BASE not in values:
+        return None
+    return float(_statistic(values[BASE], draws(values[BASE]))[0])
+
+
+def drawn_shares(values: Mapping[str, Values], before: Values | None, weights: Mapping[str, Floats]) -> Floats | None:
+    """The share brought back of all rows, and of each resample that ``weights`` draws: [1 + R], NaN where target and
+    retain model do not differ in a resample. None where they hardly differ at all."""
+    unlearned, zero = _statistic(values[UNLEARNED], weights), _statistic(values[RETAIN_MODEL], weights)
+    return _share(unlearned, _target(values, before, weights), zero)
+
+
+def _share(unlearned: Floats, target: Floats, zero: Floats) -> Floats | None:
+    room = target - zero
+    if np.quantile(room[1:], OUTSIDE) < LEAST_ROOM:
+        return None
+    room[room <= 0] = np.nan  # of the resamples 2.5 % at most
+    share: Floats = (unlearned - zero) / room
+    return share
+
+
+def _target(values: Mapping[str, Values], before: Values | None, weights: Mapping[str, Floats]) -> Floats:
+    attacked = _statistic(values[TARGET], weights)
+    if before is None:
+        return attacked
+    return max(attacked, _statistic(before, weights), key=lambda drawn: float(drawn[0]))
+
+
+def draws(sets: Values) -> dict[str, Floats]:
     """Set → [1 + R, n], how often each row is drawn: once each, then at random."""
     rng = np.random.default_rng(0)
-    weights = {}
-    for name, rows in sets.items():
-        n = len(rows)
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-        weights[name] = np.vstack([np.ones(n), drawn])
-    return weights
+    return {name: draw_rows(len(rows), rng) for name, rows in sets.items()}
+
+
+def draw_rows(count: int, rng: np.random.Generator) -> Floats:
+    """How often each row is drawn: [1 + R, count], once each, then at random."""
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return np.vstack([np.ones(count), drawn])
 
 
 def _statistic(sets: Values, weights: Mapping[str, Floats]) -> Floats:
     """Mean over the rows of one set, or the area under the ROC curve between two: [1 + R]."""
     forget, times = np.asarray(sets[FORGET.key], dtype=np.float64), weights[FORGET.key]
     if UNSEEN not in sets:
-        return times @ forget / len(forget)
+        return weighted_mean(forget, times)
     unseen = np.asarray(sets[UNSEEN], dtype=np.float64)
     above = (unseen[:, None] > forget) + 0.5 * (unseen[:, None] == forget)  # [unseen, forget]
-    return ((weights[UNSEEN] @ above) * times).sum(axis=1) / above.size
+    area = weighted_mean(above.T, weights[UNSEEN])  # [1 + R, forget]
+    mean: Floats = (area * times).sum(axis=1) / times.sum(axis=1)
+    return mean
+
+
+def weighted_mean(values: Floats, times: Floats) -> Floats:
+    """Means over rows that are drawn so many times: [1 + R] of [n], [1 + R, m] of [m, n]."""
+    summed: Floats = times @ values.T
+    count = times.sum(axis=1)
+    return summed / (count if summed.ndim == 1 else count[:, None])

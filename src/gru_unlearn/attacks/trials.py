@@ -7,68 +7,78 @@ import numpy as np
 from rich.console import Console
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, UNLEARNED, Battery
-from gru_unlearn.attacks.probing import PROBABILITY, Probed, Trial, Variants
+from gru_unlearn.attacks.probing import Name, Probed, Trial, Variants
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.models.loading import free_memory
-from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, LeftOut, RecoveryCurve
+from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, LeftOut, RecoveryCurve, Relearnt
 from gru_unlearn.results.row_kinds import FORGET
 
 ByModel = Mapping[str, Probed]
 
+WON_BACK = "prob of rows trained on"
+"""What a curve shows that says what winning back costs."""
+
 
 def make_trials(attack: str, variants: Variants, battery: Battery, console: Console) -> AttackPart:
     """Each variant on each model; one that cannot be had, or fails on one of them, is left out with the reason."""
-    reasons = {variant: trial for variant, trial in variants.items() if isinstance(trial, str)}
-    trials = {variant: trial for variant, trial in variants.items() if not isinstance(trial, str)}
+    reasons = {name: trial for name, trial in variants.items() if isinstance(trial, str)}
+    trials = {name: trial for name, trial in variants.items() if not isinstance(trial, str)}
     found = _try_all(attack, trials, reasons, battery, console)
     free_memory()
 
     part = AttackPart(rows=[], curves=[], left_out=[])
-    for variant, by_model in found.items():
-        if variant not in reasons:
-            part.rows += _rows_of(attack, variant, by_model)
-            part.curves += _curves_of(attack, variant, by_model)
-    part.left_out += [LeftOut(attack=attack, variant=variant, why=why) for variant, why in reasons.items()]
+    for name, by_model in found.items():
+        if name not in reasons:
+            about = _about(attack, name)
+            part.rows += _rows_of(about, by_model)
+            part.curves += _curves_of(about, by_model)
+            part.relearnt += _relearnt(about, by_model)
+    part.left_out += [LeftOut(**_about(attack, name), why=why) for name, why in reasons.items()]
     return part
 
 
+def _about(attack: str, name: Name) -> dict[str, str]:
+    """Which attack, in which form."""
+    if isinstance(name, str):
+        return {"attack": attack, "variant": name}
+    variant, form = name
+    return {"attack": attack, "variant": variant, "form": form}
+
+
 def _try_all(
-    attack: str, trials: Mapping[str, Trial], reasons: dict[str, str], battery: Battery, console: Console
-) -> dict[str, dict[str, Probed]]:
+    attack: str, trials: Mapping[Name, Trial], reasons: dict[Name, str], battery: Battery, console: Console
+) -> dict[Name, dict[str, Probed]]:
     """Variant → model → what came out; where it fails, the reason is added to ``reasons``."""
     from gru_unlearn.reporting.progress import stages  # noqa: PLC0415 - brings Trainer's callbacks, slow to import
 
-    found: dict[str, dict[str, Probed]] = {variant: {} for variant in trials}
+    found: dict[Name, dict[str, Probed]] = {name: {} for name in trials}
     with stages(console, attack) as on_progress:
         for model, subject in battery.subjects.items():
             on_model = partial(on_progress, subject.label)
-            for done, (variant, trial) in enumerate(trials.items()):
+            for done, (name, trial) in enumerate(trials.items()):
                 on_model(done, len(trials))
                 try:
-                    found[variant][model] = trial(subject)
+                    found[name][model] = trial(subject)
                 except (Missing, UserError) as reason:
-                    reasons[variant] = f"{subject.label}: {reason}"
+                    reasons[name] = f"{subject.label}: {reason}"
             on_model(len(trials), len(trials))
             subject.release()
     return found
 
 
-def _rows_of(attack: str, variant: str, by_model: ByModel) -> Iterator[AttackedRows]:
+def _rows_of(about: Mapping[str, str], by_model: ByModel) -> Iterator[AttackedRows]:
     """One entry per measure that all models have."""
     first, *others = by_model.values()
     for measure in first.values:
         if any(measure not in other.values for other in others):
             continue
-        rows = AttackedRows(
-            attack=attack,
-            variant=variant,
-            measure=measure,
-            numbers=first.numbers,
-            values={model: dict(probed.values[measure]) for model, probed in by_model.items()},
-            said={model: probed.said for model, probed in by_model.items() if probed.said},
-        )
-        if first.steps and measure == PROBABILITY:
+        values = {model: dict(probed.values[measure]) for model, probed in by_model.items()}
+        rows = AttackedRows.model_validate({**about, "measure": measure, "numbers": first.numbers, "values": values})
+        said = {model: probed.said for model, probed in by_model.items() if probed.said}
+        if said:
+            rows.said = said
+        if first.steps and measure == first.along:
             worst = _worst_point(by_model)
             rows.step = first.steps[worst]
             rows.values = {model: {FORGET.key: probed.path[worst]} for model, probed in by_model.items()}
@@ -81,9 +91,22 @@ def _worst_point(by_model: ByModel) -> int:
     return 1 + int(np.argmax((means[UNLEARNED] - means.get(RETAIN_MODEL, 0.0))[1:]))
 
 
-def _curves_of(attack: str, variant: str, by_model: ByModel) -> Iterator[RecoveryCurve]:
-    about = {"attack": attack, "variant": variant, "measure": PROBABILITY}
+def _curves_of(about: Mapping[str, str], by_model: ByModel) -> Iterator[RecoveryCurve]:
     for model, probed in by_model.items():
         if probed.steps:
+            curve = {"measure": probed.along, "model": model, "steps": probed.steps}
             means = [float(np.mean(values)) for values in probed.path]
-            yield RecoveryCurve.model_validate(about | {"model": model, "steps": probed.steps, "values": means})
+            yield RecoveryCurve.model_validate({**about, **curve, "values": means})
+        if probed.won_back is not None:
+            curve = {"measure": WON_BACK, "model": model, "steps": probed.won_back.steps}
+            means = [float(np.mean(values)) for values in probed.won_back.values]
+            yield RecoveryCurve.model_validate({**about, **curve, "values": means})
+
+
+def _relearnt(about: Mapping[str, str], by_model: ByModel) -> Iterator[Relearnt]:
+    """How the rows came back that were trained on."""
+    progress = {model: probed.won_back for model, probed in by_model.items() if probed.won_back is not None}
+    if UNLEARNED in progress:
+        numbers, steps, _ = progress[UNLEARNED]
+        paths = {model: its.values for model, its in progress.items()}
+        yield Relearnt.model_validate({**about, "numbers": numbers, "steps": steps, "paths": paths})

@@ -22,11 +22,11 @@ class AttackOptions:
 def attack(request: AttackRequest, options: AttackOptions, console: Console) -> None:
     """Try to bring back what was forgotten: gru attack RUN.
 
-    Relearning, quantization, sampling, other prompts and membership inference, on the unlearned model, the target and
-    the retain model alike. An interrupted command goes on where it stopped.
+    Relearning, quantization, sampling, other prompts, a look inside and membership inference, on the unlearned model,
+    the target and the retain model alike. An interrupted command goes on where it stopped.
     """
     from gru_unlearn.attacks.attack_job import prepare_attack, run_attacks  # noqa: PLC0415 - heavy: wait for a command
-    from gru_unlearn.attacks.attack_tables import attack_table, strongest_attack  # noqa: PLC0415
+    from gru_unlearn.attacks.attack_tables import attack_table, headline_words, strongest_attack  # noqa: PLC0415
     from gru_unlearn.results.run_folder import RunFolder  # noqa: PLC0415
 
     run, usual = None, Path("runs/attack")
@@ -37,6 +37,9 @@ def attack(request: AttackRequest, options: AttackOptions, console: Console) -> 
     summary = run_attacks(prepare_attack(request, out, overwrite=options.overwrite_output_dir), console)
     console.print(attack_table(summary))
     console.print(strongest_attack(summary), highlight=False)
+    if summary.headline is not None:
+        for line in headline_words(summary.headline):
+            console.print(line, highlight=False, soft_wrap=True)
     show_verdict(console, summary.verdict)
     shown_in = out
     if run and not request.model and out == run.attack.path and run.report_file.is_file():

@@ -4,6 +4,8 @@ Unlearning that moves weights by less than half a step of the grid is undone by 
 Catastrophic Failure of LLM Unlearning via Quantization, arXiv 2410.16454).
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,9 +34,46 @@ def round_to_bits(weight: Tensor, bits: int, group_size: int | None = None) -> T
     return rounded.reshape(rows, -1)[:, :inputs].to(weight.dtype)
 
 
+NF4 = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+"""The 16 points of 4-bit NormalFloat (Dettmers et al., arXiv 2305.14314, appendix E): quantiles of a normal
+distribution, those below 0 and those above taken apart, so that 0 is one of them."""
+
+
+def round_to_normal_float(weight: Tensor, group_size: int = 64) -> Tensor:
+    """Each weight to the nearest point of NF4, times the largest size in its group; scales stay as they are.
+
+    Args:
+        weight: [O, I], one row per output.
+        group_size: how many neighbouring numbers share one scale; as in bitsandbytes, groups run on from row to row.
+
+    Returns:
+        [O, I], of the type of ``weight``.
+    """
+    values = weight.float().flatten()
+    groups = F.pad(values, (0, -len(values) % group_size)).view(-1, group_size)
+    scales = groups.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    points = torch.tensor(NF4, device=weight.device)
+    nearest = torch.bucketize(groups / scales, (points[1:] + points[:-1]) / 2)
+    return (points[nearest] * scales).flatten()[: len(values)].view(weight.shape).to(weight.dtype)
+
+
+def rounder(bits: int, group_size: int | None = None) -> Callable[[Tensor], Tensor]:
+    """Symmetric round-to-nearest: :func:`round_to_bits`."""
+    return partial(round_to_bits, bits=bits, group_size=group_size)
+
+
 @torch.no_grad()
-def quantize_weights(model: nn.Module, bits: int, group_size: int | None = None) -> int:
+def round_weights(model: nn.Module, rounded: Callable[[Tensor], Tensor]) -> int:
     """Round the weights of all linear layers in place; returns how many numbers that were.
+
+    Args:
+        model: to change.
+        rounded: from a weight [O, I] to what it becomes.
 
     Embeddings, norms, biases and the output head stay as they are, as in the usual quantized models.
     """
@@ -43,9 +82,9 @@ def quantize_weights(model: nn.Module, bits: int, group_size: int | None = None)
     count = 0
     for module in model.modules():
         if isinstance(module, nn.Linear) and module is not head:
-            module.weight.copy_(round_to_bits(module.weight, bits, group_size))
+            module.weight.copy_(rounded(module.weight))
         elif isinstance(module, Conv1D):  # GPT-2's linear layer, stored as [I, O]
-            module.weight.copy_(round_to_bits(module.weight.T, bits, group_size).T)
+            module.weight.copy_(rounded(module.weight.T).T)
         else:
             continue
         count += module.weight.numel()

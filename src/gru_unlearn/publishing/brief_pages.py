@@ -78,10 +78,9 @@ def _time(seconds: float) -> str:
 
 
 def _tried(material: Material) -> str:
-    staying = judge_staying(material.attack.attacks if material.attack else None)
-    if staying.tried == 0:
+    if material.attack is None:
         return "Nothing: nobody attacked this model. gru attack RUN does."
-    return attack_headline(staying)
+    return attack_headline(judge_staying(*material.tried))
 
 
 def _picture(evidence: Evidence) -> Figure | None:

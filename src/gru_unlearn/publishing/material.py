@@ -1,6 +1,6 @@
 """All that a folder has for its report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from gru_unlearn.benchmark.evaluated_rows import Tables
 from gru_unlearn.evaluation.measure import Explanation, Metric
-from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.attack_summary import AttackResult, AttackSummary, Estimate
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.ledger_summary import LedgerSummary
@@ -63,3 +63,10 @@ class Material:
     summary_sha256: str = ""
     """of the summary's file"""
     options: ReportOptions = field(default_factory=ReportOptions)
+
+    @property
+    def tried(self) -> tuple[Sequence[AttackResult] | None, Estimate | None]:
+        """What a verdict asks of the attack on this run."""
+        if self.attack is None:
+            return None, None
+        return self.attack.attacks, self.attack.relearning_cost

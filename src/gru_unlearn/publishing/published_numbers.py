@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gru_unlearn.reporting.measured import marks_apart
-from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.export_summary import ExportedAttack, ExportedMetric
 from gru_unlearn.results.file_model import Number
@@ -70,7 +70,10 @@ def evaluation_scores(evaluations: Mapping[Moment, EvaluationSummary]) -> list[E
 
 
 def attack_results(summary: AttackSummary | None) -> list[ExportedAttack]:
-    """What attacks brought back, without what they were made of."""
+    """What attacks brought back, without what they were made of; of several forms of one, what the strongest did."""
     if summary is None:
         return []
-    return [ExportedAttack.model_validate(attack, from_attributes=True) for attack in summary.attacks]
+    strongest: dict[tuple[str, str], AttackResult] = {}
+    for attack in sorted(summary.attacks, key=lambda attack: -attack.strength):
+        strongest.setdefault((attack.kind, attack.measure), attack)
+    return [ExportedAttack.model_validate(attack, from_attributes=True) for attack in strongest.values()]

@@ -15,9 +15,9 @@ from gru_unlearn.results.run_summary import RunRecord, RunSummary
 
 def run_page(summary: RunSummary, material: Material) -> Page:
     """An unlearning run."""
-    examples, attack = material.examples, material.attack
-    evidence, tried = run_evidence(summary, examples), attack.attacks if attack else None
-    verdict = verdict_of(evidence, tried)
+    examples = material.examples
+    evidence = run_evidence(summary, examples)
+    verdict = verdict_of(evidence, *material.tried)
     title = summary.results.method
     one = {title: summary}
     sections = [
@@ -25,7 +25,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         along(one),
         layers(one),
         run_metrics(summary, material.metrics),
-        *attack_sections(attack),
+        *attack_sections(material.attack),
     ]
     return Page(
         title=title_of(summary),
@@ -41,7 +41,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
             **_end(summary),
         },
         verdict=verdict,
-        findings=findings_of(evidence, tried),
+        findings=findings_of(evidence, *material.tried),
         brief=brief_of(summary, material, evidence, verdict),
         sections=[section for section in sections if section],
         examples=example_table({"after": examples if material.options.rows else None}),

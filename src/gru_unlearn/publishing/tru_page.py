@@ -20,14 +20,13 @@ _LOOKS = {"tru": 2, "negated": 1}
 
 def tru_page(summary: TruSummary, material: Material) -> Page:
     """Unlearning without retain rows."""
-    attacks = material.attack.attacks if material.attack else None
     evidence = run_evidence(summary, None)
-    verdict = verdict_of(evidence, attacks)
+    verdict = verdict_of(evidence, *material.tried)
     return Page(
         title=title_of(summary),
         facts={"method": "TRU", "groups": str(len(summary.groups)), "seed": str(summary.seed)},
         verdict=verdict,
-        findings=findings_of(evidence, attacks),
+        findings=findings_of(evidence, *material.tried),
         brief=brief_of(summary, material, evidence, verdict),
         sections=[_by_alpha(summary)],
         record=record(material),

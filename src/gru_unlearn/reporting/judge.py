@@ -24,10 +24,10 @@ from gru_unlearn.reporting.forgetting import (
 from gru_unlearn.reporting.keeping import KEPT_ALL, KEPT_MOST, judge_keeping
 from gru_unlearn.reporting.mark_words import how_sure, stands_for
 from gru_unlearn.reporting.statements import may_not_state, may_state
-from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, Staying, judge_staying
+from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, DEAR, Staying, judge_staying
 from gru_unlearn.reporting.tables import plural, shown
-from gru_unlearn.reporting.verdict_words import attack_headline, verdict_sentence
-from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.reporting.verdict_words import attack_headline, relearning_words, verdict_sentence
+from gru_unlearn.results.attack_summary import AttackResult, Estimate
 from gru_unlearn.results.verdict import Answer, Said, Verdict
 
 FORGOTTEN_RULE = (
@@ -52,7 +52,8 @@ KEPT_RULE = (
 STAYS_RULE = (
     f"Yes: the strongest attack tried brings back at most {BACK_LITTLE:.0%} of what the model before knew beyond a "
     f"model that never saw it and was attacked alike. Partly: at most {BACK_MUCH:.0%}. Without such a model: of the "
-    "answers themselves, and there is no yes where an attack only raises probabilities or shares of words."
+    "answers themselves, and there is no yes where an attack only raises probabilities or shares of words. Where "
+    f"winning half back takes less than {DEAR:.0%} of that model's steps, at most partly."
 )
 NO_PROOF = (
     "No such number proves that the data are gone for good: it says how a model answers these questions, not that no "
@@ -70,10 +71,12 @@ class Finding:
     rule: str
 
 
-def verdict_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> Verdict:
-    """The verdict on one model. ``attacks`` is None where none was tried."""
+def verdict_of(
+    evidence: Evidence, attacks: Sequence[AttackResult] | None = None, cost: Estimate | None = None
+) -> Verdict:
+    """The verdict on one model. ``attacks`` is None where none was tried; ``cost``: of relearning."""
     keeping, forgetting = judge_keeping(evidence), judge_forgetting(evidence)
-    staying = _of_what_is_gone(judge_staying(attacks), forgetting)
+    staying = _of_what_is_gone(judge_staying(attacks, cost), forgetting)
     forgetting = _after_attacks(forgetting, staying)
     return Verdict(
         forgotten=forgetting.answer,
@@ -199,24 +202,28 @@ def _from(before: float | None) -> str:
 # --- the three questions one by one ----------------------------------------------------------------------------------
 
 
-def findings_of(evidence: Evidence, attacks: Sequence[AttackResult] | None = None) -> list[Finding]:
+def findings_of(
+    evidence: Evidence, attacks: Sequence[AttackResult] | None = None, cost: Estimate | None = None
+) -> list[Finding]:
     """Forgotten? Kept? Does it stay gone? The answers are those of :func:`verdict_of`."""
-    verdict = verdict_of(evidence, attacks)
+    verdict = verdict_of(evidence, attacks, cost)
     rest = " ".join(kept_numbers(name, kept) for name, kept in evidence.kept.items() if kept.after is not None)
     return [
         Finding("Is it forgotten?", verdict.forgotten, forget_numbers(evidence), FORGOTTEN_RULE),
         Finding("Is the rest kept?", verdict.kept, rest or "What must stay was not measured.", KEPT_RULE),
-        replace(staying_finding(attacks), answer=verdict.stays_gone),
+        replace(staying_finding(attacks, cost), answer=verdict.stays_gone),
     ]
 
 
-def staying_finding(attacks: Sequence[AttackResult] | None) -> Finding:
-    """By the strongest attack."""
-    staying = judge_staying(attacks)
+def staying_finding(attacks: Sequence[AttackResult] | None, cost: Estimate | None = None) -> Finding:
+    """By the strongest attack, and by what relearning costs."""
+    staying = judge_staying(attacks, cost)
     why = "No attack was tried: gru attack RUN tries some."
     if staying.tried:
         why = attack_headline(staying)
     strongest = staying.strongest
     if strongest is not None and strongest.low is not None and strongest.high is not None:
         why += f" 95 % interval of that share: {strongest.low:.0%} to {strongest.high:.0%}, {strongest.rows} rows."
+    if cost is not None and cost.interval is not None:
+        why += f" {relearning_words(cost)}"
     return Finding("Does it stay gone?", staying.answer, why, STAYS_RULE)

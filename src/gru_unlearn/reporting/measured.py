@@ -23,7 +23,10 @@ def run_verdict(
     summary: RunSummary | TruSummary, examples: Examples | None = None, attack: AttackSummary | None = None
 ) -> Verdict:
     """On the model that a run saved, with the attack on it, if there was one."""
-    return verdict_of(run_evidence(summary, examples), attack.attacks if attack else None)
+    evidence = run_evidence(summary, examples)
+    if attack is None:
+        return verdict_of(evidence)
+    return verdict_of(evidence, attack.attacks, attack.relearning_cost)
 
 
 def verdict_of_folder(folder: RunFolder, summary: RunSummary | TruSummary, attack: AttackSummary | None) -> Verdict:

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gru_unlearn.reporting.forgetting import grade, worst
-from gru_unlearn.results.attack_summary import AttackResult
+from gru_unlearn.results.attack_summary import AttackResult, Estimate
 from gru_unlearn.results.verdict import Answer
 
 BACK_LITTLE, BACK_MUCH = 0.1, 0.5
 """Share that an attack brings back: stays gone up to the first, partly up to the second."""
+DEAR = 0.8
+"""What relearning costs of a retain model's steps: less is a trace, so that it stays gone in part."""
 FOUND = "found"
 """The measure that says of each row whether its answer came back, as a whole and in order."""
+TOLD_APART = "told apart"
+"""The measure of a linear probe on hidden states: a trace that brings no answer out, by few rows, and no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Staying:
     """by answers that came back; None where none was looked for"""
     unread: int = 0
     """attacks that only a model which never saw the rows could give a scale, where there is none"""
+    cost: Estimate | None = None
+    """steps to win half back, as a multiple of a retain model's; None where it was not measured"""
 
     @property
     def came_back(self) -> int | None:
@@ -33,12 +39,18 @@ class Staying:
         return None if self.most_found is None else count_found(self.most_found)
 
 
-def judge_staying(attacks: Sequence[AttackResult] | None) -> Staying:
-    """Whether an attack brings back what was forgotten. ``attacks`` is None where none was tried."""
+def judge_staying(attacks: Sequence[AttackResult] | None, cost: Estimate | None = None) -> Staying:
+    """Whether an attack brings back what was forgotten.
+
+    Args:
+        attacks: None where none was tried.
+        cost: of relearning; None where it was not measured.
+    """
     if not attacks:
         return Staying("unknown")
     tried = len({result.name for result in attacks})
-    strongest = max((one for one in attacks if one.recovered is not None), key=_strength, default=None)
+    scaled = [one for one in attacks if one.recovered is not None and one.measure != TOLD_APART]
+    strongest = max(scaled, key=_strength, default=None)
     found = [result for result in attacks if result.measure == FOUND and result.rows]
     most = max(found, key=_share_found, default=None)
     answers: list[Answer] = []
@@ -46,10 +58,12 @@ def judge_staying(attacks: Sequence[AttackResult] | None) -> Staying:
         answers.append(_grade(strongest.strength))
     if most is not None:
         answers.append(_grade(_share_found(most)))
+    if cost is not None and cost.value is not None and cost.value < DEAR:
+        answers.append("partly")
     unread = _count_unread(attacks)
     if unread and worst(answers) == "yes":
         answers.append("unknown")
-    return Staying(worst(answers), tried, strongest, most, unread)
+    return Staying(worst(answers), tried, strongest, most, unread, cost)
 
 
 def _count_unread(attacks: Sequence[AttackResult]) -> int:

@@ -5,8 +5,9 @@ from gru_unlearn.reporting.evidence import Evidence
 from gru_unlearn.reporting.forgetting import Forgetting
 from gru_unlearn.reporting.keeping import Keeping
 from gru_unlearn.reporting.mark_words import BESIDE, stands_for
-from gru_unlearn.reporting.staying import Staying
+from gru_unlearn.reporting.staying import DEAR, Staying
 from gru_unlearn.reporting.tables import plural, shown
+from gru_unlearn.results.attack_summary import Estimate
 from gru_unlearn.results.verdict import Said
 
 MARKS = {"answers": "answers word for word", "probability": "mean probability of the answers"}
@@ -164,7 +165,28 @@ def attack_headline(staying: Staying) -> str:
         tried += ": none can be read"
     elif staying.unread:
         tried += f"; what {plural(staying.unread, 'other attempt')} brought cannot be told without a retain model"
-    return f"{tried}."
+    return f"{tried}.{_cheap(staying)}"
+
+
+def _cheap(staying: Staying) -> str:
+    """What relearning costs, where that alone is a trace."""
+    cost = staying.cost
+    if cost is None or cost.value is None or cost.value >= DEAR:
+        return ""
+    bound = "at most " if cost.bound == "at most" else ""
+    return f" Relearning takes {bound}{cost.value:.0%} of the steps of a model that never saw them."
+
+
+def relearning_words(cost: Estimate) -> str:
+    """What relearning costs, with its interval; or why nobody knows."""
+    if cost.value is None or cost.interval is None:
+        return f"Relearning cost: {cost.note}."
+    bound = f"{cost.bound} " if cost.bound else ""
+    low, high = cost.interval
+    return (
+        f"Winning half back takes {bound}{cost.value:.2f} times the steps of a model that never saw it "
+        f"({low:.2f} to {high:.2f})."
+    )
 
 
 def _what_came(count: int, rows: int) -> str:

@@ -13,11 +13,18 @@ class Attempt(FileModel):
 
     attack: str
     variant: str
+    form: str = ""
+    """where a variant is tried in several, of which the strongest counts: at a learning rate, with adapters"""
+
+    @property
+    def kind(self) -> str:
+        """The attack with its variant, as one name: all its forms."""
+        return ": ".join(filter(None, (self.attack, self.variant)))
 
     @property
     def name(self) -> str:
-        """The attack with its variant, as one name."""
-        return ": ".join(filter(None, (self.attack, self.variant)))
+        """The same with its form."""
+        return f"{self.kind} ({self.form})" if self.form else self.kind
 
 
 class AttackResult(Attempt):
@@ -29,6 +36,7 @@ class AttackResult(Attempt):
     unlearned: float
     target: float
     retain_model: float | None
+    base: float | None = None
     recovered: float | None = None
     low: float | None = None
     high: float | None = None
@@ -64,7 +72,38 @@ class AttackedRows(Attempt):
     values: dict[str, dict[str, list[float]]]
     """model → set → one value per row"""
     step: int | None = None
+    """of an attack that takes steps, or looks into layers, the one of ``values``"""
     said: dict[str, list[str]] = {}
+
+
+class Relearnt(Attempt):
+    """How the rows come back that a copy is trained on: what winning them back costs."""
+
+    numbers: list[int]
+    steps: list[int]
+    paths: dict[str, list[list[float]]]
+    """model → after each of the steps, the rows' probabilities"""
+
+
+class Estimate(FileModel):
+    """A number to compare by, with its 95 % interval; both None where ``note`` says why."""
+
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    bound: Literal["", "at least", "at most"] = ""
+    """that is all that can be told of it, because the attack ended before"""
+    by: str = ""
+    """the attack that gives it"""
+    note: str = ""
+
+
+class Headline(FileModel):
+    """What all attacks come to, of the unlearned model."""
+
+    recovered_share: Estimate
+    """the largest share brought back, of what the target knew beyond the retain model"""
+    relearning_cost: Estimate
+    """steps to half of that on the rows trained on, of the retain model's: 1 is as dear as learning anew"""
 
 
 class AttackPart(FileModel):
@@ -73,6 +112,7 @@ class AttackPart(FileModel):
     rows: list[AttackedRows]
     curves: list[RecoveryCurve]
     left_out: list[LeftOut]
+    relearnt: list[Relearnt] = []
     seconds: float = 0.0
 
 
@@ -80,6 +120,7 @@ class AttackSummary(FileModel):
     """All attacks on one model."""
 
     command: Literal["attack"] = "attack"
+    headline: Headline | None = None
     rows: int
     attacks: list[AttackResult]
     """the largest share brought back first"""
@@ -93,9 +134,17 @@ class AttackSummary(FileModel):
     run: str | None = None
     prefixes: str | None = None
     settings: JsonObject
+    tried: JsonObject = {}
+    """how much of each attack, where there is no flag for it, too"""
     data: dict[str, RowsSource] = {}
     model: ModelSource
     target: ModelSource | None = None
     retain_model: ModelSource | None = None
+    base: ModelSource | None = None
     versions: dict[str, str]
     verdict: Verdict | None = None
+
+    @property
+    def relearning_cost(self) -> Estimate | None:
+        """What a verdict asks of it; None in files of earlier versions."""
+        return None if self.headline is None else self.headline.relearning_cost
