@@ -1,6 +1,6 @@
 """Run the documentation's notebooks, and write into them what they print: ``python tools/notebooks.py [NOTEBOOK ...]``.
 
-The code cells are executed in order, in one process and one name space, as by a fresh kernel; only what is printed stays.
+The code cells are executed in order, in one process and one name space, as by a fresh kernel; what they print is kept.
 """
 
 import argparse
