@@ -12,7 +12,6 @@ OURS = {"forget_loss", "retain_loss", "conflict_rate", "cosine", "removed_share"
 
 def run_with(tracker, folder, monkeypatch):
     """A run of two steps that reports to it and to nobody on a network."""
-    module = pytest.importorskip(tracker, reason=f"needs the package {tracker}, which nothing here installs")
     for name, value in {
         "WANDB_MODE": "offline",
         "WANDB_DIR": str(folder),
@@ -20,7 +19,8 @@ def run_with(tracker, folder, monkeypatch):
         "TRACKIO_DIR": str(folder / "trackio"),
         "TENSORBOARD_LOGGING_DIR": str(folder / "board"),
     }.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value)  # first: some look when they are imported
+    module = pytest.importorskip(tracker, reason=f"needs the package {tracker}, which nothing here installs")
     run = tiny.trainer(
         folder / "run", tiny.model(), report_to=[tracker], max_steps=2, run_name="two-steps", use_cpu=True
     )
