@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo test faults architectures check lowest wheel pages cases real docs clean
+.PHONY: demo test faults architectures check lowest wheel pages notebooks cases real docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/gru demo --out runs/demo
@@ -50,9 +50,14 @@ wheel: $(INSTALLED)
 	$(STRANGER)/bin/python -m pip install --quiet $(STRANGER)/dist/*.whl
 	cd $(STRANGER) && bin/gru demo --out demo
 
-# What README, tutorial and the page on own data tell people to do, literally, in one folder; ten minutes.
+# What README, tutorial and the page on own data tell people to do, literally, in one folder; ten minutes. The tests do the same
+# with a few steps of each run.
 pages: $(INSTALLED_DEV)
 	$(BIN)/python tools/follow_pages.py
+
+# Runs the notebooks of the documentation, and writes into them what they print; half a minute.
+notebooks: $(INSTALLED_DEV)
+	$(BIN)/python tools/notebooks.py
 
 # Small inputs on which something once failed, beside the project in ../shared/cases; minutes.
 cases: $(INSTALLED_DEV)

@@ -13,7 +13,7 @@ project_copyright = author
 release = version = __version__
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "formulas", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "excerpts", "formulas", "generated"]
 exclude_patterns = ["_build", "_ext"]
 suppress_warnings = ["epub.unknown_project_files"]
 

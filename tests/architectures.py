@@ -1,8 +1,10 @@
 """Tiny random models of what transformers offers for causal language modelling, one line each.
 
-``python tests/architectures.py`` walks them all and writes what it found to ``docs/reference/architectures.md``.
+``python tests/architectures.py`` walks them all and writes what it found to ``docs/reference/architectures.md``;
+``python tests/architectures.py NAME ...`` walks these alone and keeps the page's other lines.
 """
 
+import sys
 from contextlib import ExitStack, redirect_stdout
 from datetime import date
 from io import StringIO
@@ -76,8 +78,26 @@ SEEING = {
     "patch_size": 2,
 }
 
+STRETCHED = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+TWO_LENGTHS = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "partial_rotary_factor": 0.75,
+    "short_factor": [1.0, 1.1, 1.2],
+    "long_factor": [2.0, 2.2, 2.4],
+}
+LONG = {"original_max_position_embeddings": 64, "max_position_embeddings": 128, "rope_parameters": TWO_LENGTHS}
+
 CONFIGS = {
     "llama": HEADS,
+    "llama as Llama 3.2": HEADS | {"tie_word_embeddings": True, "rope_parameters": STRETCHED},
     "llama4_text": EXPERTS | {"attention_chunk_size": WINDOW, "intermediate_size_mlp": 24},
     "qwen2": {},
     "qwen2 with windows": {"use_sliding_window": True, "max_window_layers": 1} | SLIDING,
@@ -87,16 +107,20 @@ CONFIGS = {
     "qwen3_moe with router logits": EXPERTS | {"output_router_logits": True},
     "qwen3_next": EXPERTS | LINEAR,
     "qwen3_5_text": HEADS | LINEAR,
+    "qwen3_5_moe_text": EXPERTS | LINEAR,
     "gemma": HEADS,
     "gemma2": IN_TURN,
     "gemma3_text": IN_TURN,
     "gemma3": {"text_config": SHAPE | IN_TURN, "vision_config": SEEING, "mm_tokens_per_image": 4},
+    "gemma4_text": IN_TURN | {"vocab_size_per_layer_input": 48, "hidden_size_per_layer_input": 8},
     "mistral": HEADS | SLIDING,
     "ministral": IN_TURN,
+    "ministral3": HEADS,
     "mixtral": EXPERTS,
     "mixtral with router logits": EXPERTS | {"output_router_logits": True},
     "phi": {},
     "phi3": SLIDING,
+    "phi3 as Phi 4 mini": LONG | {"tie_word_embeddings": True},
     "phimoe": EXPERTS,
     "olmo": {},
     "olmo2": {},
@@ -142,6 +166,9 @@ CONFIGS = {
     "zamba2": THREE | {"layers_block_type": ["mamba", "hybrid", "hybrid"], "n_mamba_heads": 4} | STATES,
     "biogpt": {},
     "ernie4_5": HEADS,
+    "ernie4_5_moe": EXPERTS | {"moe_num_experts": 4, "moe_k": 2},
+    "arcee": HEADS,
+    "apertus": HEADS,
     "exaone4": IN_TURN,
     "seed_oss": HEADS,
     "dots1": EXPERTS,
@@ -351,7 +378,31 @@ transformers {transformers}, torch {torch} on {date}; `make architectures` measu
 
 A cell names the way that was taken: each short one is tried first, and left for the plain one where the model is unfit
 for it. What stands behind a model type is a variant of it.
+
+Of models with two sets of positions (`longrope`: Phi 3.5, Phi 4 mini) transformers takes the longer set for a whole
+batch as soon as one of its rows passes `original_max_position_embeddings`, 4096 for these: rows below that do not
+depend on each other, longer ones do.
 """
+
+MODELS = {
+    "Llama 3.2, 3.3": ["llama as Llama 3.2"],
+    "Llama 4 (experts)": ["llama4_text"],
+    "Qwen 2.5": ["qwen2"],
+    "Qwen 3": ["qwen3"],
+    "Qwen 3 30B-A3B, 235B-A22B (experts)": ["qwen3_moe"],
+    "Qwen 3.5, with experts too; Qwen 3 Next": ["qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"],
+    "Gemma 3, Gemma 4": ["gemma3_text", "gemma3", "gemma4_text"],
+    "Phi 4, Phi 4 mini": ["phi3", "phi3 as Phi 4 mini"],
+    "OLMo 2, OLMo 3": ["olmo2", "olmo3"],
+    "OLMoE (experts)": ["olmoe"],
+    "Mistral, Ministral, Mixtral (experts)": ["mistral", "ministral", "ministral3", "mixtral"],
+    "gpt-oss (experts)": ["gpt_oss"],
+    "DeepSeek V3, R1 (experts); R1 Distill": ["deepseek_v3", "qwen2", "llama"],
+    "SmolLM 2, SmolLM 3": ["llama", "smollm3"],
+    "Granite 4": ["granitemoehybrid"],
+    "GLM 4, GLM 4.5 (experts)": ["glm4", "glm4_moe"],
+}
+"""What people know models as → the architectures that they are."""
 
 
 def outcome(check, name):
@@ -373,13 +424,28 @@ def refusal(name):
     return "**not refused**"
 
 
-def write_page():
+def line_of(name):
+    """What came of all checks of an architecture."""
+    cells = [f"`{name}`", *(outcome(check, name) for check in CHECKS.values())]
+    line = f"| {' | '.join(cells)} |"
+    print(line, flush=True)
+    return line
+
+
+def lines_of_models():
+    """Which line of the page a model that people know stands in."""
+    lines = ["| model | model type |", "|---|---|"]
+    return lines + [f"| {model} | {', '.join(f'`{name}`' for name in names)} |" for model, names in MODELS.items()]
+
+
+def write_page(names=()):
+    """Measure architectures, all unless some are named, and keep what the page has of the others."""
+    written = {line.split("`")[1]: line for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:3] == "| `"}
+    known = {name: line for name, line in written.items() if names and name not in names}
     lines = [HEAD.format(transformers=transformers.__version__, torch=torch.__version__, date=date.today())]
-    lines += [f"| model type | {' | '.join(CHECKS)} |", "|---" * (len(CHECKS) + 1) + "|"]
-    for name in sorted(CONFIGS):
-        cells = [f"`{name}`", *(outcome(check, name) for check in CHECKS.values())]
-        lines.append(f"| {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
+    lines += lines_of_models()
+    lines += ["", f"| model type | {' | '.join(CHECKS)} |", "|---" * (len(CHECKS) + 1) + "|"]
+    lines += [known.get(name) or line_of(name) for name in sorted(CONFIGS)]
     lines += ["", "Refused, before any work:", "", "| model type | in words |", "|---|---|"]
     lines += [f"| `{name}` | {refusal(name)} |" for name in REFUSED]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -387,4 +453,4 @@ def write_page():
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    write_page()
+    write_page(sys.argv[1:])

@@ -55,6 +55,17 @@ def test_every_architecture(name, check, tmp_path):
     CHECKS[check](name, tmp_path)
 
 
+def test_the_page_has_a_line_for_every_architecture_and_none_fails():
+    """Among them what people know current models as: each stands for architectures that are walked."""
+    page = architectures.PAGE.read_text(encoding="utf-8")
+    measured = page.partition("| model type | scoring")[2].partition("Refused")[0]
+    assert [line.split("`")[1] for line in measured.splitlines() if "`" in line] == sorted(CONFIGS)
+    assert "fails" not in measured
+    for model, names in architectures.MODELS.items():
+        assert f"| {model} | " in page
+        assert set(names) <= set(CONFIGS)
+
+
 # --- what is no causal language model --------------------------------------------------------------------------------
 
 

@@ -316,7 +316,7 @@ TABLE = {
         "--max-length 0": "--max-length must be at least 1",
         "--dtype float31": "--dtype: unknown type 'float31'; did you mean 'float32'",
         "--holdout-split holdout10": "--holdout-split belongs to --suite tofu, not to --suite own",
-        "--data rows": "--data belongs to --suite tofu or muse or builtin or wmdp or mmlu",
+        "--data rows": "--data belongs to --suite tofu or muse or rwku or lume or builtin or wmdp or mmlu",
         "--limit 5": "--limit belongs to --suite wmdp or mmlu",
         "W/run": "folders of evaluations go with --curve",
         "--curve": "needs at least two folders",

@@ -35,6 +35,22 @@ def test_commands_are_followed_one_after_the_other_and_those_that_fail_are_told(
 
 
 @pytest.mark.slow
+def test_every_command_of_readme_and_tutorial_ends_well_after_those_before_it(gru, tmp_path, monkeypatch, capsys):
+    """All in one folder and in this process, each run a few steps long; `make pages` runs them at full length."""
+    monkeypatch.chdir(tmp_path)
+    told = []
+
+    def run(arguments, folder):
+        told.append(capsys.readouterr().out)
+        code, _, err = gru(*arguments)
+        return code, err
+
+    wrong = follow_pages.main(list(follow_pages.PAGES[:2]), tmp_path, quick=True, run=run)
+    told.append(capsys.readouterr().out)
+    assert wrong == 0, "".join(told)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", follow_pages.PAGES[2:])
 def test_the_page_on_own_data_forgets_what_it_says(page, tmp_path):
     assert follow_pages.main([page], tmp_path) == 0

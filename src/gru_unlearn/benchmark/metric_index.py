@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import Metric, harness, suites
+from gru_unlearn.evaluation.lume import lume_metrics
 from gru_unlearn.evaluation.matched import rmf_explanations
 from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.evaluation.muse import muse_metrics
+from gru_unlearn.evaluation.rwku import rwku_metrics
 from gru_unlearn.results.row_kinds import ROW_KINDS
 
 FORGET_TARGET = Explanation(
@@ -49,6 +51,8 @@ def metrics_by_key() -> dict[str, Metric | Explanation]:
     """Every metric of every suite, RMF and f*, for explaining."""
     explained: tuple[Metric | Explanation, ...] = (
         *muse_metrics(),
+        *rwku_metrics(),
+        *lume_metrics(),
         *suites.builtin_metrics(),
         *suites.tofu_metrics(),
         *harness.harness_explanations(),

@@ -7,21 +7,27 @@ from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, load_records
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.evaluation import harness, suites
+from gru_unlearn.evaluation.lume import lume
 from gru_unlearn.evaluation.metrics import ANY_SCRIPT, ROUGE_WORDS
 from gru_unlearn.evaluation.muse import muse
 from gru_unlearn.evaluation.rows import Suite
+from gru_unlearn.evaluation.rwku import rwku
 
-SUITES = ("tofu", "muse", "builtin", "own", *harness.HARNESS_TASKS)
+PUBLISHED = ("tofu", "muse", "rwku", "lume")
+"""Suites of other people's rows that are scored here."""
+SUITES = (*PUBLISHED, "builtin", "own", *harness.HARNESS_TASKS)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 BELONGS_TO = {
-    "data": ("tofu", "muse", "builtin", *harness.HARNESS_TASKS),
+    "data": (*PUBLISHED, "builtin", *harness.HARNESS_TASKS),
     "forget": ("own",),
     "retain": ("own",),
     "unseen": ("own",),
     "unseen_split": ("tofu",),
-    "rouge_words": ("tofu", "muse"),
-    "retain_model": ("tofu", "muse", "builtin", "own"),
+    "about": ("rwku",),
+    "fold": ("lume",),
+    "rouge_words": PUBLISHED,
+    "retain_model": (*PUBLISHED, "builtin", "own"),
     "limit": tuple(harness.HARNESS_TASKS),
 }
 """Flags that only some suites know, so that none is ignored silently."""
@@ -80,6 +86,12 @@ def _read_suite(request: EvaluationRequest) -> Suite:
             if not request.data:
                 raise UserError("--suite muse needs --data, a folder in MUSE's layout or muse-bench/MUSE-News")
             return muse(request.data, rouge_words=words)
+        case "rwku":
+            return rwku(request.data or "jinzhuoran/RWKU", request.about, rouge_words=words)
+        case "lume":
+            if not request.data:
+                raise UserError("--suite lume needs --data, a folder in LUME's layout or SemEval's data set on the hub")
+            return lume(request.data, request.fold, rouge_words=words)
         case "own":
             if not request.forget:
                 raise UserError("--suite own needs --forget, a file of your rows (and better also --retain)")

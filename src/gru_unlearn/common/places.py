@@ -100,6 +100,11 @@ def find_in_folder(folder: Path, name: str) -> Path:
     raise UserError(f"{folder}: no data file {name!r}{nearest(name, names)}")
 
 
+def has_file(folder: Path, name: str) -> bool:
+    """Whether a folder holds a data file called ``name``, without its ending."""
+    return any((folder / f"{name}{ending}").is_file() for ending in SUFFIXES)
+
+
 def data_files(folder: Path) -> list[Path]:
     """All files in a folder whose rows can be read."""
     return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)

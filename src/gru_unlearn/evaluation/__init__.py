@@ -1,11 +1,11 @@
 """Score once, measure many: one pass over a model fills a score table, and every metric is a function of it.
 
 Reading order: :mod:`table` (the scores), :mod:`measure` (what a metric is), :mod:`metrics` and :mod:`attacks` (the
-metrics), :mod:`rows`, :mod:`suites` and :mod:`muse` (which rows, which metrics), :mod:`tasks`, :mod:`tree`,
-:mod:`answers`, :mod:`generation`, :mod:`gradnorm` and :mod:`scoring` (the pass over the model, and
-all of it in one call), :mod:`score_key` and :mod:`cache` (when scores may be used again, and where they are kept),
-:mod:`matched` and :mod:`curves` (numbers about runs), :mod:`harness` (WMDP and MMLU), :mod:`quantization` (weights
-rounded to few bits).
+metrics), :mod:`rows`, :mod:`suites`, :mod:`muse`, :mod:`rwku` and :mod:`lume` (which rows, which metrics),
+:mod:`tasks`, :mod:`tree`, :mod:`answers`, :mod:`generation`, :mod:`gradnorm` and :mod:`scoring` (the pass over the
+model, and all of it in one call), :mod:`score_key` and :mod:`cache` (when scores may be used again, and where they are
+kept), :mod:`matched` and :mod:`curves` (numbers about runs), :mod:`harness` (WMDP and MMLU), :mod:`quantization`
+(weights rounded to few bits).
 
 Tables and metrics do without torch; what runs a model is imported on first use.
 """

@@ -80,15 +80,17 @@ MEMBERSHIP_SCORES: dict[str, tuple[MembershipScore, str]] = {
 """Name → score of a row and where it is from. Attacks that look at one model; the reference attack needs two."""
 
 
-def membership_metric(key: str, name: str) -> Metric:
-    """The area under the ROC curve of one of :data:`MEMBERSHIP_SCORES`."""
+def membership_metric(key: str, name: str, members: str = "forget") -> Metric:
+    """The area under the ROC curve of one of :data:`MEMBERSHIP_SCORES`, telling a set of members from unseen rows."""
     score, source = MEMBERSHIP_SCORES[name]
 
     def compute(table: ScoreTable, _: ScoreTable | None) -> Measured:
-        return _separation(partial(_row_scores, score, table))
+        return _separation(partial(_row_scores, score, table), members)
 
-    needs = ("forget.gradnorm", f"{UNSEEN}.gradnorm") if name == "gradnorm" else ANSWERS
-    return _area_metric(key, compute, score=(score.__doc__ or "").rstrip("."), source=source, needs=needs)
+    what = "gradnorm" if name == "gradnorm" else ANSWER
+    needs = (f"{members}.{what}", f"{UNSEEN}.{what}")
+    in_words = (score.__doc__ or "").rstrip(".")
+    return _area_metric(key, compute, score=in_words, source=source, needs=needs, members=members)
 
 
 def reference_attack(key: str) -> Metric:
@@ -138,14 +140,16 @@ def _area_metric(
     source: str,
     needs: tuple[str, ...] = ANSWERS,
     retain_needs: tuple[str, ...] = (),
+    members: str = "forget",
 ) -> Metric:
+    by = f"{score[0].lower()}{score[1:]}"
     return Metric(
         key,
         compute,
         needs=needs,
         retain_needs=retain_needs,
-        definition=f"Area under the ROC curve for telling forget from holdout rows by: {score[0].lower()}{score[1:]}",
-        range="0 to 1; 1 if every forget row is recognised as a member",
+        definition=f"Area under the ROC curve for telling {members} from holdout rows by: {by}",
+        range=f"0 to 1; 1 if every {members} row is recognised as a member",
         better="0.5, or the retain model's",
         source=source,
     )
@@ -162,13 +166,13 @@ def _loss_differences(table: ScoreTable, retain: ScoreTable, set_name: str) -> l
     return differences.tolist()
 
 
-def _separation(scores: Callable[[str], list[float]]) -> Measured:
-    """Probability that an unseen row scores above a forget row, ties counted half: the Mann-Whitney U by its maximum.
+def _separation(scores: Callable[[str], list[float]], members: str = "forget") -> Measured:
+    """Probability that an unseen row scores above a member, ties counted half: the Mann-Whitney U by its maximum.
 
     ``scores`` gives one number per row of the set that is named to it.
     """
-    found = {name: scores(name) for name in ("forget", UNSEEN)}
+    found = {name: scores(name) for name in (members, UNSEEN)}
     rows = {name: finite(name, values) for name, values in found.items()}
-    positive, negative = rows[UNSEEN], rows["forget"]
+    positive, negative = rows[UNSEEN], rows[members]
     area = float(scipy.stats.mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
     return Measured(area, rows)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts load on first use
 
-from gru_unlearn.common.words import pieces, words
+from gru_unlearn.common.words import pieces, without_case, words
 from gru_unlearn.evaluation.measure import Measured, Metric, RowValues, Summand, finite
 from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
 
@@ -151,16 +151,20 @@ def _mean_over_answers(
     return _mean_over_rows(key, set_name, values, (ANSWER,), definition, "lower", source)
 
 
-def exact_answers(key: str, set_name: str, better: str = "higher") -> Metric:
-    """Share of questions that the model answers word for word."""
+def exact_answers(key: str, set_name: str, better: str = "higher", *, case: bool = True) -> Metric:
+    """Share of questions that the model answers word for word; ``case``: capitals and small letters differ."""
+
+    def letters(text: str) -> list[str]:
+        return pieces(text if case else without_case(text))
 
     def values(table: ScoreTable) -> list[float]:
         pairs = zip(table.generations(set_name), table.answers(set_name), strict=True)
-        return [float(pieces(text) == pieces(entry.answer)) for text, entry in pairs]
+        return [float(letters(text) == letters(entry.answer)) for text, entry in pairs]
 
+    ignored = "blanks" if case else "blanks, capitals"
     definition = (
-        f"Share of the {set_name} rows whose greedy generation equals the answer; blanks and the encoding of accents "
-        "do not count"
+        f"Share of the {set_name} rows whose greedy generation equals the answer; {ignored} and the encoding of "
+        "accents do not count"
     )
     return _mean_over_rows(key, set_name, values, ("generation", ANSWER), definition, better, "this package")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gru_unlearn.common.places import SUFFIXES
+from gru_unlearn.common.places import has_file
 from gru_unlearn.data import Record, check_apart, count_overlap, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.attacks import (
@@ -256,6 +256,6 @@ def _is_text(value: object) -> bool:
 def _perturbed_or_plain(data: str, split: str) -> str:
     """The file of a split with its further answers, or without them where a folder lacks that one."""
     folder, perturbed = Path(data).expanduser(), f"{split}_perturbed"
-    if folder.is_dir() and not any((folder / f"{perturbed}{suffix}").is_file() for suffix in SUFFIXES):
+    if folder.is_dir() and not has_file(folder, perturbed):
         return split
     return perturbed
