@@ -19,18 +19,19 @@ from gru_unlearn.robustness import Robust, parse_robust
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
 from gru_unlearn.training.inherited_settings import check_accelerator, check_inherited
+from gru_unlearn.training.on_its_own import settled
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
 
 def _understands_old_names(config: "type[UnlearningConfig]") -> "type[UnlearningConfig]":
-    """Lets the settings be given under the names that they used to have, too."""
+    """Lets the settings be given under the names that they used to have, too; what follows from them is added."""
     generated = config.__init__
 
     @wraps(generated)
     def __init__(self: "UnlearningConfig", *values: Any, **settings: Any) -> None:
         today = renamed_settings(settings)
         warn_of_old_names(settings)
-        generated(self, *values, **today)
+        generated(self, *values, **settled(today))
         if today.keys() != settings.keys():  # hyper-parameters under old names are those of the named objective
             self.check_objective_args()
 
