@@ -22,6 +22,10 @@ ROWS = ("forget", "retain", "held_out")
 """Settings that say where something is."""
 
 
+OWN_RATE = ("learning_rate", "auto")
+"""The number that may be a word, and the word."""
+
+
 class KnownSettings(NamedTuple):
     """All settings by name."""
 
@@ -108,7 +112,7 @@ def _check_kind(name: str, value: object) -> None:
     kind = known_settings().numbers.get(name)
     if name in (*MODELS, *ROWS) and not isinstance(value, str | None):
         kind = "string"
-    elif kind is None or _may_be_number(value):
+    elif kind is None or _may_be_number(value) or (name, value) == OWN_RATE:
         return
     if kind is not None:
         raise UserError(f"{name}: input should be a valid {kind}, got {repr(value)[:80]}")

@@ -3,6 +3,7 @@
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def _train(
     config = prepared.recipe.config
     progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
     trainer = _make_trainer(prepared, retain, [progress])
+    if is_first():
+        trainer.say = partial(console.print, soft_wrap=True, highlight=False)
     keep_best = _keep_best(prepared, retain, trainer)
     trainer.add_callback(examples)
     trainer.add_callback(MannerInCheckpoints(prepared))

@@ -144,7 +144,8 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     output_dir: str | None = option("Where the run keeps everything.", "runs/unlearn")
     learning_rate: float | Literal["auto"] = option(  # type: ignore[assignment]  # a number before anybody reads it
-        "Peak learning rate; auto: found by a short probe before the first step.", 1e-5
+        "Peak learning rate; auto, the default of gru unlearn: found by a step on trial, and kept right along the run.",
+        1e-5,
     )
     weight_decay: float = option("AdamW's weight decay.", 0.01)
     num_train_epochs: float = option("Passes over the forget set.", 5.0)

@@ -13,7 +13,7 @@ from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.on_its_own import AUTO
 from gru_unlearn.training.rate_controller import EVERY, RateState, look
-from gru_unlearn.training.rate_probe import find_rate, words
+from gru_unlearn.training.rate_probe import HARDLY_KNOWN, KNOWN, find_rate, words
 from gru_unlearn.training.trial_step import TrialStep
 
 PROVISIONAL = 1e-4
@@ -68,8 +68,14 @@ class OwnRate:
         trainer.args.learning_rate = self.state.chosen
         trainer.begin_at(self.state.chosen)
         trainer.state.log_history.append({"step": 0, "learning_rate_set": self.state.chosen})
-        for line in words(self.state):
-            trainer.say(line)
+        trainer.say(self.why)
+        if self.state.start.probability < KNOWN:
+            trainer.say(HARDLY_KNOWN.format(self.state.start.probability))
+
+    @property
+    def why(self) -> str:
+        """What was chosen and why, in a line; empty before."""
+        return words(self.state) if self.state is not None else ""
 
     def after_step(self) -> None:
         """Look, where it is time, and move."""

@@ -13,8 +13,8 @@ EVERY = 5
 """Steps between two looks."""
 
 SLOW, FAST = 0.02, 0.15
-"""Fall of the forget answers' log-probability per token and step between which the speed is right, in nats. From 0.95 to
-0.1, 2.25 nats in all, are 45 steps at 0.05."""
+"""Nats by which the log-probability per token of the forget answers should fall in a step, at least and at most. From
+0.95 to 0.1, 2.25 nats in all, are 45 steps at 0.05."""
 
 PATIENCE = 15
 """Steps before the rate is raised for the first time: answers that are all but certain give way slowly at first."""
@@ -23,7 +23,7 @@ ENOUGH = math.log(10)
 """Fall from which on nothing is raised any more, where no mark is known: a tenth of the probability is left."""
 
 HARM, HARM_SHARE = 0.05, 0.5
-"""Rise of the retain loss between two looks that is too much: in nats per token, and as a share of what was forgotten."""
+"""Rise of the retain loss between two looks that is too much: nats per token, and as a share of what was forgotten."""
 
 FACTOR = 1.5
 """By which a move changes the rate."""

@@ -29,6 +29,11 @@ EFFECT = math.log(2)
 KNOWN = 0.05
 """Mean probability of answers below which a model hardly knows them."""
 
+HARDLY_KNOWN = (
+    "The model hardly knows the forget answers (mean probability {:.2g}): there may be nothing to forget. Are model, "
+    "rows and chat template those that belong together?"
+)
+
 
 def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object]) -> RateState:
     """Take the run's first step on trial and choose its learning rate.
@@ -72,15 +77,9 @@ def _effect(now: Reading, start: Reading) -> float:
     return math.nan if any(map(math.isnan, parts)) else max(parts)
 
 
-def words(state: RateState) -> list[str]:
-    """What was chosen and why, a line each."""
-    lines = [
-        f"Learning rate {state.chosen:g}: {STEPS} steps along the first one's direction would halve the probability of "
-        f"the forget answers, now {state.start.probability:.3f}, or cost the retain rows as much."
-    ]
-    if state.start.probability < KNOWN:
-        lines.append(
-            f"The model hardly knows these forget answers (mean probability {state.start.probability:.2g}): there may be "
-            "nothing to forget."
-        )
-    return lines
+def words(state: RateState) -> str:
+    """What was chosen and why, in a line."""
+    return (
+        f"Learning rate {state.chosen:g}: {STEPS} steps along the direction of the first would halve the probability "
+        f"of the forget answers, now {state.start.probability:.3f}, or cost the retain rows as much."
+    )

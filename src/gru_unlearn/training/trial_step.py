@@ -1,4 +1,4 @@
-"""A run's own first step, taken on trial: what it would do at any learning rate, and everything as it was afterwards."""
+"""A run's own first step, taken on trial: what it would do at any learning rate. Afterwards all is as it was."""
 
 import random
 from collections.abc import Callable, Iterator
