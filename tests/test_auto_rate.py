@@ -390,3 +390,53 @@ def test_a_fine_tuning_keeps_its_own_rule():
 def test_a_word_that_is_no_number_is_refused():
     with pytest.raises(UserError, match="learning_rate: input should be a valid number"):
         make_recipe({"model": "m", "forget": "f", "learning_rate": "fast", "use_cpu": True})
+
+
+def test_the_command_does_it_by_itself_and_says_so(gru, tmp_path):
+    model = knowing_model()
+    tiny.save_world(tmp_path)
+    model.save_pretrained(tmp_path / "model")
+    words = [
+        "--model",
+        tmp_path / "model",
+        "--forget",
+        tmp_path / "forget.jsonl",
+        "--retain",
+        tmp_path / "retain.jsonl",
+    ]
+    words += ["--objective", "ga", "--use-cpu", "--output-dir", tmp_path / "run", "--per-device-train-batch-size", "2"]
+    words += ["--gradient-accumulation-steps", "1", "--report-examples", "0"]
+
+    code, out, err = gru("unlearn", *words, "--dry-run")
+    assert code == 0, err
+    assert f"at most {MOST_STEPS}" in out
+    assert "auto: found by a step on trial" in out
+
+    code, out, err = gru("unlearn", *words, "--max-steps", "7")
+    assert code == 0, err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    own = summary["learning_rate"]
+    assert summary["settings"]["learning_rate"] == own["chosen"], "what gru attack takes for relearning"
+    assert own["why"] in " ".join(out.split())
+    assert own["why"].startswith(f"Learning rate {own['chosen']:g}: ")
+    assert own["rate"] == (own["moves"][-1]["learning_rate"] if own["moves"] else own["chosen"])
+
+    code, out, err = gru("report", tmp_path / "run")
+    assert code == 0, err
+    assert "The learning rate" in (tmp_path / "run" / "report.html").read_text()
+    assert "--learning-rate auto" in (tmp_path / "run" / "report.html").read_text(), "the command that repeats it"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["tru", "--learning-rate", "auto", "--alpha", "1"], "gru tru has none: pass a number"),
+        (["compare", "--learning-rates", "auto"], "--learning-rates auto: expected 1e-4"),
+    ],
+)
+def test_others_refuse_it_in_one_line(gru, tmp_path, command, told):
+    tiny.save_world(tmp_path)
+    words = ["--model", tmp_path / "model", "--forget", tmp_path / "forget.jsonl", "--output-dir", tmp_path / "run"]
+    code, _, err = gru(*command, *words)
+    assert code == 2
+    assert told in " ".join(err.split())

@@ -20,6 +20,7 @@ SCENARIOS = {
     "ddp_after": {"kind": "ddp", "objective": "ga", "retain_weight": 0.5, "retain_placement": "after"},
     "ddp_plain": {"kind": "ddp", "objective": "graddiff", "rectification": "none", "learning_rate": 5e-4},
     "ddp_primal_dual": {"kind": "ddp", "objective": "ga", "rectification": "pdu", "learning_rate": 5e-4},
+    "ddp_auto_rate": {"kind": "ddp", "rectification": "recommended", "learning_rate": "auto"},
     "ddp_stale": {"kind": "ddp", "rectification": "recommended", "retain_every": 3},
     "ddp_stale_primal_dual": {"kind": "ddp", "rectification": "pdu", "retain_every": 2, "learning_rate": 5e-4},
     "fsdp2": {"kind": "fsdp2"},

@@ -1,6 +1,6 @@
 """Few rows, read again and again along a run: how fast it forgets, and whether what must stay suffers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +8,8 @@ import torch
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
 from gru_unlearn.training.scores import Scorer
+
+Named = dict[str, float]
 
 ROWS = 16
 """Evenly spread rows of each set that are read."""
@@ -39,18 +41,24 @@ class Gauge:
     Args:
         score: log-probabilities of examples under the model as it stands.
         forget, retain: the run's rows.
+        agree: makes named numbers the same in all processes, which must decide alike.
     """
 
-    def __init__(self, score: Scorer, forget: Sequence[Example], retain: Sequence[Example]) -> None:
-        self._score = score
+    def __init__(
+        self, score: Scorer, forget: Sequence[Example], retain: Sequence[Example], agree: Callable[[Named], Named]
+    ) -> None:
+        self._score, self._agree = score, agree
         self._forget: list[Any] = evenly_spread(forget, ROWS)
         self._retain: list[Any] = evenly_spread(retain, ROWS)
 
     def read(self) -> Reading:
         """The rows under the model as it stands."""
         found = self._score(self._forget)
-        retain = _mean(self._score(self._retain).by_token) if self._retain else None
-        return Reading(_mean(found.by_token), retain, found.mean_probability)
+        numbers = {"forget": _mean(found.by_token), "probability": found.mean_probability}
+        if self._retain:
+            numbers["retain"] = _mean(self._score(self._retain).by_token)
+        numbers = self._agree(numbers)
+        return Reading(numbers["forget"], numbers.get("retain"), numbers["probability"])
 
 
 def _mean(answers: Sequence[torch.Tensor]) -> float:

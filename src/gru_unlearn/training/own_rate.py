@@ -109,16 +109,26 @@ def start_rate(optimizer: Optimizer, rate: float) -> None:
         group.pop("initial_lr", None)
 
 
-def refuse_where_it_cannot(scheduler: object, trained_set: str, *, sharded: bool) -> None:
+_NUMBER = "pass --learning-rate as a number"
+
+
+def refuse_where_it_cannot(trained_set: str, *, sharded: bool) -> None:
     """Whether a run can find its learning rate by itself.
 
     Raises:
         UserError: it cannot.
     """
-    number = "pass --learning-rate as a number"
     if trained_set != "forget":
-        raise UserError(f"learning rate {AUTO} is for forgetting: {number}")
+        raise UserError(f"learning rate {AUTO} is for forgetting: {_NUMBER}")
     if sharded:
-        raise UserError(f"learning rate {AUTO} does not work with sharded weights (FSDP2): {number}")
+        raise UserError(f"learning rate {AUTO} does not work with sharded weights (FSDP2): {_NUMBER}")
+
+
+def require_factors(scheduler: object) -> None:
+    """Whether a schedule is a factor on the learning rate, so that this may be another one.
+
+    Raises:
+        UserError: it is not: one of the user's own.
+    """
     if not isinstance(scheduler, LambdaLR):
-        raise UserError(f"learning rate {AUTO} does not work with a schedule of your own: {number}")
+        raise UserError(f"learning rate {AUTO} does not work with a schedule of your own: {_NUMBER}")

@@ -44,7 +44,7 @@ from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallel
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
 from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for, robustness_for
-from gru_unlearn.training.own_rate import PROVISIONAL, OwnRate, refuse_where_it_cannot, start_rate
+from gru_unlearn.training.own_rate import PROVISIONAL, OwnRate, refuse_where_it_cannot, require_factors, start_rate
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
 from gru_unlearn.training.run_length import require_a_batch
@@ -134,6 +134,8 @@ class UnlearningTrainer(PairTrainer):
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
         check_parallelism(self.accelerator.parallelism_config)
+        if self.args.on_its_own:
+            refuse_where_it_cannot(self.trained_set, sharded=self.is_fsdp_enabled)
         if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
         if self.args.resolved_robust is not None and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
@@ -227,9 +229,10 @@ class UnlearningTrainer(PairTrainer):
             self._settle_rate()
 
     def _settle_rate(self) -> None:
-        refuse_where_it_cannot(self.lr_scheduler, self.trained_set, sharded=self.is_fsdp_enabled)
+        require_factors(self.lr_scheduler)
         trial = on_trial(self.accelerator.unwrap_model(self.model_wrapped), bare(self.optimizer), self._pairs)
-        self.own_rate = OwnRate(self, Gauge(self._answer_logps, self.forget_examples, self.retain_examples))
+        rows = self.forget_examples, self.retain_examples
+        self.own_rate = OwnRate(self, Gauge(self._answer_logps, *rows, self.mean_over_processes))
         self.own_rate.begin(self._checkpoint_to_resume, trial)
 
     def take_first_step(self) -> None:
