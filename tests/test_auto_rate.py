@@ -431,12 +431,15 @@ def test_the_command_does_it_by_itself_and_says_so(gru, tmp_path):
     ("command", "told"),
     [
         (["tru", "--learning-rate", "auto", "--alpha", "1"], "gru tru has none: pass a number"),
-        (["compare", "--learning-rates", "auto"], "--learning-rates auto: expected 1e-4"),
+        (
+            ["compare", "--learning-rates", "auto", "--retain-model", "builtin:retain"],
+            "--learning-rates auto: expected 1e-4",
+        ),
     ],
 )
 def test_others_refuse_it_in_one_line(gru, tmp_path, command, told):
     tiny.save_world(tmp_path)
     words = ["--model", tmp_path / "model", "--forget", tmp_path / "forget.jsonl", "--output-dir", tmp_path / "run"]
-    code, _, err = gru(*command, *words)
+    code, _, err = gru(*command, *words, "--retain", tmp_path / "retain.jsonl")
     assert code == 2
     assert told in " ".join(err.split())
