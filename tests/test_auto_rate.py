@@ -324,7 +324,7 @@ def slow(run, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("schedule", ["constant_with_warmup", "linear"])
+@pytest.mark.parametrize("schedule", ["constant_with_warmup", "linear", "polynomial"])
 def test_a_run_that_was_interrupted_goes_on_to_the_same_bits_with_its_moves(tmp_path, monkeypatch, schedule):
     options = {"objective": "ga", "rectification": "gru", "max_steps": 13, "lr_scheduler_type": schedule}
     options |= {"warmup_steps": 2, "save_strategy": "steps", "save_steps": 6, "logging_steps": 1}
@@ -342,6 +342,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_bits_with_its_moves(tmp_
     assert json.loads((checkpoint / STATE_FILE).read_text())["chosen"] == whole.own_rate.state.chosen
     cut.train(resume_from_checkpoint=str(checkpoint))
     assert cut.own_rate.state == whole.own_rate.state
+    assert cut.args.learning_rate == whole.args.learning_rate == whole.own_rate.state.chosen
     assert same(as_bits(whole.model), as_bits(cut.model))
     again = {row["step"]: row["learning_rate"] for row in cut.state.log_history if "loss" in row}
     assert again == rates

@@ -60,7 +60,6 @@ class OwnRate:
         trainer = self._trainer
         if checkpoint is not None:
             self.state = RateState.load(Path(checkpoint))
-            trainer.args.learning_rate = self.state.chosen
             return
         trainer.say("Finding a learning rate: one step on trial, and readings along its direction ...")
         with trial as step:
@@ -99,6 +98,17 @@ class OwnRate:
         scheduler._last_lr = [rate * factor for factor in factors]
         for group, now in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
             group["initial_lr"], group["lr"] = rate, now
+
+
+def rate_to_begin_with(checkpoint: str | None) -> float:
+    """The rate with which optimizer and schedule are made: what a checkpoint's run chose, or a provisional one.
+
+    Raises:
+        UserError: the checkpoint does not say.
+    """
+    if checkpoint is None:
+        return PROVISIONAL
+    return RateState.load(Path(checkpoint)).chosen
 
 
 def start_rate(optimizer: Optimizer, rate: float) -> None:

@@ -44,7 +44,13 @@ from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallel
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
 from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for, robustness_for
-from gru_unlearn.training.own_rate import PROVISIONAL, OwnRate, refuse_where_it_cannot, require_factors, start_rate
+from gru_unlearn.training.own_rate import (
+    OwnRate,
+    rate_to_begin_with,
+    refuse_where_it_cannot,
+    require_factors,
+    start_rate,
+)
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
 from gru_unlearn.training.run_length import require_a_batch
@@ -116,7 +122,7 @@ class UnlearningTrainer(PairTrainer):
         self._inputs = inputs_for(model, args, self._method.needs, self._reference)
         self._grad_norm: Any = 0.0
         self.own_rate: OwnRate | None = None
-        self.say: Callable[[str], object] = print if args.process_index == 0 else len
+        self.say: Callable[[str], object] = print if args.process_index == 0 else _say_nothing
         self._step_log = StepLog()
         all_callbacks = [StepCallback(self), *(callbacks or [])]
         super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
@@ -162,7 +168,7 @@ class UnlearningTrainer(PairTrainer):
             resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if self.args.on_its_own:
-            self.args.learning_rate = PROVISIONAL
+            self.args.learning_rate = rate_to_begin_with(self._checkpoint_to_resume)
         if not self.is_fsdp_enabled:
             self._try_longest_rows()
             self._attach_reference_scores()
@@ -435,6 +441,10 @@ class UnlearningTrainer(PairTrainer):
         self.cost.settle(self.args.device)
         if self.cost.noted:
             self.state.log_history.append({"step": self.state.global_step, **self.cost.noted})
+
+
+def _say_nothing(line: str) -> None:
+    """In all processes but the first."""
 
 
 def _check_kinds(model: object, args: object, processing_class: object, eval_dataset: object) -> None:
