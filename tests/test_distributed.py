@@ -30,6 +30,7 @@ SCENARIOS = {
     "fsdp2_element_update": {"kind": "fsdp2", "rectification": "gru/element/update"},
     "fsdp2_layer_memory": {"kind": "fsdp2", "rectification": "gru/layer/memory=3"},
 }
+AUTO = {"kind": "ddp", "rectification": "recommended", "learning_rate": "auto"}
 RESUMED = {"kind": "fsdp2", "save_strategy": "steps", "save_steps": 10}
 
 
@@ -95,6 +96,22 @@ def test_resumes_on_another_number_of_processes(alone, tmp_path):
     actual = load_file(tmp_path / "run" / "weights.safetensors")
     for name, value in alone["fsdp2"][0].items():
         torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_learning_rate_that_one_finds_and_move_it_alike(tmp_path):
+    launch(2, {"auto": AUTO}, tmp_path)
+    trainer = distributed_worker.run(folder=tmp_path / "alone", **options(AUTO, 1))
+    alone, together = trainer.state.log_history, json.loads((tmp_path / "auto" / "log.json").read_text())
+    found, expected = ([row for row in log if "learning_rate_set" in row] for log in (together, alone))
+    assert expected[0]["step"] == 0
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_refused_a_learning_rate_of_their_own(tmp_path):
+    with pytest.raises(AssertionError, match=r"learning rate auto does not work with sharded weights \(FSDP2\)"):
+        launch(2, {"auto": AUTO | {"kind": "fsdp2"}}, tmp_path)
 
 
 @pytest.mark.slow

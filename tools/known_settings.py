@@ -3,7 +3,7 @@ is there: ``python tools/known_settings.py``. A test holds it to the settings th
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from gru_unlearn.geometry import NAMES
 from gru_unlearn.runs.recipe import SUITES_ALONG, is_switch, kind_of, setting_names
@@ -21,7 +21,7 @@ def known_settings() -> dict[str, Any]:
     return {
         "names": names,
         "switches": [name for name in names if is_switch(name)],
-        "numbers": {name: _number(name) for name in names if _kinds(name) <= {int, float}},
+        "numbers": {name: _number(name) for name in names if _kinds(name) <= {int, float, Literal["auto"]}},
         "refused": refused,
         "choices": choices,
     }

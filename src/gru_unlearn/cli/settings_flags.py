@@ -27,7 +27,7 @@ class Featured:
     objective: str | None = option("npo, ga, wga, simnpo, rmu, ...: --list-settings.", None)
     rectification: str | None = option("none, gru, recommended, ...: --list-settings.", None)
     robust: str | None = option("none, recommended, spectral, drift: make forgetting last.", None)
-    learning_rate: str | None = option("Peak learning rate.", None)
+    learning_rate: str | None = option("Peak learning rate; default: auto, found by a step on trial.", None)
     max_steps: str | None = option("Optimizer steps; instead of --num-train-epochs.", None)
     num_train_epochs: str | None = option("Passes over the forget set.", None)
     per_device_train_batch_size: str | None = option("Forget rows per backward pass.", None)

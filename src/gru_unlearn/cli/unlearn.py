@@ -37,13 +37,15 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
         return
     from gru_unlearn.runs.recipe import make_recipe  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.runs.rehearsal import rehearse  # noqa: PLC0415
+    from gru_unlearn.runs.run_learning_rate import with_own_rate  # noqa: PLC0415
     from gru_unlearn.runs.run_precision import describe_precision  # noqa: PLC0415
     from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
     from gru_unlearn.runs.run_size import tell_of_few_steps  # noqa: PLC0415
     from gru_unlearn.runs.run_tables import end_line, run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
-    recipe = make_recipe(given.merged(), on_any_machine=options.dry_run)
+    settings = with_own_rate(given.merged(), goes_on=not options.overwrite_output_dir)
+    recipe = make_recipe(settings, on_any_machine=options.dry_run)
     console.print("Checking rows, models and the output folder ...")
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False, rehearsed=options.dry_run)
     tell_of_few_steps(recipe.config, len(prepared.examples["forget"]))

@@ -4,7 +4,7 @@ from gru_unlearn.publishing.attack_page import attack_sections
 from gru_unlearn.publishing.brief_pages import brief_of
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
-from gru_unlearn.publishing.run_sections import along, layers, run_metrics, tradeoff
+from gru_unlearn.publishing.run_sections import along, layers, own_rate, run_metrics, tradeoff
 from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.judge import findings_of, verdict_of
 from gru_unlearn.reporting.measured import rows_of, run_evidence
@@ -23,6 +23,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
     sections = [
         tradeoff(one, examples),
         along(one),
+        own_rate(summary),
         layers(one),
         run_metrics(summary, material.metrics),
         *attack_sections(material.attack),

@@ -8,7 +8,7 @@ from gru_unlearn.reporting.chart import WHOLE, Line, MarkLine, Spot, Star, bars,
 from gru_unlearn.reporting.mark_words import stands_for
 from gru_unlearn.reporting.measured import by_retain_model
 from gru_unlearn.reporting.parts import FOLDED, Figure, Section, TableData
-from gru_unlearn.reporting.tables import shown, text_or_dash
+from gru_unlearn.reporting.tables import plural, shown, text_or_dash
 from gru_unlearn.results.mark import label_of_mark
 from gru_unlearn.results.model_metrics import UNMEASURED
 from gru_unlearn.results.row_examples import Examples
@@ -174,6 +174,19 @@ def along(runs: Runs) -> Section | None:
         looks,
         tables,
     )
+
+
+def own_rate(run: RunSummary) -> Section | None:
+    """What a run found and did about its learning rate by itself."""
+    own = run.learning_rate
+    if own is None:
+        return None
+    moves = [[str(move.step), f"{move.learning_rate:.2g}", move.why] for move in own.moves]
+    words = f"{own.why} Along the run it was looked after: {plural(len(moves), 'change')}, {own.rate:.2g} at the end."
+    tables = []
+    if moves:
+        tables.append(TableData(["after step", "learning rate", "why"], moves))
+    return Section("learning-rate", "The learning rate", words, tables=tables)
 
 
 def _comparable(key: str, runs: Runs) -> dict[str, Runs]:

@@ -90,6 +90,28 @@ class RunRecord(FileModel):
     """when the run ended; attacks come later"""
 
 
+class RateMove(FileModel):
+    """A change of the learning rate that a run made by itself."""
+
+    step: int
+    learning_rate: float
+    """from this step on"""
+    why: str
+
+
+class OwnLearningRate(FileModel):
+    """The learning rate of a run that found it by itself."""
+
+    chosen: float
+    """before the first step"""
+    rate: float
+    """at the end"""
+    reach: float
+    """at which the first step alone would halve the forget answers' probability, or cost the retain rows as much"""
+    why: str
+    moves: list[RateMove]
+
+
 class RunSummary(RunRecord):
     """One unlearning run."""
 
@@ -101,6 +123,8 @@ class RunSummary(RunRecord):
     """of the last step: 1 − ‖rectified‖ / ‖plain‖"""
     log: list[LogRow]
     best: BestModel | None = None
+    learning_rate: OwnLearningRate | None = None
+    """None: it was given"""
 
     @property
     def start(self) -> Point | None:

@@ -33,7 +33,7 @@ from gru_unlearn.runs.retain_rows import RunRows, found_file, makes_rows, read_r
 from gru_unlearn.runs.row_length import with_room_for_rows
 from gru_unlearn.runs.rule_names import check_rule
 from gru_unlearn.runs.run_compute_type import choose_compute_type
-from gru_unlearn.runs.run_size import passes_a_step, steps_of
+from gru_unlearn.runs.run_size import passes_a_step, rate_in_words, steps_in_words
 from gru_unlearn.runs.setting_names import MODELS
 from gru_unlearn.runs.weight_type import weight_type
 from gru_unlearn.training import UnlearningConfig, to_examples
@@ -285,8 +285,8 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
         ("rectification", config.rectification),
         ("robustness", config.robust),
         ("trained", "LoRA adapters" if recipe.use_peft else "all weights"),
-        ("steps", steps_of(config, len(prepared.examples["forget"]))),
+        ("steps", steps_in_words(config, len(prepared.examples["forget"]))),
         ("examples per step", per_step),
-        ("learning rate", config.learning_rate),
+        ("learning rate", rate_in_words(config)),
         ("output", output),
     ]

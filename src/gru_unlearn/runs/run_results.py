@@ -11,6 +11,7 @@ from gru_unlearn.results.model_metrics import PLACES, Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_summary import BestModel, LogRow, RunRecord, RunResults, RunSummary, Stopped
+from gru_unlearn.runs.run_learning_rate import own_learning_rate
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningTrainer
 
@@ -39,6 +40,8 @@ def summarize(
         summary.best = best
     if prepared.recipe.config.on_its_own or trainer.stops.found is not None:
         summary.results.stopped = why_stopped(trainer)
+    if trainer.own_rate is not None:
+        summary.learning_rate = own_learning_rate(trainer)
     return summary
 
 

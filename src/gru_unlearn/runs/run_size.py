@@ -1,4 +1,4 @@
-"""How many steps a run has, and how many rows a step."""
+"""How many steps a run has, how many rows a step, and how long it is."""
 
 import math
 
@@ -20,6 +20,19 @@ def steps_of(config: UnlearningConfig, rows: int) -> int:
     if config.max_steps > 0:
         return config.max_steps
     return math.ceil(steps_an_epoch(config, rows) * config.num_train_epochs)
+
+
+def steps_in_words(config: UnlearningConfig, rows: int) -> str:
+    """How many steps, for people."""
+    steps = steps_of(config, rows)
+    return f"at most {steps}" if config.on_its_own else str(steps)
+
+
+def rate_in_words(config: UnlearningConfig) -> str:
+    """The learning rate, for people, before a run."""
+    if config.on_its_own:
+        return "auto: found by a step on trial before the first one, and kept right along the run"
+    return f"{config.learning_rate:g}"
 
 
 def tell_of_few_steps(config: UnlearningConfig, rows: int) -> None:

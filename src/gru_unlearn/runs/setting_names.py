@@ -25,6 +25,10 @@ MADE = "made"
 """The word for rows that a run makes itself: retain rows by its model, control rows of the forget rows."""
 
 
+OWN_RATE = ("learning_rate", "auto")
+"""The number that may be a word, and the word."""
+
+
 class KnownSettings(NamedTuple):
     """All settings by name."""
 
@@ -111,7 +115,7 @@ def _check_kind(name: str, value: object) -> None:
     kind = known_settings().numbers.get(name)
     if name in (*MODELS, *ROWS) and not isinstance(value, str | None):
         kind = "string"
-    elif kind is None or _may_be_number(value):
+    elif kind is None or _may_be_number(value) or (name, value) == OWN_RATE:
         return
     if kind is not None:
         raise UserError(f"{name}: input should be a valid {kind}, got {repr(value)[:80]}")

@@ -11,6 +11,7 @@ from gru_unlearn.runs.control_set import names_mark
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.tru_options import TruOptions
+from gru_unlearn.training.on_its_own import AUTO
 
 DEFAULTS: dict[str, JsonValue] = {"output_dir": "runs/tru", "warmup_steps": 0, "bf16": False}
 """No warm-up: a group of few rows has few steps, and the first step of a warm-up has the rate 0. Computed with in
@@ -56,6 +57,8 @@ def prepare_tru(settings: Mapping[str, JsonValue], options: TruOptions, *, overw
             raise UserError(
                 f"{name} has no meaning in gru tru: its task models are fine-tuned on −log p of the answers"
             )
+    if settings.get("learning_rate") == AUTO:
+        raise UserError("learning_rate auto is found for steps that forget, and gru tru has none: pass a number")
     recipe = make_recipe({**DEFAULTS, **settings, **FIXED})
     if not (names_mark(recipe) or recipe.config.stop_at_forget_prob or options.alpha):
         raise UserError(

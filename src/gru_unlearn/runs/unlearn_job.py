@@ -3,6 +3,7 @@
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,8 @@ def _train(
     config = prepared.recipe.config
     progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
     trainer = _make_trainer(prepared, retain, [progress])
+    if is_first():
+        trainer.say = partial(console.print, soft_wrap=True, highlight=False)
     keep_best = best_keeper(prepared, retain.forget_target, trainer.save_model)
     if keep_best is not None:
         trainer.add_callback(keep_best)

@@ -19,18 +19,19 @@ from gru_unlearn.robustness import Robust, parse_robust
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
 from gru_unlearn.training.inherited_settings import check_accelerator, check_inherited
+from gru_unlearn.training.on_its_own import settled
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
 
 def _understands_old_names(config: "type[UnlearningConfig]") -> "type[UnlearningConfig]":
-    """Lets the settings be given under the names that they used to have, too."""
+    """Lets the settings be given under the names that they used to have, too; what follows from them is added."""
     generated = config.__init__
 
     @wraps(generated)
     def __init__(self: "UnlearningConfig", *values: Any, **settings: Any) -> None:
         today = renamed_settings(settings)
         warn_of_old_names(settings)
-        generated(self, *values, **today)
+        generated(self, *values, **settled(today))
         if today.keys() != settings.keys():  # hyper-parameters under old names are those of the named objective
             self.check_objective_args()
 
@@ -155,7 +156,8 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     output_dir: str | None = option("Where the run keeps everything.", "runs/unlearn")
     learning_rate: float | Literal["auto"] = option(  # type: ignore[assignment]  # a number before anybody reads it
-        "Peak learning rate; auto: found by a short probe before the first step.", 1e-5
+        "Peak learning rate; auto, the default of gru unlearn: found by a step on trial, and kept right along the run.",
+        1e-5,
     )
     weight_decay: float = option("AdamW's weight decay.", 0.01)
     num_train_epochs: float = option("Passes over the forget set.", 5.0)

@@ -161,6 +161,9 @@ class Steps(Protocol):
     def note_step(self) -> None:
         """The weights have moved."""
 
+    def keep_rate(self) -> None:
+        """The step is over, and what it took is counted."""
+
 
 class StepCallback(TrainerCallback):
     """Ties the rectifier and its telemetry to Trainer's events."""
@@ -196,3 +199,4 @@ class StepCallback(TrainerCallback):
         if args.device.type == "cpu" and state.global_step % GIVE_BACK_EVERY == 0:
             give_back_freed_memory(MUCH)
         self.steps.cost.end_step()
+        self.steps.keep_rate()

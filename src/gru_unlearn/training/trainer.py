@@ -7,7 +7,7 @@ the forget pass; once per accumulation window the projection, then clipping, the
 import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -39,10 +39,18 @@ from gru_unlearn.training.anchors import (
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import Rows, to_examples
+from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
 from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for, robustness_for
+from gru_unlearn.training.own_rate import (
+    OwnRate,
+    rate_to_begin_with,
+    refuse_where_it_cannot,
+    require_factors,
+    start_rate,
+)
 from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
 from gru_unlearn.training.run_length import require_a_batch
@@ -51,6 +59,7 @@ from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, short
 from gru_unlearn.training.steps import SIDES, AccumulationWindow, StepCallback, StepLog
 from gru_unlearn.training.stops import StopCallback
 from gru_unlearn.training.surviving_share import RoundingProbe
+from gru_unlearn.training.trial_step import bare, first_window, on_trial
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
 
 
@@ -113,6 +122,8 @@ class UnlearningTrainer(PairTrainer):
         self._checkpoint_to_resume: str | None = None
         self._inputs = inputs_for(model, args, self._method.needs, self._reference)
         self._grad_norm: Any = 0.0
+        self.own_rate: OwnRate | None = None
+        self.say: Callable[[str], object] = print if args.process_index == 0 else _say_nothing
         self._step_log = StepLog()
         self.stops = StopCallback()
         all_callbacks = [StepCallback(self), self.stops, *(callbacks or [])]
@@ -131,6 +142,8 @@ class UnlearningTrainer(PairTrainer):
         if self.is_deepspeed_enabled:
             raise UserError(NO_DEEPSPEED)
         check_parallelism(self.accelerator.parallelism_config)
+        if self.args.on_its_own:
+            refuse_where_it_cannot(self.trained_set, sharded=self.is_fsdp_enabled)
         if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
             raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
         if self.args.resolved_robust is not None and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
@@ -157,7 +170,7 @@ class UnlearningTrainer(PairTrainer):
             resume_from_checkpoint = str(last)
         self._checkpoint_to_resume = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if self.args.on_its_own:
-            self.args.learning_rate = 1e-4
+            self.args.learning_rate = rate_to_begin_with(self._checkpoint_to_resume)
         if not self.is_fsdp_enabled:
             self._try_longest_rows()
             self._attach_reference_scores()
@@ -220,11 +233,46 @@ class UnlearningTrainer(PairTrainer):
         probe = shortest_and_longest(self.forget_examples, self.model, self.encoder.tokenizer.pad_token_id)
         self._inputs.hide_padding = needs_attention_mask(self.model, probe)
         self._inputs.last_mlp = last_mlp(self.model, probe)
+        if self.args.on_its_own:
+            self._settle_rate()
+
+    def _settle_rate(self) -> None:
+        require_factors(self.lr_scheduler)
+        trial = on_trial(self.accelerator.unwrap_model(self.model_wrapped), bare(self.optimizer), self._pairs)
+        rows = self.forget_examples, self.retain_examples
+        self.own_rate = OwnRate(self, Gauge(self._answer_logps, *rows, self.mean_over_processes))
+        self.own_rate.begin(self._checkpoint_to_resume, trial)
+
+    def take_first_step(self) -> None:
+        """Of the run, on trial: its rows, gradients, rectification and clipping. What was counted is uncounted."""
+        model, rows = self.model_wrapped, self.cost.rows
+        batches = first_window(self._get_train_sampler(), self.args, self.accelerator)
+        window = [self.data_collator([self.train_dataset[pair] for pair in batch]) for batch in batches]
+        self._window = AccumulationWindow(window, self.accelerator)
+        for inputs in window:
+            self.training_step(model, inputs)
+        norm = self._clip_grad_norm(model) if self.args.max_grad_norm else None
+        self._get_grad_norm(model, norm)
+        self.check_finite()
+        bare(self.optimizer).step()
+        self.cost.rows = rows
+
+    def begin_at(self, rate: float) -> None:
+        """Make optimizer and schedule anew for a learning rate; nothing is left of a step that was taken on trial."""
+        start_rate(bare(self.optimizer), rate)
+        self._attach_to_steps()
+        self.lr_scheduler = None
+        self.create_scheduler(self.state.max_steps)
+
+    def keep_rate(self) -> None:
+        """Called when a step is over: where the run finds its learning rate by itself, it looks after it."""
+        if self.own_rate is not None:
+            self.own_rate.after_step()
 
     def _attach_to_steps(self) -> None:
         """What surrounds the optimizer's step, in the order of its hooks: weights are joined, what the optimizer does
         is made robust and measured, then rectified, and what came of it is split."""
-        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # the one that accelerate wraps
+        optimizer = bare(self.optimizer)
         model = self.accelerator.unwrap_model(self.model_wrapped)
         self._detach_from_steps()
         if self._pairs:
@@ -385,6 +433,8 @@ class UnlearningTrainer(PairTrainer):
             save_rectifier(self.rectifier, folder)
         if self._pairs:
             self._pairs.save(folder)
+        if self.own_rate is not None and self.own_rate.state is not None and self.args.should_save:
+            self.own_rate.state.save(folder)
         self._note_cost()
         super()._save_checkpoint(model, trial)
 
@@ -393,6 +443,10 @@ class UnlearningTrainer(PairTrainer):
         self.cost.settle(self.args.device)
         if self.cost.noted:
             self.state.log_history.append({"step": self.state.global_step, **self.cost.noted})
+
+
+def _say_nothing(line: str) -> None:
+    """In all processes but the first."""
 
 
 def _check_kinds(model: object, args: object, processing_class: object, eval_dataset: object) -> None:

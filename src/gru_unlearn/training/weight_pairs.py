@@ -144,6 +144,13 @@ class WeightPairs:
         finally:
             self._split()
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Afterwards the lower halves are as they were; the upper ones are the caller's."""
+        lower = dict(self._lower)
+        yield
+        self._lower = lower
+
     @torch.no_grad()
     def _join(self) -> None:
         """Tensor by tensor, so that never more than one exists twice."""

@@ -9,6 +9,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.errors import UserError
 from gru_unlearn.runs.recipe import Recipe, make_recipe
+from gru_unlearn.training.on_its_own import AUTO
 from gru_unlearn.tuning.tuning_options import TuningOptions
 
 DEFAULTS: dict[str, JsonValue] = {
@@ -105,6 +106,8 @@ def tuning_recipe(settings: Mapping[str, JsonValue], train: str, *, on_any_machi
     for name in settings:
         if name in NO_MEANING:
             raise UserError(f"{flag_of(name)} has no meaning in gru finetune: {NO_MEANING[name]}")
+    if settings.get("learning_rate") == AUTO:  # here too: by the model's size, as without it
+        settings = {name: value for name, value in settings.items() if name != "learning_rate"}
     recipe = make_recipe({**DEFAULTS, **settings, **PLAIN, "forget": train}, on_any_machine=on_any_machine)
     for name in LORA:
         if not recipe.use_peft and settings.get(name) not in (None, False, "false"):

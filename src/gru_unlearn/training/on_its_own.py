@@ -1,0 +1,29 @@
+"""What a run settles by itself where its learning rate is auto and nobody said otherwise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+AUTO = "auto"
+
+MOST_STEPS = 150
+"""Steps of a run that nothing ends before. The step size is made for 30 to 60 of them."""
+
+WARM_UP = 3
+"""Steps: the optimizer's averages are filled before the weights move at full length."""
+
+
+def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, completed by those that follow from ``learning_rate: auto``; others are as they were.
+
+    The rate stays as it is but for what the controller does (:mod:`rate_controller`), and the length is at most
+    :data:`MOST_STEPS`.
+    """
+    found = dict(settings)
+    if found.get("learning_rate") != AUTO:
+        return found
+    if "lr_scheduler_type" not in found:
+        found["lr_scheduler_type"] = "constant_with_warmup"
+        found.setdefault("warmup_steps", WARM_UP)
+    if "max_steps" not in found and "num_train_epochs" not in found:
+        found["max_steps"] = MOST_STEPS
+    return found
