@@ -4,6 +4,7 @@ Every attack is a function of the :class:`Battery` (models, rows, settings) that
 the reason why there is none. :mod:`trials` makes each trial on the unlearned model, the target and the retain model
 alike, and :mod:`recovery` says how much of the distance between the last two came back.
 
-Reading order: :mod:`attack_request`, :mod:`battery`, :mod:`probing`; the attacks (:mod:`relearning`, :mod:`rounding`,
-:mod:`prompts`, :mod:`membership`); :mod:`trials`, :mod:`recovery`, :mod:`attack_job`.
+Reading order: :mod:`attack_request`, :mod:`extent`, :mod:`battery`, :mod:`probing`; the attacks (:mod:`relearning` with
+:mod:`relearnt_copies`, :mod:`rounding`, :mod:`prompts`, :mod:`inside`, :mod:`membership`); :mod:`trials`,
+:mod:`recovery`, :mod:`headline`, :mod:`attack_job`.
 """
