@@ -15,8 +15,8 @@ WARM_UP = 3
 def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, completed by those that follow from ``learning_rate: auto``; others are as they were.
 
-    The rate stays as it is but for what the controller does (:mod:`rate_controller`), and the length is at most
-    :data:`MOST_STEPS`.
+    The rate stays as it is but for what the controller does (:mod:`rate_controller`), the length is at most
+    :data:`MOST_STEPS`, and the rectification is the recommended one.
     """
     found = dict(settings)
     if found.get("learning_rate") != AUTO:
@@ -26,4 +26,5 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
         found.setdefault("warmup_steps", WARM_UP)
     if "max_steps" not in found and "num_train_epochs" not in found:
         found["max_steps"] = MOST_STEPS
+    found.setdefault("rectification", "recommended")
     return found
