@@ -106,9 +106,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         "Field of the forget rows with another answer, for DPO, IDK and AltPO.", "alternate"
     )
     retain_loss: str | None = option(
-        f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, "
-        "anchor for the rectification leash, else nll.",
-        None,
+        f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, else nll.", None
     )
     retain_weight: float | None = option(
         "Weight λ of the retain term; None: the objective's own (docs/objectives.md). With sago, pcgrad and pdu, "
@@ -343,10 +341,8 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     @property
     def resolved_retain_loss(self) -> str:
-        """As set, or as the objective defines it, or as the rectification is meant."""
-        if self.retain_loss or self.objective == "rmu":
-            return self.retain_loss or "rmu"
-        return "anchor" if self.rectification.partition("/")[0] == "leash" else "nll"
+        """As set, or as the objective defines it."""
+        return self.retain_loss or ("rmu" if self.objective == "rmu" else "nll")
 
     @property
     def fallback_alternatives(self) -> tuple[str, ...]:
