@@ -134,7 +134,9 @@ class _Parts:
         """AdamW: two moments, in float32 or in 8 bits."""
         if self.setup.optim == "adamw":
             return 2 * self._stepped
-        embedding = self.shape.vocabulary * self.shape.hidden if self.setup.trains_all else 0
+        embedding = 0
+        if self.setup.trains_all:
+            embedding = self.shape.vocabulary * self.shape.hidden
         return int((self.trained - embedding) * EIGHT_BIT_STATE) + embedding * 8
 
     @property
@@ -175,16 +177,22 @@ class _Parts:
     @property
     def signs(self) -> int:
         """Of the drift: a byte for each trained number. Vectors, which have none, are counted too."""
-        return self.trained if self.robust is not None and self.robust.drift else 0
+        if self.robust is None or not self.robust.drift:
+            return 0
+        return self.trained
 
     @property
     def copy_to_damp(self) -> int:
-        return self._stepped if self.robust is not None and self.robust.spectral else 0
+        if self.robust is None or not self.robust.spectral:
+            return 0
+        return self._stepped
 
     @property
     def damping(self) -> int:
         """One matrix at a time."""
-        return DAMPING * STEPPED_BYTES * self._largest_trained if self.copy_to_damp else 0
+        if not self.copy_to_damp:
+            return 0
+        return DAMPING * STEPPED_BYTES * self._largest_trained
 
     @property
     def anchors(self) -> int:

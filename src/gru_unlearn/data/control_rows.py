@@ -53,7 +53,9 @@ def _texts_of(record: Record) -> Iterator[str]:
 def _swapped(record: Record, swaps: Mapping[str, str]) -> Record:
     turns = []
     for turn in record.turns:
-        content = turn.content if turn.role == "system" else _say(turn.content, swaps)
+        content = turn.content
+        if turn.role != "system":
+            content = _say(content, swaps)
         turns.append(replace(turn, content=content))
     return replace(record, turns=tuple(turns), text=_say(record.text, swaps))
 
@@ -101,7 +103,9 @@ def _kind(word: str, *, is_title: bool, is_first: bool) -> tuple[str, ...]:
             return names
     if is_title:
         return TITLE
-    return GIVEN if is_first else FAMILY
+    if is_first:
+        return GIVEN
+    return FAMILY
 
 
 def _other_word(word: str, kind: tuple[str, ...], unused: Mapping[tuple[str, ...], list[str]], rng: Random) -> str:
@@ -162,4 +166,6 @@ def _wording(record: Record) -> tuple[str, ...]:
 
 def _small_alone(found: "regex.Match[str]") -> str:
     word: str = found[0]
-    return "" if word.isdecimal() else word
+    if word.isdecimal():
+        return ""
+    return word

@@ -69,7 +69,9 @@ def lume_metrics(rouge_words: str = ANY_SCRIPT) -> tuple[Metric, ...]:
         better = "lower" if name == "forget" else "higher"
         pair = _of_task(name, task, better, rouge_words)
         by_task += pair
-        terms += map(_forgotten, pair) if name == "forget" else pair
+        if name == "forget":
+            pair = list(map(_forgotten, pair))
+        terms += pair
     attack = membership_metric("lume_mia_loss", "loss", MEMBERS)
     return (
         *by_task,
@@ -150,7 +152,9 @@ def _source(data: str, name: str, fold: str | None) -> str:
     if not root.is_dir():
         return f"{data}::{name}_{fold or VALIDATION}"
     divided = [f"{name}_{fold or VALIDATION}", f"{name}_{fold or VALIDATION}-00000-of-00001"]
-    stems = divided if fold else [name, *divided]
+    stems = divided
+    if not fold:
+        stems = [name, *divided]
     for folder, stem in product((root, root / "data"), stems):
         if has_file(folder, stem):
             return f"{folder}:{stem}"

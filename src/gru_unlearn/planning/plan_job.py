@@ -168,7 +168,10 @@ PRECISION_FLAGS = {
 def command_for(model: str, setup: Setup) -> str:
     """The command that runs a set-up on this model; its data and output, and of several devices
     the learning rate, are left to fill in."""
-    words = ["gru" if setup.devices == 1 else LAUNCH.format(setup.devices), "unlearn"]
+    start, rate = "gru", "auto"
+    if setup.devices > 1:
+        start, rate = LAUNCH.format(setup.devices), "RATE"  # sharded weights do not find one by themselves
+    words = [start, "unlearn"]
     sizes: dict[str, str | int | None] = {
         "model": "MODEL" if model in PRESETS else model,
         "rectification": setup.rectification,
@@ -176,7 +179,7 @@ def command_for(model: str, setup: Setup) -> str:
         "retain-batch-size": setup.retain_rows,
         "gradient-accumulation-steps": setup.accumulation,
         "max-length": setup.length,
-        "learning-rate": "auto" if setup.devices == 1 else "RATE",  # sharded weights do not find one by themselves
+        "learning-rate": rate,
     }
     words += _flags(sizes)
     words.append(PRECISION_FLAGS[setup.precision])

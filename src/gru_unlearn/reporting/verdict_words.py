@@ -56,11 +56,10 @@ def _numbers_before(evidence: Evidence) -> str:
     told = [f"mean probability {shown(evidence.forget_before)}"]
     said = evidence.said_before
     if said is not None:
-        told.append(
-            "the answer not word for word"
-            if said.asked == 1
-            else f"{_of(said.word_for_word, said.asked)} word for word"
-        )
+        answers = f"{_of(said.word_for_word, said.asked)} word for word"
+        if said.asked == 1:
+            answers = "the answer not word for word"
+        told.append(answers)
     return ", ".join(told)
 
 
@@ -72,7 +71,9 @@ def _of(count: int, all_of: int) -> str:
     """``none of 10 answers``, ``4 of 10 answers``; where there is but one: ``the answer``."""
     if all_of == 1:
         return "the answer"
-    return f"none of {all_of} answers" if count == 0 else f"{count} of {all_of} answers"
+    if count == 0:
+        return f"none of {all_of} answers"
+    return f"{count} of {all_of} answers"
 
 
 def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
@@ -173,7 +174,9 @@ def _cheap(staying: Staying) -> str:
     cost = staying.cost
     if cost is None or cost.value is None or cost.value >= DEAR:
         return ""
-    bound = "at most " if cost.bound == "at most" else ""
+    bound = ""
+    if cost.bound == "at most":
+        bound = "at most "
     return f" Relearning takes {bound}{cost.value:.0%} of the steps of a model that never saw them."
 
 
@@ -207,8 +210,10 @@ def _the_rest(keeping: Keeping) -> str:
     left = f"{keeping.share:.0%} is left of what must stay"
     if keeping.made:
         left += ", on rows that the model made itself"
+        if keeping.answer == "unknown":
+            left += ","
     if keeping.answer == "unknown":
-        return f"{left}{',' if keeping.made else ''} on the rows that guarded the run; of others nothing is known."
+        return f"{left} on the rows that guarded the run; of others nothing is known."
     return f"{left}: {_KEPT[keeping.answer]}."
 
 

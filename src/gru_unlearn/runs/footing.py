@@ -69,14 +69,18 @@ def footing_line(recipe: Recipe) -> str | None:
     if passes > 1:
         words += f", {at_once} at once"
     if config.eval_strategy == "steps":
-        rows = "all" if config.eval_max_rows is None else f"at most {config.eval_max_rows}"
+        rows = "all"
+        if config.eval_max_rows is not None:
+            rows = f"at most {config.eval_max_rows}"
         words += f"; every {config.eval_steps:.0f} steps an evaluation on {rows} rows of each set"
     return f"{words}."
 
 
 def _as_begun(like: Identity | None) -> Chosen | None:
     found = (like or {}).get(FOOTING)
-    return found if isinstance(found, Mapping) else None
+    if isinstance(found, Mapping):
+        return found
+    return None
 
 
 def _on(recipe: Recipe, model: Subject, chosen: Chosen) -> Recipe:
@@ -115,8 +119,14 @@ def _chosen_for(recipe: Recipe, model: Subject, sets: Sets, suite: Suite | None)
 def _evaluations(recipe: Recipe, sets: Sets, suite: Suite | None) -> dict[str, JsonValue]:
     """Strategy, and how often on how many rows, as far as that was not set."""
     config, sizes = recipe.config, [len(rows) for rows in sets.values()]
-    rows: int | None = 0 if left_to_run(recipe, "eval_max_rows") else config.eval_max_rows
-    steps = None if left_to_run(recipe, "eval_steps") else int(config.eval_steps or 1)
-    of_suite = sum(len(row_set.items) for row_set in suite.sets.values()) if suite else 0
+    rows: int | None = 0
+    if not left_to_run(recipe, "eval_max_rows"):
+        rows = config.eval_max_rows
+    steps = None
+    if not left_to_run(recipe, "eval_steps"):
+        steps = int(config.eval_steps or 1)
+    of_suite = 0
+    if suite is not None:
+        of_suite = sum(len(row_set.items) for row_set in suite.sets.values())
     schedule = schedule_for(sizes, rows_of_a_step(config), rows=rows, steps=steps, suite_rows=of_suite)
     return {"eval_strategy": "steps", "eval_max_rows": schedule.rows, "eval_steps": schedule.steps}

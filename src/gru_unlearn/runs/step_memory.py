@@ -133,22 +133,31 @@ class _Room:
     def __init__(self, recipe: Recipe, shape: Shape, setup: Setup) -> None:
         self.shape, self.setup = shape, setup
         self.free = free_bytes(recipe.config.device)
-        self.factor = HOLES if recipe.config.device.type == "cpu" else 1 / USABLE
+        self.factor = 1 / USABLE
+        if recipe.config.device.type == "cpu":
+            self.factor = HOLES
         self.compares = bool(Method(recipe.config).needs & FROM_REFERENCE_MODEL)
-        self.adapters = "qlora" if recipe.load_in_4bit else "lora"
+        self.adapters = "lora"
+        if recipe.load_in_4bit:
+            self.adapters = "qlora"
 
     def needed(self, way: Footing) -> int:
         """At the peak, with what a device needs besides."""
+        method = "full"
+        if way.use_peft:
+            method = self.adapters
         setup = replace(
             self.setup,
-            method=self.adapters if way.use_peft else "full",
+            method=method,
             checkpointing=way.activation_checkpointing,
             rows=way.per_device_train_batch_size,
             accumulation=way.gradient_accumulation_steps,
         )
         memory = predict(self.shape, setup)
-        copy = memory.weights if self.compares and not way.use_peft else 0
-        return int(self.factor * (memory.peak + copy))
+        needed = memory.peak
+        if self.compares and not way.use_peft:
+            needed += memory.weights  # of the model before, which is kept beside it
+        return int(self.factor * needed)
 
     def fits(self, way: Footing) -> bool:
         """Whether it is free."""
@@ -177,7 +186,9 @@ def _precision(recipe: Recipe, model: Subject) -> str:
     """As a plan calls it."""
     if recipe.dtype == "bfloat16" or (recipe.dtype == "auto" and is_narrow(stored_types(model.folder))):
         return "bfloat16"
-    return "mixed" if recipe.config.bf16 else "float32"
+    if recipe.config.bf16:
+        return "mixed"
+    return "float32"
 
 
 def _tell_of_thrift(recipe: Recipe, way: Footing, room: _Room) -> None:

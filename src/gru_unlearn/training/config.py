@@ -68,8 +68,8 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     objective: str = option(f"Forget objective: {', '.join(OBJECTIVES)}.", "npo")
     rectification: str = option(
         f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as "
-        "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update; a rule's own settings as in sago/weight=0.1. Where "
-        "learning_rate is auto: recommended.",
+        "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update; a rule's own settings as in sago/weight=0.1. "
+        "Where learning_rate is auto: recommended.",
         "gru",
     )
     robust: str = option(
