@@ -13,7 +13,7 @@ from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.run_summary import BestModel
 from gru_unlearn.runs.best_rule import BestRule
-from gru_unlearn.training.course import course_of, least_kept
+from gru_unlearn.training.course import WORD_FOR_WORD, course_of, is_enough, least_kept
 
 BEST_FOLDER, BEST_FILE = "best", "best.json"
 
@@ -96,13 +96,15 @@ class KeepGoodEnough(BestKeeper):
         return f"the retention limit of {self.limit:g} (--stop-below-kept)"
 
     def score(self, metrics: Mapping[str, float], state: Any) -> float | None:
-        """From 0 to 1 by what is forgotten; above 1 by what is kept, where enough is forgotten."""
+        """From 0 to 1 by what is forgotten; above 1 by what is kept, where the mark is reached; above 2, where nothing
+        comes word for word, either."""
         if "forget_prob" not in metrics:
             return None
         kept = least_kept(course_of(state.log_history))
         share = 1.0 if kept is None else kept.share
         if share < self.limit:
             return None
-        if self.mark is not None and metrics["forget_prob"] <= self.mark:
-            return 1 + share
-        return 1 - metrics["forget_prob"]
+        forget, said = metrics["forget_prob"], metrics.get(WORD_FOR_WORD)
+        if self.mark is None or forget > self.mark:
+            return 1 - forget
+        return share + (2 if is_enough(forget, said, self.mark) else 1)

@@ -12,6 +12,13 @@ GUARDED = ("held_out", "retain")
 """Sets that must stay, by their names in a run's numbers."""
 
 
+WORD_FOR_WORD = "forget_word_for_word"
+"""Name of a number of an evaluation: the share of the forget answers that are said word for word."""
+
+FAR_ENOUGH = 0.6
+"""Times the mark: so far a run goes on where answers still come word for word at the mark."""
+
+
 class Evaluated(NamedTuple):
     """Mean answer probabilities at a step."""
 
@@ -19,6 +26,8 @@ class Evaluated(NamedTuple):
     forget: float
     kept: Mapping[str, float]
     """name of a set that must stay → its own"""
+    said: float | None = None
+    """share of the forget answers that are still said word for word, where that was asked"""
 
 
 def course_of(log: Sequence[Mapping[str, float]]) -> list[Evaluated]:
@@ -28,8 +37,17 @@ def course_of(log: Sequence[Mapping[str, float]]) -> list[Evaluated]:
         if "eval_forget_prob" not in row:
             continue
         kept = {name: row[f"eval_{name}_prob"] for name in GUARDED if f"eval_{name}_prob" in row}
-        found[int(row["step"])] = Evaluated(int(row["step"]), row["eval_forget_prob"], kept)
+        said = row.get(f"eval_{WORD_FOR_WORD}")
+        found[int(row["step"])] = Evaluated(int(row["step"]), row["eval_forget_prob"], kept, said)
     return list(found.values())
+
+
+def is_enough(forget: float, said: float | None, mark: float) -> bool:
+    """Whether a forget probability is at the mark, and no answer comes word for word; or is so far below the mark that
+    going on would leave a trace of its own."""
+    if forget > mark:
+        return False
+    return not said or forget <= FAR_ENOUGH * mark
 
 
 class Kept(NamedTuple):

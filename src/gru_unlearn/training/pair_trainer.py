@@ -135,18 +135,23 @@ class PairTrainer(Trainer):
         sets = eval_dataset or self.eval_examples
         if not isinstance(sets, Mapping):
             sets = {"set": sets}
-        metrics = {}
+        metrics: dict[str, float] = {}
         for name, rows in sets.items():
             examples = evenly_spread(to_examples(rows, name, self.encoder), self.args.eval_max_rows)
-            metrics[f"{metric_key_prefix}_{name}_prob"] = self._mean_probability(name, examples)
+            found = self.measure_set(name, examples)
+            metrics |= {f"{metric_key_prefix}_{key}": value for key, value in found.items()}
         if self.evaluator is not None and eval_dataset is None:
-            found = self.evaluator(self.model, self.encoder)
-            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+            further = self.evaluator(self.model, self.encoder)
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in further.items()}
         if self.args.device.type == "cpu":
             give_back_freed_memory(MUCH)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def measure_set(self, name: str, examples: Sequence[Example]) -> dict[str, float]:
+        """What an evaluation says of one of its sets, by names that begin with the set's."""
+        return {f"{name}_prob": self._mean_probability(name, examples)}
 
     def _mean_probability(self, name: str, examples: Sequence[Example]) -> float:
         probability = self._answer_logps(examples).mean_probability

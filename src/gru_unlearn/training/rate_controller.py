@@ -12,11 +12,11 @@ from gru_unlearn.training.gauge import Reading
 EVERY = 5
 """Steps between two looks."""
 
-SLOW, FAST = 0.02, 0.15
+SLOW, FAST = 0.01, 0.15
 """Nats by which the log-probability per token of the forget answers should fall in a step, at least and at most. From
 0.95 to 0.1, 2.25 nats in all, are 45 steps at 0.05."""
 
-PATIENCE = 15
+PATIENCE = 25
 """Steps before the rate is raised for the first time: answers that are all but certain give way slowly at first."""
 
 ENOUGH = math.log(10)

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from gru_unlearn.common.processes import decided_by_first
 from gru_unlearn.training.config import UnlearningConfig
-from gru_unlearn.training.course import Evaluated, Kept, course_of, least_kept, steps_to
+from gru_unlearn.training.course import Evaluated, Kept, course_of, is_enough, least_kept, steps_to
 
 Why = Literal["forgotten", "retention", "no_progress"]
 
@@ -68,13 +68,14 @@ def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
 def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     """Enough, and within the limit: what is gone at the cost of the rest is no end to stop at."""
     now = course[-1]
-    if rules.mark is None or now.forget > rules.mark or not rules.keeps(least_kept(course)):
+    if rules.mark is None or not rules.keeps(least_kept(course)) or not is_enough(now.forget, now.said, rules.mark):
         return None
-    return Stop(
-        "forgotten",
-        now.step,
-        f"enough is forgotten: the forget probability is {now.forget:.3f}, at or below the mark of {rules.mark:.3f}",
+    sentence = (
+        f"enough is forgotten: the forget probability is {now.forget:.3f}, at or below the mark of {rules.mark:.3f}"
     )
+    if now.said is not None:
+        sentence += f", and {now.said:.0%} of the answers come word for word"
+    return Stop("forgotten", now.step, sentence)
 
 
 def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
@@ -116,7 +117,7 @@ def is_near(course: Sequence[Evaluated], mark: float, step: int, every: int) -> 
     """Whether the mark is reached by this step at the present pace, so that waiting for the next evaluation, which
     comes ``every`` so many steps, would go beyond it."""
     ahead = steps_to(course, mark)
-    if not ahead or ahead >= every:
+    if ahead is None or ahead >= every:
         return False
     return step >= course[-1].step + max(math.ceil(ahead), math.ceil(every / 4))
 

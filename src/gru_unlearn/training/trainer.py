@@ -38,6 +38,7 @@ from gru_unlearn.training.anchors import (
 )
 from gru_unlearn.training.checkpoints import last_whole_checkpoint, load_rectifier, save_rectifier
 from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.course import WORD_FOR_WORD
 from gru_unlearn.training.examples import Rows, to_examples
 from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
@@ -61,6 +62,7 @@ from gru_unlearn.training.stops import StopCallback
 from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.trial_step import bare, first_window, on_trial
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
+from gru_unlearn.training.word_for_word import said_word_for_word
 
 
 class UnlearningTrainer(PairTrainer):
@@ -302,6 +304,26 @@ class UnlearningTrainer(PairTrainer):
         self._pairs.load(checkpoint)
         with self._pairs.joined():
             super()._load_optimizer_and_scheduler(checkpoint)
+
+    # --- between steps -------------------------------------------------------------------------------------------
+
+    def measure_set(self, name: str, examples: Sequence[Example]) -> dict[str, float]:
+        """On its own, a run whose forget rows are at the mark asks how many it still says word for word."""
+        found = super().measure_set(name, examples)
+        mark = self.args.stop_at_forget_prob
+        if self.args.on_its_own and name == self.trained_set and mark is not None and found[f"{name}_prob"] <= mark:
+            found[WORD_FOR_WORD] = self._share_said(examples)
+        return found
+
+    def _share_said(self, examples: Sequence[Example]) -> float:
+        said = said_word_for_word(
+            self.model,
+            examples,
+            batch_size=self.args.per_device_eval_batch_size,
+            pad_token_id=self.encoder.tokenizer.pad_token_id,
+            device=self.args.device,
+        )
+        return sum(said) / len(said)
 
     # --- one step ------------------------------------------------------------------------------------------------
 
