@@ -22,7 +22,7 @@ from gru_unlearn.data.people import make_people
 from gru_unlearn.training.builtin import builtin_benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/tutorial/first-run.md", "docs/how-to/own-data.md")
+PAGES = ("README.md", "docs/tutorial/first-run.md", "docs/how-to/own-data.md", "docs/how-to/customer.md")
 
 LEFT_OUT = ("locuslab/", "tofu-", "accelerate", "--push", "gru compare")
 """Parts of commands that fetch from the hub, need devices, or take hours."""
@@ -30,12 +30,17 @@ LEFT_OUT = ("locuslab/", "tofu-", "accelerate", "--push", "gru compare")
 ROWS = {"forget": 10, "retain": 120, "held_out": 60, "unseen": 10, "mine": 10, "rows": 40}
 """File → rows in it: as few as a person has whose data is to go."""
 
-TINY = {"--learning-rate 1e-5": "--learning-rate 5e-4", "pretrained:smollm2-135m": "builtin:retain"}
+TINY = {
+    "--learning-rate 1e-5": "--learning-rate 5e-4",
+    "pretrained:smollm2-135m": "builtin:retain",
+    "BASE_MODEL": "builtin:base",
+}
 """The built-in model is a thousandth of a real one, and takes larger steps."""
 
 SHORT = (
     (r"--max-steps \d+", "--max-steps 3"),
     (r"--num-train-epochs \d+", "--max-steps 3"),
+    (r"^gru unlearn(?!.*--max-steps)", "gru unlearn --max-steps 3"),
     (r"^gru finetune", "gru finetune --max-steps 3"),
     (r"^gru attack", "gru attack --attacks quantization --max-rows 4"),
     (r"^gru export", "gru export --anyway"),  # after a few steps nothing is forgotten
