@@ -18,7 +18,7 @@ from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_learning_rate import with_own_rate
 from gru_unlearn.training import last_whole_checkpoint
 from gru_unlearn.training.gauge import Reading
-from gru_unlearn.training.on_its_own import MOST_STEPS, WARM_UP
+from gru_unlearn.training.on_its_own import MOST_STEPS, SAVE_EVERY, WARM_UP
 from gru_unlearn.training.rate_controller import (
     EVERY,
     FACTOR,
@@ -363,13 +363,19 @@ def test_a_checkpoint_without_the_state_is_one_line(tmp_path):
 def test_what_follows_from_auto_is_only_what_nobody_set(tmp_path):
     own = UnlearningConfig(output_dir=str(tmp_path), learning_rate="auto", use_cpu=True)
     assert (own.max_steps, own.warmup_steps, own.lr_scheduler_type) == (MOST_STEPS, WARM_UP, "constant_with_warmup")
+    assert (own.rectification, own.save_steps, own.save_total_limit) == ("recommended", SAVE_EVERY, 1)
     half = UnlearningConfig(
         output_dir=str(tmp_path), learning_rate="auto", num_train_epochs=2, lr_scheduler_type="linear", use_cpu=True
     )
     assert (half.max_steps, half.warmup_steps, half.lr_scheduler_type) == (-1, 0.2, "linear")
     number = UnlearningConfig(output_dir=str(tmp_path), learning_rate=1e-5, use_cpu=True)
     assert (number.max_steps, number.warmup_steps, number.lr_scheduler_type) == (-1, 0.2, "linear")
+    assert (number.rectification, number.save_steps, number.save_total_limit) == ("gru", 500, None)
     assert not number.on_its_own
+    chosen = UnlearningConfig(
+        output_dir=str(tmp_path), learning_rate="auto", rectification="gru", save_strategy="no", use_cpu=True
+    )
+    assert (chosen.rectification, chosen.save_steps) == ("gru", 500)
 
 
 def test_the_command_takes_auto_but_goes_on_with_what_was_begun(tmp_path):

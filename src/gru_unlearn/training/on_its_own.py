@@ -8,6 +8,9 @@ AUTO = "auto"
 MOST_STEPS = 150
 """Steps of a run that nothing ends before. The step size is made for 30 to 60 of them."""
 
+SAVE_EVERY = 25
+"""Steps between two checkpoints, of which one is kept: a run that is killed loses no more."""
+
 WARM_UP = 3
 """Steps: the optimizer's averages are filled before the weights move at full length."""
 
@@ -16,7 +19,7 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, completed by those that follow from ``learning_rate: auto``; others are as they were.
 
     The rate stays as it is but for what the controller does (:mod:`rate_controller`), the length is at most
-    :data:`MOST_STEPS`, and the rectification is the recommended one.
+    :data:`MOST_STEPS`, the rectification is the recommended one, and there is a checkpoint every :data:`SAVE_EVERY` steps.
     """
     found = dict(settings)
     if found.get("learning_rate") != AUTO:
@@ -26,5 +29,8 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
         found.setdefault("warmup_steps", WARM_UP)
     if "max_steps" not in found and "num_train_epochs" not in found:
         found["max_steps"] = MOST_STEPS
+    if "save_strategy" not in found and "save_steps" not in found:
+        found["save_steps"] = SAVE_EVERY
+        found.setdefault("save_total_limit", 1)
     found.setdefault("rectification", "recommended")
     return found
