@@ -16,8 +16,8 @@ def load_merged(folder: Path, options: dict[str, Any]) -> Any:
     """The base of the adapters in a folder, loaded with ``options``, and the adapters merged into it.
 
     Raises:
-        ValueError: they are adapters of another kind of model, or merging would change more than they do. Others as of the
-            libraries that load.
+        ValueError: they are adapters of another kind of model, or merging would change more than they do.
+            Others as of the libraries that load.
     """
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
