@@ -6,9 +6,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub.utils import filter_repo_objects
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from rich.console import Console
 
 import gru_unlearn
@@ -454,6 +456,65 @@ def test_adapters_of_another_kind_are_refused(world):
     change(world / "lora" / "model" / "adapter_config.json", task_type="SEQ_CLS")
     with pytest.raises(UserError, match="adapters of the kind SEQ_CLS"):
         load_model(world / "lora" / "model")
+
+
+def foreign_adapters(world, **settings):
+    """Adapters from elsewhere on a base with one weight for embeddings and head, with what they change drawn."""
+    adapted = get_peft_model(load_model(world / "base"), LoraConfig(r=2, task_type="CAUSAL_LM", **settings))
+    torch.manual_seed(0)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(std=0.3)
+    adapted.save_pretrained(world / "foreign")
+    return adapted.eval()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["embed_tokens", "lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"], "ensure_weight_tying": True},
+        {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [1, 2], "lm_head": [3]}},
+        {"target_modules": ["q_proj"], "trainable_token_indices": {"lm_head": [3]}},
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_on_a_weight_that_embeddings_and_head_share_are_refused(world, settings):
+    """PEFT would merge them into both, or twice, and say nothing."""
+    foreign_adapters(world, **settings)
+    with pytest.raises(UserError, match="embeddings and output head share one weight") as refused:
+        load_model(world / "foreign")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["q_proj"], "trainable_token_indices": [1, 2, 3]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"], "ensure_weight_tying": True},
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_other_adapters_are_merged_as_they_act_and_saved_so(world, settings):
+    adapted = foreign_adapters(world, **settings)
+    tokens = torch.arange(12)[None]
+    merged = load_model(world / "foreign").eval()
+    merged.save_pretrained(world / "whole")
+    saved = load_model(world / "whole").eval()
+    with torch.no_grad():
+        acting = adapted(tokens).logits
+        assert torch.allclose(merged(tokens).logits, acting, atol=1e-4)
+        assert torch.allclose(saved(tokens).logits, acting, atol=1e-4)
+
+
+def test_a_run_trains_no_adapters_that_merging_would_get_wrong(world):
+    with pytest.raises(UserError, match="embeddings and output head share one weight"):
+        run(world, "shared", use_peft=True, lora_r=1, lora_target_modules="q_proj,embed_tokens")
 
 
 def test_merged_adapters_can_be_trained_on(world):

@@ -224,6 +224,20 @@ def test_embeddings_that_matter_are_carried_or_the_patch_is_refused(gru, world, 
     assert not (tmp_path / "again").exists()
 
 
+def test_a_patch_does_not_pass_off_the_verdict_on_the_runs_model_as_its_own(gru, world, tmp_path):
+    frozen = run(world, "whose-verdict", trainable_params=r".*_proj\.weight")
+    _, printed = patch_of(gru, frozen, tmp_path / "patch")
+    words = "The verdict is of the run's model. The patch is near it and was not asked for answers"
+    card = (tmp_path / "patch" / "README.md").read_text()
+    assert words in " ".join(printed.split())
+    assert words in card.partition("## Verdict")[2].partition("What it does not")[0]
+
+
+def test_adapters_are_the_runs_model_and_its_verdict_theirs(gru, world, tmp_path):
+    _, printed = patch_of(gru, world / "lora", tmp_path / "patch")
+    assert "The verdict is of the run's model" not in printed
+
+
 # --- originals of other kinds ----------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gru_unlearn.models.locating import ADAPTER_CONFIG, base_of, read_object
+from gru_unlearn.models.shared_weights import require_mergeable, untie
 from gru_unlearn.models.weights import require_base
 
 KIND = "CAUSAL_LM"
@@ -15,7 +16,8 @@ def load_merged(folder: Path, options: dict[str, Any]) -> Any:
     """The base of the adapters in a folder, loaded with ``options``, and the adapters merged into it.
 
     Raises:
-        ValueError: they are adapters of another kind of model. Others as of the libraries that load.
+        ValueError: they are adapters of another kind of model, or merging would change more than they do.
+            Others as of the libraries that load.
     """
     from peft import PeftModel  # noqa: PLC0415 - slow to import
 
@@ -27,7 +29,10 @@ def load_merged(folder: Path, options: dict[str, Any]) -> Any:
     require_base(folder, whole)
     base: Any = AutoModelForCausalLM.from_pretrained(whole, **options)
     make_room(base, folder, trusted)
-    merged: Any = PeftModel.from_pretrained(base, folder).merge_and_unload()
+    adapted: Any = PeftModel.from_pretrained(base, folder)
+    require_mergeable(adapted)
+    merged: Any = adapted.merge_and_unload()
+    untie(merged)
     for parameter in merged.parameters():  # those under adapters were frozen
         parameter.requires_grad_(parameter.is_floating_point())
     return merged

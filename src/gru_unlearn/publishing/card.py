@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gru_unlearn.publishing.patch_words import patch_lines
+from gru_unlearn.publishing.patch_words import patch_lines, whose_verdict
 from gru_unlearn.publishing.privacy import hub_name
 from gru_unlearn.reporting.mark_words import how_sure, stands_for
 from gru_unlearn.reporting.tables import plural, shown
@@ -34,6 +34,7 @@ def model_card(summary: ExportSummary) -> str:
         base_on_hub=hub_name(summary.base.name),
         row_kinds=ROW_KINDS,
         not_public=NOT_PUBLIC,
+        whose_verdict=whose_verdict(summary.patch) if summary.patch is not None else None,
         patch_lines=patch_lines(summary.patch) if summary.patch is not None else [],
         answers={answer: word.lower() for answer, (_, word) in ANSWERS.items()},
     )

@@ -14,7 +14,7 @@ from gru_unlearn.publishing.export_record import CARD_FILE, describe_export
 from gru_unlearn.publishing.hub import push
 from gru_unlearn.publishing.model_files import write_model_files
 from gru_unlearn.publishing.patch_job import make_patch
-from gru_unlearn.publishing.patch_words import patch_lines
+from gru_unlearn.publishing.patch_words import patch_lines, whose_verdict
 from gru_unlearn.publishing.privacy import public_name
 from gru_unlearn.reporting.verdict_lines import verdict_lines
 from gru_unlearn.results.export_summary import Checks, ExportSummary
@@ -64,6 +64,9 @@ def remarks(summary: ExportSummary) -> list[str]:
     """For the terminal: the verdict, what was checked, and what the card could not say."""
     lines = [] if summary.verdict is None else [*verdict_lines(summary.verdict)]
     if summary.patch is not None:
+        caution = whose_verdict(summary.patch)
+        if summary.verdict is not None and caution is not None:
+            lines.append(caution)
         lines += patch_lines(summary.patch)
     else:
         lines += _lines_of_checks(summary.checks)

@@ -16,6 +16,7 @@ from gru_unlearn.evaluation.answers import score_answers
 from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
+from gru_unlearn.models.shared_weights import require_mergeable
 from gru_unlearn.results.export_summary import Checks
 from gru_unlearn.results.manner import Manner
 
@@ -178,6 +179,10 @@ def _merge(model: ModelFiles, loaded: Any, original: torch.Tensor) -> tuple[Any,
     """Merged in bfloat16, the sum would round much of a small change away. So it is made in float32, and what rounding
     to the base's type then costs is set against what the adapters do.
     """
+    try:
+        require_mergeable(loaded)
+    except ValueError as error:
+        raise UserError(f"--merge: {error}") from None
     with loaded.disable_adapter():
         effect = float((original - _scores(loaded)).abs().mean())
     dtype = DTYPES[model.dtype] if model.dtype else _load_base(model).dtype

@@ -5,6 +5,18 @@ from gru_unlearn.results.patch_record import PatchedRows, PatchRecord
 from gru_unlearn.results.row_kinds import label_of
 
 
+def whose_verdict(patch: PatchRecord) -> str | None:
+    """That a verdict is the run's model's, where the patch is only near it; None where it is the run's adapters."""
+    forget = patch.rows.get("forget")
+    if patch.exact or forget is None:
+        return None
+    return (
+        "The verdict is of the run's model. The patch is near it and was not asked for answers: with it, the "
+        f"probability of the forget rows is {shown(forget.patched)} instead of {shown(forget.run)}. "
+        "Before you state any of this of the patch: gru evaluate --model PATCH."
+    )
+
+
 def patch_lines(patch: PatchRecord) -> list[str]:
     """For the terminal and the model card, a sentence each."""
     return [*_carried(patch), *_measured(patch), _loaded_by(patch)]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gru_unlearn.errors import UserError, first_line
+from gru_unlearn.models.shared_weights import require_mergeable
 from gru_unlearn.runs.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ def add_adapters(model: Any, recipe: Recipe) -> "PeftModel":
     """The model with new adapters, which alone are trained.
 
     Raises:
-        UserError: ``lora_target_modules``, or one of several names in it, matches no module that can have one.
+        UserError: ``lora_target_modules``, or one of several names in it, matches no module that can have one, or
+            embeddings that are the output head as well.
     """
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
 
@@ -29,6 +31,7 @@ def add_adapters(model: Any, recipe: Recipe) -> "PeftModel":
         _check_names(wanted, model)
     try:
         adapted: PeftModel = get_peft_model(model, lora)
+        require_mergeable(adapted)
     except ValueError as error:
         raise UserError(first_line(error)) from None
     return adapted
