@@ -15,7 +15,9 @@ from gru_unlearn.data.invented_words import FAMILY, GIVEN, MONTHS, TITLE
 from gru_unlearn.data.records import Turn
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
 from gru_unlearn.results.comparison_summary import ComparisonSummary
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.runs.marks import mark_line
 
 
 def write(path, rows):
@@ -69,6 +71,17 @@ def probability(gru, world, model, rows, out):
     code, _, err = gru("evaluate", *given)
     assert code == 0, err
     return json.loads((out / "summary.json").read_text())["metrics"]["forget_Q_A_Prob"]
+
+
+def test_a_tiny_mark_is_no_zero():
+    assert "a mean probability of 4e-05: " in mark_line(Mark(kind="own_floor", value=4e-5))
+
+
+def test_two_marks_at_once_are_refused_in_plain_words(gru, world, tmp_path):
+    both = ("--retain-model", world / "retain", "--base-model", world / "base")
+    code, _, err = gru("unlearn", *words_of(world, *both), "--output-dir", tmp_path / "run")
+    assert code == 2
+    assert "--base-model needs a run without --retain-model (its mark is the surer one), or leave it out" in err
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,9 +21,10 @@ import tiny
 from gru_unlearn.data import Encoder, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.runs.keep_best import KeepGoodEnough
+from gru_unlearn.runs.run_results import why_stopped
 from gru_unlearn.training import UnlearningConfig, answer_logps
 from gru_unlearn.training.course import Evaluated, course_of, least_kept, steps_to
-from gru_unlearn.training.stops import Rules, is_near, why_to_stop
+from gru_unlearn.training.stops import Rules, StopCallback, is_near, why_to_stop
 
 RULES = Rules(mark=0.1, limit=0.95, patience=3, warm=0, learning_rate=1e-4)
 SHARES = st.floats(0.01, 1.2)
@@ -284,6 +286,23 @@ def test_a_run_that_does_not_move_stops_and_says_what_to_do(gru, world, at_rate,
     assert summary["steps"] < 100
     assert "no progress: over the last 6 evaluations" in " ".join(out.split())
     assert "try --learning-rate 3e-09, or another --objective" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "mark", "told"),
+    [
+        (0.9, 0.8, 0.2, "is 0.800, above the mark of 0.200: more --max-steps, or a higher --learning-rate"),
+        (9e-5, 7e-5, 4e-5, "is 7e-05, above the mark of 4e-05: the model hardly knew the answers before"),
+    ],
+)
+def test_what_was_never_known_needs_no_more_steps(before, after, mark, told):
+    log = [{"step": step, "eval_forget_prob": value} for step, value in ((0, before), (4, after))]
+    trainer = SimpleNamespace(
+        stops=StopCallback(),
+        state=SimpleNamespace(global_step=4, log_history=log),
+        args=SimpleNamespace(stop_at_forget_prob=mark),
+    )
+    assert told in why_stopped(trainer).sentence
 
 
 def test_a_run_that_comes_to_its_last_step_says_so(gru, world, at_rate, tmp_path):

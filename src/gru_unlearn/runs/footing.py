@@ -18,6 +18,7 @@ from gru_unlearn.common.processes import decided_by_first
 from gru_unlearn.data import Example
 from gru_unlearn.evaluation.rows import Suite
 from gru_unlearn.models.subject import Subject
+from gru_unlearn.reporting.tables import plural
 from gru_unlearn.results.run_folder import Identity
 from gru_unlearn.runs.evaluation_schedule import schedule_for
 from gru_unlearn.runs.own_choice import left_to_run
@@ -65,7 +66,7 @@ def footing_line(recipe: Recipe) -> str | None:
     if not config.on_its_own:
         return None
     at_once, passes = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    words = f"On its own: {at_once * passes * config.world_size} forget rows a step"
+    words = f"On its own: {plural(at_once * passes * config.world_size, 'forget row')} a step"
     if passes > 1:
         words += f", {at_once} at once"
     if config.eval_strategy == "steps":

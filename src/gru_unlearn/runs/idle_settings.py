@@ -76,7 +76,7 @@ ACTS = (
     Acts(
         ("base_model", "control_rows"),
         lambda recipe: not recipe.retain_model,
-        "a run without --retain-model, which is the surer mark: leave that out",
+        "a run without --retain-model (its mark is the surer one)",
     ),
     Acts(
         ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),

@@ -10,6 +10,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.mark_words import who_says
+from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.runs.run_models import load_on_device, mean_probability
 from gru_unlearn.runs.run_preparation import Prepared
@@ -46,4 +47,4 @@ def _probability(prepared: Prepared, subject: Subject, examples: Sequence[Exampl
 
 def mark_line(mark: Mark) -> str:
     """What a run tells of its mark before it begins."""
-    return f"Enough is forgotten at a mean probability of {mark.value:.3f}: {who_says(mark)}."
+    return f"Enough is forgotten at a mean probability of {shown(mark.value)}: {who_says(mark)}."

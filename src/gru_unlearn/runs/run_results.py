@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from gru_unlearn.common.versions import versions
 from gru_unlearn.data import fingerprint
 from gru_unlearn.evaluation.matched import retention_at_matched_forgetting
+from gru_unlearn.reporting.forgetting import KNOWN
+from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import PLACES, Metrics, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
@@ -51,12 +53,13 @@ def why_stopped(trainer: UnlearningTrainer) -> Stopped:
     if found is not None:
         return Stopped(why=found.why, step=found.step, sentence=found.sentence)
     sentence, mark = f"all {steps} steps are done", trainer.args.stop_at_forget_prob
-    reached = points_along(trainer.state.log_history)[-1].forget_prob
+    points = points_along(trainer.state.log_history)
+    reached = points[-1].forget_prob
     if mark is not None and reached > mark:
-        sentence += (
-            f", and the forget probability is {reached:.3f}, above the mark of {mark:.3f}: "
-            "more --max-steps, or a higher --learning-rate"
-        )
+        advice = "more --max-steps, or a higher --learning-rate"
+        if points[0].forget_prob < KNOWN:
+            advice = "the model hardly knew the answers before, and there may be nothing to forget"
+        sentence += f", and the forget probability is {shown(reached)}, above the mark of {shown(mark)}: {advice}"
     return Stopped(why="last_step", step=steps, sentence=sentence)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.training.course import course_of, steps_to
 from gru_unlearn.training.stops import Stop
 
@@ -151,8 +152,8 @@ class TrainingProgress(StepBar):
             return ""
         steps = math.ceil(ahead)
         if steps > state.max_steps - state.global_step:
-            return f"{mark:.3f} not before the last step"
-        return f"{mark:.3f} in about {steps} steps ({self.pace.time_for(steps)})"
+            return f"{shown(mark)} not before the last step"
+        return f"{shown(mark)} in about {plural(steps, 'step')} ({self.pace.time_for(steps)})"
 
     def _warn_of_rounding(self, logs: dict[str, float]) -> None:
         """Once, where the weights' type takes much of a step."""

@@ -60,7 +60,7 @@ def check_ranges(config: Any) -> None:
     """Check the settings of a dataclass that are numbers.
 
     Raises:
-        UserError: a number outside its range, or None where no default or meaning is None.
+        UserError: a number outside its range, text, or None where no default or meaning is None.
     """
     for name, about in RANGES.items():
         value, default = getattr(config, name), config.__dataclass_fields__[name].default
@@ -68,4 +68,7 @@ def check_ranges(config: Any) -> None:
             raise UserError(f"{name} must be a number, got None")
         if value == "auto" and name == "learning_rate":
             continue
+        if isinstance(value, str):
+            words = {"learning_rate": "a number or 'auto'"}.get(name, "a number")
+            raise UserError(f"{name} must be {words}, got {value!r}")
         check_range(name, value, about)
