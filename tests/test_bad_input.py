@@ -219,8 +219,10 @@ TABLE = {
         "--eval-strategy sometimes": "unknown eval_strategy 'sometimes'; choose from: epoch, no, steps",
         "--eval-suite tofuu": "unknown eval_suite 'tofuu'; did you mean 'tofu'?",
         "--keep-best most --eval-strategy epoch": "--keep-best 'most' is not of the form",
-        "--keep-best 'max retain_prob'": "--keep-best needs evaluations",
-        "--keep-best 'min forget_prob if forget_prob <= forget_target'": "--keep-best needs evaluations",
+        "--learning-rate 1e-4 --keep-best 'max retain_prob'": "--keep-best needs evaluations",
+        "--learning-rate 1e-4 --keep-best 'min forget_prob if forget_prob <= forget_target'": (
+            "--keep-best needs evaluations"
+        ),
         "--keep-best 'min retain_probb' --eval-strategy epoch": "'retain_probb' in this run; did you mean 'retain_",
         "--keep-best 'min forget_prob if x >= 0' --eval-strategy epoch": "no metric 'x' in this run; choose from: ",
         "--keep-best 'max retain_prob if retain_prob > held_out_prob' --eval-strategy epoch": "metric 'held_out_prob'",
@@ -229,10 +231,14 @@ TABLE = {
         "--keep-best 'max forget_quality' --forget W/full.jsonl --eval-suite own --eval-strategy epoch": (
             "--keep-best reads forget_quality, which needs --retain-model"
         ),
-        "--stop-when-forgotten": "--stop-when-forgotten needs evaluations along the run",
-        "--stop-when-forgotten --retain-model W/other": "--stop-when-forgotten needs evaluations along the run",
+        "--learning-rate 1e-4 --stop-when-forgotten": "--stop-when-forgotten needs evaluations along the run",
+        "--learning-rate 1e-4 --stop-when-forgotten --retain-model W/other": (
+            "--stop-when-forgotten needs evaluations along the run"
+        ),
         # settings that would do nothing
-        "--stop-at-forget-prob 0.5": "needs evaluations along the run: add --eval-strategy steps --eval-steps N",
+        "--learning-rate 1e-4 --stop-at-forget-prob 0.5": (
+            "needs evaluations along the run: add --eval-strategy steps --eval-steps N"
+        ),
         "--lora-r 4": "--lora-r needs adapters: add --use-peft",
         "--lora-alpha 4": "add --use-peft",
         "--lora-dropout 0.1": "add --use-peft",

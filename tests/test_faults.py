@@ -57,6 +57,7 @@ def short(world):
         f"--{name}={world / name}{end}" for name, end in (("model", ""), ("forget", ".jsonl"), ("retain", ".jsonl"))
     ]
     flags += ["--use-cpu", "--max-steps=4", "--save-steps=2", "--per-device-train-batch-size=4", "--warmup-steps=0"]
+    flags += ["--learning-rate=1e-5"]
     return lambda out, *extra: ["unlearn", *flags, "--report-examples=0", f"--output-dir={out}", *extra]
 
 

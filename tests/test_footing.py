@@ -140,7 +140,10 @@ def test_with_a_rate_of_ones_own_all_stays_as_it_was(with_room):
 
 def test_a_run_goes_on_as_it_began_whatever_is_free(gru, with_room, world, monkeypatch):
     """Adapters chosen for want of memory stay, where there is plenty later; and a run with them comes to its end."""
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in settings(world, max_steps=4).items()]
+    arguments = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in settings(world, max_steps=4, rectification="gru").items()
+    ]
     monkeypatch.setattr(step_memory, "free_bytes", lambda device: 1000)
     code, _, err = gru("unlearn", *arguments)
     assert code == 0, err

@@ -205,6 +205,7 @@ def test_a_run_on_a_file_says_where_its_model_came_from(gru, tmp_path, cache):
         rows[name].write_text("".join(json.dumps(row) + "\n" for row in tiny.rows(start=start)))
     out = tmp_path / "out"
     given = {"model": file, **rows, "output-dir": out, "max-steps": 1, "report-examples": 0}
+    given |= {"learning-rate": 1e-4}
     given |= {"per-device-train-batch-size": 2, "gradient-accumulation-steps": 1}
     code, printed, err = gru("unlearn", "--use-peft", *(f"--{name}={value}" for name, value in given.items()))
     assert code == 0, err

@@ -86,7 +86,9 @@ def test_a_dry_run_counts_the_rows_that_there_are(gru, tmp_path):
         "--output-dir",
         tmp_path / "r",
     ]
-    code, out, err = gru("unlearn", "--model", tmp_path / "model", *rows, "--use-cpu", "--dry-run")
+    code, out, err = gru(
+        "unlearn", "--model", tmp_path / "model", *rows, "--use-cpu", "--dry-run", "--learning-rate=1e-5"
+    )
     assert (code, err) == (0, "")
     assert "10 forget + 12 retain" in out
     assert "5 steps in all for 10 forget rows may forget nothing" in out

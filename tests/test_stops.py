@@ -22,8 +22,9 @@ from gru_unlearn.data import Encoder, to_record
 from gru_unlearn.errors import UserError
 from gru_unlearn.runs.keep_best import KeepGoodEnough
 from gru_unlearn.runs.run_results import why_stopped
-from gru_unlearn.training import UnlearningConfig, answer_logps
+from gru_unlearn.training import UnlearningConfig, answer_logps, own_rate
 from gru_unlearn.training.course import Evaluated, course_of, least_kept, steps_to
+from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.stops import Rules, StopCallback, is_near, why_to_stop
 
 RULES = Rules(mark=0.1, limit=0.95, patience=3, warm=0, learning_rate=1e-4)
@@ -216,13 +217,12 @@ def at_rate(monkeypatch):
     """Runs on their own take this rate, whatever they would find."""
 
     def set_rate(rate):
-        train = transformers.Trainer.train
+        def found(trial, gauge, step):
+            now = gauge.read()
+            return RateState(chosen=rate, rate=rate, reach=20 * rate, start=now, last=now)
 
-        def with_rate(self, *args, **kwargs):
-            self.args.learning_rate = rate
-            return train(self, *args, **kwargs)
-
-        monkeypatch.setattr(transformers.Trainer, "train", with_rate)
+        monkeypatch.setattr(own_rate, "find_rate", found)
+        monkeypatch.setattr(own_rate, "look", lambda *_: None)
 
     return set_rate
 
@@ -310,7 +310,8 @@ def test_a_run_that_comes_to_its_last_step_says_so(gru, world, at_rate, tmp_path
     code, _, err = gru(*flags(world, tmp_path / "out", "--max-steps=3"))
     assert code == 0, err
     stopped = summary_of(tmp_path / "out")["results"]["stopped"]
-    assert stopped == {"why": "last_step", "step": 3, "sentence": "all 3 steps are done"}
+    assert (stopped["why"], stopped["step"]) == ("last_step", 3)
+    assert stopped["sentence"].startswith("all 3 steps are done, and the forget probability is 0.")
     short = flags(world, tmp_path / "short", f"--retain-model={world / 'retain_model'}", "--max-steps=3")
     code, out, err = gru(*short)
     assert code == 0, err

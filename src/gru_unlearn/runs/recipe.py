@@ -104,7 +104,7 @@ class Recipe:
 
 _OWN = {one.name: one for one in dataclasses.fields(Recipe) if one.name not in ("config", "settings")}
 _CONFIG = {one.name: one for one in dataclasses.fields(UnlearningConfig) if one.init}
-_TYPES = get_type_hints(UnlearningConfig) | get_type_hints(Recipe)
+_TYPES = get_type_hints(UnlearningConfig) | get_type_hints(Recipe) | {"learning_rate": float | Literal["auto"]}
 
 # --- names -----------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import wraps
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from transformers import TrainingArguments
@@ -154,7 +154,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     published_ends: bool = option("Label what a chat template writes behind an answer, as OpenUnlearning does.", False)
 
     output_dir: str | None = option("Where the run keeps everything.", "runs/unlearn")
-    learning_rate: float | Literal["auto"] = option(  # type: ignore[assignment]  # a number before anybody reads it
+    learning_rate: float | str = option(  # type: ignore[assignment]  # a number before anybody reads it
         "Peak learning rate; auto, the default of gru unlearn: found by a step on trial, and kept right along the run.",
         1e-5,
     )
