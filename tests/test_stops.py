@@ -325,7 +325,8 @@ def test_a_run_that_comes_to_its_last_step_says_so(gru, world, at_rate, tmp_path
 def test_what_a_person_sets_goes_before(gru, world, at_rate, tmp_path):
     at_rate(3e-2)
     choices = ("--objective=ga", "--rectification=none", "--max-steps=20", "--warmup-steps=0", "--stop-below-kept=0",
-               "--stop-without-progress=0", "--keep-best=maximize: step_of_no_metric")  # fmt: skip
+               "--stop-without-progress=0", "--stop-when-forgotten=false",
+               "--keep-best=maximize: step_of_no_metric")  # fmt: skip
     code, _, err = gru(*flags(world, tmp_path / "out", *choices))
     assert (code, "no metric 'step_of_no_metric'" in err) == (2, True)
     code, _, err = gru(*flags(world, tmp_path / "out", *choices[:-1], "--keep-best=maximize: forget_prob"))
@@ -372,7 +373,7 @@ def steady(folder):
 @pytest.mark.parametrize("end", ["forgotten", "retention"])
 def test_a_run_cut_short_anywhere_comes_to_the_same_end(gru, world, at_rate, tmp_path, monkeypatch, end):
     more = {
-        "forgotten": (*to_the_mark(world), "--save-steps=7"),
+        "forgotten": (*to_the_mark(world), "--save-steps=1"),
         "retention": ("--objective=ga", "--rectification=none", "--max-steps=60", "--warmup-steps=0", "--save-steps=1"),
     }[end]
     at_rate({"forgotten": 1e-3, "retention": 3e-2}[end])

@@ -19,7 +19,8 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, completed by those that follow from ``learning_rate: auto``; others are as they were.
 
     The rate stays as it is but for what the controller does (:mod:`rate_controller`), the length is at most
-    :data:`MOST_STEPS`, the rectification is the recommended one, and every :data:`SAVE_EVERY` steps there is a checkpoint.
+    :data:`MOST_STEPS`, the rectification is the recommended one, and there is a checkpoint every
+    :data:`SAVE_EVERY` steps.
     """
     found = dict(settings)
     if found.get("learning_rate") != AUTO:
