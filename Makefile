@@ -16,9 +16,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED_DEV)
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-# Kills real runs at random moments, and fills a disk; minutes.
+# Kills real runs at random moments, fills a disk, starts many processes, follows README with a few steps; minutes.
 faults: $(INSTALLED_DEV)
-	$(BIN)/pytest -m campaign tests/test_faults.py
+	$(BIN)/pytest -m campaign
 
 # Tiny models of every architecture, and docs/reference/architectures.md with what came of it; minutes.
 architectures: $(INSTALLED_DEV)

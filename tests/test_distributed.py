@@ -98,7 +98,7 @@ def test_resumes_on_another_number_of_processes(alone, tmp_path):
         torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_two_processes_find_the_learning_rate_that_one_finds_and_move_it_alike(tmp_path):
     launch(2, {"auto": AUTO}, tmp_path)
     trainer = distributed_worker.run(folder=tmp_path / "alone", **options(AUTO, 1))
@@ -108,7 +108,7 @@ def test_two_processes_find_the_learning_rate_that_one_finds_and_move_it_alike(t
     assert found == expected
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_sharded_weights_are_refused_a_learning_rate_of_their_own(tmp_path):
     with pytest.raises(AssertionError, match=r"learning rate auto does not work with sharded weights \(FSDP2\)"):
         launch(2, {"auto": AUTO | {"kind": "fsdp2"}}, tmp_path)
@@ -146,7 +146,7 @@ def test_the_command_in_two_processes_gives_what_it_gives_in_one(tmp_path):
     assert "Traceback" not in refused.stderr.split("holds this run, finished")[0]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_many_processes_stop_together_and_keep_one_model(tmp_path):
     """A run on its own finds one footing for all; and what breaks the rest is stopped at the same step as in one."""
     tiny.save(tmp_path / "model")

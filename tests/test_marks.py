@@ -347,7 +347,7 @@ def test_a_number_becomes_another_one_of_its_kind(number):
 # --- the built-in benchmark ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_built_in_base_is_asked_in_the_same_tokens():
     from gru_unlearn.training.builtin import builtin_base, builtin_benchmark  # noqa: PLC0415 - trains models
 

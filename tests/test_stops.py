@@ -399,7 +399,7 @@ def test_a_run_cut_short_anywhere_comes_to_the_same_end(gru, world, at_rate, tmp
     assert steady(tmp_path / "cut") == whole
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_killed_and_interrupted_a_run_on_its_own_goes_on_to_the_same_bits(gru, world, tmp_path):
     more = (f"--retain-model={world / 'retain_model'}", "--max-steps=120", "--save-steps=2", "--save-total-limit=2")
     for how, after in ((signal.SIGINT, "checkpoint-4"), (signal.SIGKILL, "checkpoint-8")):
