@@ -22,6 +22,7 @@ from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import to_examples
 from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
+from gru_unlearn.training.word_for_word import said_word_for_word
 
 Evaluator = Callable[[nn.Module, Encoder], Mapping[str, float]]
 """Further metrics of the model as it stands, by name."""
@@ -180,6 +181,17 @@ class PairTrainer(Trainer):
             pad_token_id=self.encoder.tokenizer.pad_token_id,
             device=self.args.device,
         )
+
+    def share_said(self, examples: Sequence[Example]) -> float:
+        """Which share of the examples the model as it stands answers word for word."""
+        said = said_word_for_word(
+            self.model,
+            examples,
+            batch_size=self.args.per_device_eval_batch_size,
+            pad_token_id=self.encoder.tokenizer.pad_token_id,
+            device=self.args.device,
+        )
+        return sum(said) / len(said)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As ``Trainer.save_model``, but refuses weights that are not finite.

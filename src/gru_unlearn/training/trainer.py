@@ -62,7 +62,6 @@ from gru_unlearn.training.stops import StopCallback
 from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.trial_step import bare, first_window, on_trial
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
-from gru_unlearn.training.word_for_word import said_word_for_word
 
 
 class UnlearningTrainer(PairTrainer):
@@ -312,18 +311,8 @@ class UnlearningTrainer(PairTrainer):
         found = super().measure_set(name, examples)
         mark = self.args.stop_at_forget_prob
         if self.args.on_its_own and name == self.trained_set and mark is not None and found[f"{name}_prob"] <= mark:
-            found[WORD_FOR_WORD] = self._share_said(examples)
+            found[WORD_FOR_WORD] = self.share_said(examples)
         return found
-
-    def _share_said(self, examples: Sequence[Example]) -> float:
-        said = said_word_for_word(
-            self.model,
-            examples,
-            batch_size=self.args.per_device_eval_batch_size,
-            pad_token_id=self.encoder.tokenizer.pad_token_id,
-            device=self.args.device,
-        )
-        return sum(said) / len(said)
 
     # --- one step ------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from gru_unlearn.results.run_summary import LogRow, RunRecord
 from gru_unlearn.results.tuning_summary import KnownPoint, TuningResults, TuningSummary
 from gru_unlearn.runs.run_results import Log
 from gru_unlearn.training import TuningTrainer
-from gru_unlearn.training.word_for_word import said_word_for_word
 from gru_unlearn.tuning.tuning_preparation import PreparedTuning
 from gru_unlearn.tuning.tuning_settings import NO_MEANING
 
@@ -43,15 +42,7 @@ def points_along(log: Log) -> list[KnownPoint]:
 
 def _share_said(trainer: TuningTrainer, name: str) -> float:
     """Of a set's rows that are evaluated along the run, which share is answered word for word."""
-    config = trainer.args
-    said = said_word_for_word(
-        trainer.model,
-        evenly_spread(trainer.eval_examples[name], config.eval_max_rows),
-        batch_size=config.per_device_eval_batch_size,
-        pad_token_id=trainer.encoder.tokenizer.pad_token_id,
-        device=config.device,
-    )
-    return sum(said) / len(said)
+    return trainer.share_said(evenly_spread(trainer.eval_examples[name], trainer.args.eval_max_rows))
 
 
 def _record(prepared: PreparedTuning, seconds: float) -> RunRecord:
