@@ -19,7 +19,7 @@ from gru_unlearn.robustness import Robust, parse_robust
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
 from gru_unlearn.training.inherited_settings import check_accelerator, check_inherited
-from gru_unlearn.training.on_its_own import settled
+from gru_unlearn.training.on_its_own import AUTO, settled
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
 
@@ -177,7 +177,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     def __post_init__(self) -> None:
         """Check ours first: these errors must come before transformers touches devices or backends."""
-        self.on_its_own = self.learning_rate == "auto"
+        self.on_its_own = self.learning_rate == AUTO
         """whether the run finds its step size, and what follows from it, by itself"""
         check_choices(self)
         self.objective_args = parse_hyperparameters(self.objective_args)

@@ -8,6 +8,7 @@ import torch
 from gru_unlearn.common.options import check_range
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.objectives import OBJECTIVES, RETAIN_LOSSES
+from gru_unlearn.training.on_its_own import AUTO
 
 DIRECTION_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -66,7 +67,7 @@ def check_ranges(config: Any) -> None:
         value, default = getattr(config, name), config.__dataclass_fields__[name].default
         if value is None and default is not None and name != "eval_max_rows":  # there it means all
             raise UserError(f"{name} must be a number, got None")
-        if value == "auto" and name == "learning_rate":
+        if value == AUTO and name == "learning_rate":
             continue
         if isinstance(value, str):
             words = {"learning_rate": "a number or 'auto'"}.get(name, "a number")
