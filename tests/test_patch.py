@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import gguf_example
 import tiny
+from gru_unlearn.attacks.attack_request import AttackRequest
+from gru_unlearn.attacks.battery import make_battery
 from gru_unlearn.data import load_records
 from gru_unlearn.models.gguf_files import from_gguf
 from gru_unlearn.models.subject import find_subjects
@@ -464,6 +466,22 @@ def test_a_rank_that_undoes_the_unlearning_is_refused(gru, world, tmp_path):
     assert (code, err.count("\n")) == (2, 1)
     assert "undone, and 20% is accepted: pass a larger --patch-rank" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_a_run_found_itself_move_with_its_folder(gru, world, tmp_path):
+    """Both a patch and an attack read them beside the run, wherever that is."""
+    rows = [json.loads(line) for name in ("forget", "retain") for line in (world / f"{name}.jsonl").open()]
+    (world / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parted = run(world, "parted", retain=None, train_rows=world / "all.jsonl")
+    moved = shutil.move(parted, tmp_path / "moved")
+    patch, _ = patch_of(gru, moved, tmp_path / "patch", "--patch-parts", "all")
+    assert patch["rows"]["retain"]["rows"] == 12
+    battery = make_battery(AttackRequest(run=moved))
+    assert [record.row for record in battery.sets["retain"]] == rows[6:]
+    (moved / "retain_part.jsonl").unlink()
+    code, _, err = gru("attack", moved, "--attacks", "quantization")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "retain_part.jsonl: no such file" in err
 
 
 def test_rows_that_changed_since_are_found_before_the_work(gru, world, tmp_path):

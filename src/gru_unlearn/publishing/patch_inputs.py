@@ -59,7 +59,7 @@ def patch_inputs(request: ExportRequest, run: RunRecord, model: ModelFiles) -> P
         run=Subject("run", str(model.folder), model.folder, settings),
         original=Subject("original", place, original, settings),
         base=Subject("base", str(base), base, settings),
-        rows=rows_of_run(run),
+        rows=rows_of_run(run, request.run),
         rank=request.patch_rank,
         error=request.patch_error,
         parts=request.patch_parts,

@@ -15,7 +15,7 @@ from gru_unlearn.results.verdict import Verdict
 
 
 def let_patch_speak(summary: ExportSummary, patch: PatchRecord, run: Evidence) -> None:
-    """Put the patch's own verdict and numbers in the place of the run's; attacks, which nobody made on it, are left out.
+    """Put the patch's own verdict and numbers in the place of the run's, without attacks, which nobody made on it.
 
     Args:
         summary: of the export; changed.
