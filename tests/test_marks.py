@@ -196,7 +196,7 @@ REFUSED = {
     "--control-rows W/control.jsonl --retain-model W/retain": "--control-rows needs a run without --retain-model",
     "--base-model W/nowhere": "--base-model W/nowhere: no such folder",
     "--base-model W/other_words": "--base-model W/other_words has another tokenizer than the model",
-    "--base-model W/few_tokens": "name another base model, whose vocabulary is as large as the model's, or leave it out\n",
+    "--base-model W/few_tokens": "name another base model, whose vocabulary is as large as the model's, or leave",
     "--base-model W/few_words": "has another tokenizer than the model W/model (it has no token ",
     "--control-rows W/nothing.jsonl": "W/nothing.jsonl: no such file",
     "--control-rows made": "--control-rows made needs --base-model",

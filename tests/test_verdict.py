@@ -318,7 +318,7 @@ SITUATIONS = {
         "1 row was to be removed. The model does not give the answer word for word, and its probability went from "
         "0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). What it "
         "says instead is broken: a loop, nothing, or a single word. 1 attempt to bring it back: the answer did not "
-        f"come back. {REST}",
+        f"come back; whether it stays gone cannot be told without a retain model. {REST}",
         attacks=[attacked(0.0).model_copy(update={"rows": 1})],
     ),
     "a single row, still there": Situation(

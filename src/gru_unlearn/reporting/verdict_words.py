@@ -50,7 +50,7 @@ def _whether_it_is_gone(evidence: Evidence, forgetting: Forgetting) -> str:
         return f"The model did not know {_them(evidence)} before ({before}): there was nothing to remove."
     gives = _still_gives(evidence, forgetting)
     if remarks.NO_EFFECT in forgetting.remarks:
-        return f"Nothing changed: {gives}: not removed."
+        return f"Nothing changed: {gives}: {_outcome(evidence, forgetting)}."
     return f"{gives[0].upper()}{gives[1:]}: {_outcome(evidence, forgetting)}."
 
 
@@ -80,14 +80,13 @@ def _of(count: int, all_of: int) -> str:
 
 def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
     """What the model gives: answers, and their probability where answers alone do not decide."""
-    said = evidence.said
+    said, still = evidence.said, "still " if evidence.tried else ""
     if said is None:
-        return f"whether answers still come word for word is not known; {_probability(evidence)}"
+        return f"whether answers {still}come word for word is not known; {_probability(evidence)}"
     if said.word_for_word == 0:
         gives = "does not give" if said.asked == 1 else "gives"
         return f"the model {gives} {_of(0, said.asked)} word for word, and {_probability(evidence)}"
-    still = "still gives" if evidence.tried else "gives"
-    gives = f"the model {still} {_of(said.word_for_word, said.asked)} word for word"
+    gives = f"the model {still}gives {_of(said.word_for_word, said.asked)} word for word"
     if evidence.recited_by_retain_model:
         count = "does, too" if said.asked == 1 else str(evidence.recited_by_retain_model)
         gives += f", one that never saw {_them(evidence)} {count}"
