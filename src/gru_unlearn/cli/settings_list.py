@@ -46,7 +46,7 @@ def _entry(name: str, word: str, columns: int, bare: Mapping[str, Any]) -> list[
     if word.replace("-", "_").lower() not in name and word.lower() not in about.lower():
         return []
     if name in bare:
-        default = "" if bare[name] is None else str(bare[name])
+        default = str(bare[name] or "")
     shown = f"  {name} [{default}]" if default else f"  {name}"
     return [shown, _wrapped(about, columns, "      ")]
 

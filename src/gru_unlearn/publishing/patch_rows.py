@@ -26,8 +26,10 @@ def rows_of_run(run: RunRecord, folder: Path) -> Mapping[str, Sequence[Record]]:
     found = {}
     for kind in ROW_KINDS:
         had = run.data.get(kind.key)
-        place = None if had is None else had.place_beside(folder)
-        if had is None or place is None:
+        if had is None:
+            continue
+        place = had.place_beside(folder)
+        if place is None:
             continue
         try:
             records = load_records(place)

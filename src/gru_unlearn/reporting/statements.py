@@ -41,9 +41,11 @@ def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, *, tri
 
 
 def _what_questions_bring(forgetting: Forgetting, *, tried: bool) -> str:
+    told, without = _OF_ANY_MODEL, _OF_ANY_WITHOUT_RETAIN_MODEL
+    if tried:
+        told, without = _OF_FORGETTING, _WITHOUT_RETAIN_MODEL
     if forgetting.answer == "yes" and remarks.NO_RETAIN_MODEL in forgetting.remarks:
-        return _WITHOUT_RETAIN_MODEL if tried else _OF_ANY_WITHOUT_RETAIN_MODEL
-    told = _OF_FORGETTING if tried else _OF_ANY_MODEL
+        return without
     return told[forgetting.answer]
 
 

@@ -30,8 +30,9 @@ def verdict_sentence(evidence: Evidence, forgetting: Forgetting, keeping: Keepin
 
 
 def _what_was_due(evidence: Evidence) -> str:
-    done = "to be removed" if evidence.tried else "looked at"
-    rows = "row" if evidence.tried else "forget row"
+    rows, done = "forget row", "looked at"
+    if evidence.tried:
+        rows, done = "row", "to be removed"
     if evidence.rows is None:
         return f"{rows[0].upper()}{rows[1:]}s were {done}."
     were = "was" if evidence.rows == 1 else "were"

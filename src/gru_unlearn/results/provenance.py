@@ -43,4 +43,6 @@ class RowsSource(FileModel):
         if self.found is None or self.source is None:
             return self.source
         file = run / Path(self.source).name
-        return str(file) if file.is_file() else self.source
+        if file.is_file():
+            return str(file)
+        return self.source

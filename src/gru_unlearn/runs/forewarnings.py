@@ -34,8 +34,10 @@ def tell_of_blind_stops(prepared: Prepared) -> None:
         f"{' or '.join(ENDS[why] for why in blind.stops)}: it would go on to its last step"
     )
     if blind.often_enough is not None:
-        strategy = "" if prepared.recipe.config.eval_strategy == "steps" else "--eval-strategy steps "
-        words += f"; pass {strategy}--eval-steps {blind.often_enough} or less"
+        flags = f"--eval-steps {blind.often_enough}"
+        if prepared.recipe.config.eval_strategy != "steps":
+            flags = f"--eval-strategy steps {flags}"
+        words += f"; pass {flags} or less"
     tell(words)
 
 
