@@ -440,7 +440,7 @@ def test_the_command_does_it_by_itself_and_says_so(gru, tmp_path):
         (["tru", "--learning-rate", "auto", "--alpha", "1"], "gru tru has none: pass a number"),
         (
             ["compare", "--learning-rates", "auto", "--retain-model", "builtin:retain"],
-            "--learning-rates auto: expected 1e-4",
+            "--learning-rates takes numbers, not auto: a run that finds its rate by itself chooses batches",
         ),
     ],
 )

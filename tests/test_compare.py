@@ -28,6 +28,7 @@ from gru_unlearn.comparison.frontier import find_frontier
 from gru_unlearn.comparison.matrix import Matrix, builtin_settings
 from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
 from gru_unlearn.comparison.pareto import median_curve
+from gru_unlearn.errors import UserError
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.reports import report_html
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, SuiteUsed
@@ -248,6 +249,12 @@ def test_lists_on_the_command_line():
     assert parse_seeds("7,") == [7]
     assert parse_learning_rates("1e-4, 2e-4,1e-4", ["npo", "ga"]) == {"npo": [1e-4, 2e-4], "ga": [1e-4, 2e-4]}
     assert parse_learning_rates("npo=2e-4,4e-4; ga=5e-5", ["npo", "ga"]) == {"npo": [2e-4, 4e-4], "ga": [5e-5]}
+
+
+@pytest.mark.parametrize("text", ["auto", "1e-4,auto", "npo=auto;ga=1e-4"])
+def test_a_grid_has_no_rate_that_runs_find_and_says_what_to_do(text):
+    with pytest.raises(UserError, match=r"takes numbers, not auto: .*pass numbers around the rate that it finds"):
+        parse_learning_rates(text, ["npo", "ga"])
 
 
 @pytest.fixture

@@ -333,12 +333,13 @@ def test_missing_packages_are_named_with_the_command_that_brings_them(gru, world
 # --- a forward pass --------------------------------------------------------------------------------------------------
 
 
-def test_a_model_that_gives_nan_is_refused_before_it_trains(gru, world):
+@pytest.mark.parametrize("rate", ["1e-4", "auto"])
+def test_a_model_that_gives_nan_is_refused_before_it_trains(gru, world, rate):
     file = world / "model" / "model.safetensors"
     weights = load_file(file)
     next(iter(weights.values())).fill_(float("nan"))
     save_file(weights, file, metadata={"format": "pt"})
-    told = refused(gru, world, "--learning-rate=1e-4")
+    told = refused(gru, world, f"--learning-rate={rate}")
     assert "forget: a forward pass on the longest row (16 tokens) gives NaN or infinity" in told
 
 

@@ -47,6 +47,13 @@ def world(tmp_path_factory):
     (world / "other_words" / "tokenizer.json").write_text(json.dumps(other))
     small = tiny.model(seed=4, vocabulary=20)
     small.save_pretrained(world / "few_tokens")
+    small.save_pretrained(world / "few_words")
+    fewer = json.loads((world / "base" / "tokenizer.json").read_text())
+    words = fewer["model"]["vocab"]
+    fewer["model"]["vocab"] = {word: number for word, number in words.items() if number < 12}
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(world / "base" / name, world / "few_words")
+    (world / "few_words" / "tokenizer.json").write_text(json.dumps(fewer))
     write(world / "forget.jsonl", tiny.rows(6))
     write(world / "retain.jsonl", tiny.rows(12, start=6))
     write(world / "control.jsonl", control())
@@ -189,7 +196,8 @@ REFUSED = {
     "--control-rows W/control.jsonl --retain-model W/retain": "--control-rows needs a run without --retain-model",
     "--base-model W/nowhere": "--base-model W/nowhere: no such folder",
     "--base-model W/other_words": "--base-model W/other_words has another tokenizer than the model",
-    "--base-model W/few_tokens": "has no embedding in the base model",
+    "--base-model W/few_tokens": "name another base model, whose vocabulary is as large as the model's, or leave",
+    "--base-model W/few_words": "has another tokenizer than the model W/model (it has no token ",
     "--control-rows W/nothing.jsonl": "W/nothing.jsonl: no such file",
     "--control-rows made": "--control-rows made needs --base-model",
     "--control-rows W/forget.jsonl": "6 of 6 control rows are also in the forget set",

@@ -16,10 +16,19 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import gguf_example
 import tiny
+from gru_unlearn.attacks.attack_request import AttackRequest
+from gru_unlearn.attacks.battery import make_battery
 from gru_unlearn.data import load_records
 from gru_unlearn.models.gguf_files import from_gguf
 from gru_unlearn.models.subject import find_subjects
 from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.publishing import export_inputs, patch_effect
+from gru_unlearn.publishing.patch_verdict import verdict_of_patch
+from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.tables import shown
+from gru_unlearn.results.patch_record import PatchedRows, PatchRecord
+from gru_unlearn.results.row_examples import Seen
+from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import prepare
 from gru_unlearn.runs.unlearn_job import unlearn
@@ -224,18 +233,90 @@ def test_embeddings_that_matter_are_carried_or_the_patch_is_refused(gru, world, 
     assert not (tmp_path / "again").exists()
 
 
-def test_a_patch_does_not_pass_off_the_verdict_on_the_runs_model_as_its_own(gru, world, tmp_path):
+def test_the_verdict_on_a_patch_is_its_own(gru, world, tmp_path):
     frozen = run(world, "whose-verdict", trainable_params=r".*_proj\.weight")
-    _, printed = patch_of(gru, frozen, tmp_path / "patch")
-    words = "The verdict is of the run's model. The patch is near it and was not asked for answers"
+    patch, printed = patch_of(gru, frozen, tmp_path / "patch")
+    forget = patch["rows"]["forget"]
+    words = "The verdict is of the original with the patch, asked for 6 answers to forget rows. It was not attacked."
     card = (tmp_path / "patch" / "README.md").read_text()
+    assert (forget["said"]["asked"], forget["said_before"]["asked"]) == (6, 6)
     assert words in " ".join(printed.split())
-    assert words in card.partition("## Verdict")[2].partition("What it does not")[0]
+    verdict = card.partition("## Verdict")[2].partition("What it does not")[0]
+    assert words in verdict
+    assert f"{shown(forget['original'])} → {shown(forget['patched'])}" in verdict
+    measured = card.partition("## What was measured")[2]
+    assert f"| forget probability | {shown(forget['original'])} | {shown(forget['patched'])} |" in measured
+    summary = json.loads((tmp_path / "patch" / "summary.json").read_text())
+    assert summary["attacks"] == []
+
+
+def some_rows(original, patched, **more):
+    return PatchedRows(
+        rows=9, tokens=9, original=original, run=0.1, patched=patched, effect=1, left=0, largest=0, **more
+    )
+
+
+@pytest.mark.parametrize(("patched", "recited", "answer"), [(0.1, 0, "yes"), (0.1, 7, "no"), (0.8, 0, "no")])
+def test_a_patch_is_judged_by_its_own_answers_whatever_the_run_forgot(patched, recited, answer):
+    """The run's model had forgotten all."""
+    said, before = Said(asked=9, word_for_word=recited, broken=0), Said(asked=9, word_for_word=9, broken=0)
+    rows = {"forget": some_rows(0.9, patched, said=said, said_before=before), "retain": some_rows(0.8, 0.3)}
+    patch = PatchRecord(exact=False, rank=1, error=0, rows=rows, weight_files=[])
+    of_run = Evidence(0.9, 0.1, 0.1, 0.9, 9, Said(asked=9, word_for_word=0), kept={"retain": Kept(0.8, 0.8, rmf=1.0)})
+    verdict = verdict_of_patch(patch, of_run)
+    assert (verdict.forgotten, verdict.kept, verdict.stays_gone) == (answer, "no", "unknown")
+
+
+def test_a_patch_that_still_knows_the_rows_is_refused(gru, world, tmp_path, monkeypatch):
+    """Although the run's model has forgotten them."""
+    monkeypatch.setattr(export_inputs, "_refuse_what_is_not_forgotten", lambda *_: None)
+    flags = "export", world / "full", "--patch", "--out", tmp_path / "patch"
+    knows = replace_answers(monkeypatch)
+    code, _, err = gru(*flags)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the patch is not exported: " in err
+    assert "--anyway exports it" in err
+    assert knows
+    assert not (tmp_path / "patch").exists()
+    patch, printed = patch_of(gru, world / "full", tmp_path / "patch")
+    assert "The run's own model is judged otherwise: " + patch["run_verdict"] in " ".join(printed.split())
+
+
+def replace_answers(monkeypatch):
+    """All models of a patch say every answer word for word."""
+    calls = []
+
+    def knowing(model, encoder, sets, **_):
+        calls.append(sets)
+        return {name: [Seen(says=record.answer) for record in records] for name, records in sets.items()}
+
+    monkeypatch.setattr(patch_effect, "see_rows", knowing)
+    return calls
+
+
+def test_an_evaluation_of_the_runs_model_is_none_of_the_patch(gru, world, tmp_path):
+    flags = "--patch", "--anyway", "--evaluation", tmp_path, "--out", tmp_path / "out"
+    code, _, err = gru("export", world / "full", *flags)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "ask the patch itself (gru evaluate --model PATCH)" in err
+
+
+def test_a_rank_above_that_of_every_layer_is_refused_before_the_work(gru, world, tmp_path):
+    code, printed, err = gru("export", world / "full", "--patch", "--anyway", "--patch-rank", "9999", "--out",
+                             tmp_path / "out")  # fmt: skip
+    model = load(world / "original")
+    largest = max(min(module.weight.shape) for module in model.modules() if isinstance(module, torch.nn.Linear))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--patch-rank 9999: no linear layer has a rank above {largest}: pass that or less" in err
+    assert "Scoring" not in printed
+    patch, _ = patch_of(gru, world / "full", tmp_path / "out", "--patch-rank", largest)
+    assert patch["error"] < 1e-6
 
 
 def test_adapters_are_the_runs_model_and_its_verdict_theirs(gru, world, tmp_path):
-    _, printed = patch_of(gru, world / "lora", tmp_path / "patch")
-    assert "The verdict is of the run's model" not in printed
+    patch, printed = patch_of(gru, world / "lora", tmp_path / "patch")
+    assert "The verdict is of" not in printed
+    assert "said" not in patch["rows"]["forget"]
 
 
 # --- originals of other kinds ----------------------------------------------------------------------------------------
@@ -385,6 +466,22 @@ def test_a_rank_that_undoes_the_unlearning_is_refused(gru, world, tmp_path):
     assert (code, err.count("\n")) == (2, 1)
     assert "undone, and 20% is accepted: pass a larger --patch-rank" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_a_run_found_itself_move_with_its_folder(gru, world, tmp_path):
+    """Both a patch and an attack read them beside the run, wherever that is."""
+    every = [json.loads(line) for name in ("forget", "retain") for line in (world / f"{name}.jsonl").open()]
+    (world / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in every))
+    parted = run(world, "parted", retain=None, train_rows=world / "all.jsonl")
+    moved = shutil.move(parted, tmp_path / "moved")
+    patch, _ = patch_of(gru, moved, tmp_path / "patch", "--patch-parts", "all")
+    found = load_records(str(moved / "retain_part.jsonl"))
+    assert patch["rows"]["retain"]["rows"] == len(found)
+    assert make_battery(AttackRequest(run=moved)).sets["retain"] == found
+    (moved / "retain_part.jsonl").unlink()
+    code, _, err = gru("attack", moved, "--attacks", "quantization")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "retain_part.jsonl: no such file" in err
 
 
 def test_rows_that_changed_since_are_found_before_the_work(gru, world, tmp_path):

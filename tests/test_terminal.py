@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from gru_unlearn.publishing.reports import explanations
 from gru_unlearn.reporting import progress
 from gru_unlearn.results.ledger_summary import LedgerSettings
 from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
+from gru_unlearn.runs.recipe import make_recipe, setting_names
+from gru_unlearn.runs.run_learning_rate import with_own_rate
+from gru_unlearn.runs.run_preparation import prepare
 
 EARLIER = Path(__file__).with_name("earlier")
 
@@ -128,6 +132,31 @@ def test_settings_are_listed_in_groups_with_ours_first_and_by_a_word(gru, monkey
     assert len(few.splitlines()) < 30
     code, _, err = gru("unlearn", "--list-settings", "elephants")
     assert (code, err) == (2, "gru: no setting has 'elephants' in its name or help: --list-settings alone shows all\n")
+
+
+def test_the_defaults_that_are_listed_are_what_the_bare_command_takes(gru, tmp_path, monkeypatch):
+    """Each is the number of a run with nothing set, or said to be the run's own choice."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = gru("unlearn", "--list-settings")
+    assert {"  learning_rate [auto]", "  rectification [recommended]", "  max_steps [150]"} <= set(out.splitlines())
+    assert "With a number, and in Python: " in " ".join(out.split())
+    shown = dict(re.findall(r"^  (\w+) \[(.*)\]$", out, re.MULTILINE))
+    world = tiny.save_world(tmp_path / "world")
+    places = {name: str(world / f"{name}.jsonl") for name in ("forget", "retain")}
+    recipe = make_recipe(with_own_rate({"model": str(world / "model"), "output_dir": str(world / "out"), **places},
+                                       goes_on=False))  # fmt: skip
+    taken = prepare(recipe).recipe
+    of_machine = {"dataloader_pin_memory", "disable_tqdm", "do_eval", "remove_unused_columns", "dtype", "output_dir",
+                  "report_to"}  # fmt: skip
+    for name in setting_names():
+        if name in of_machine or shown.get(name) == "chosen by the run":
+            continue
+        resolved = f"resolved_{name}" if name.startswith("stop_") else name
+        value = getattr(taken, name, None)
+        if value is None:
+            value = getattr(taken.config, resolved, getattr(taken.config, name, None))
+        if name in shown:
+            assert str(getattr(value, "value", value)) == shown[name].replace("\\n", "\n"), name
 
 
 def test_help_cuts_no_summary(gru, monkeypatch):

@@ -1,7 +1,9 @@
 """One verdict by one rule: its sentence in many situations, and the same one wherever the same numbers are shown."""
 
 import html
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import report_material
+import tiny
 from gru_unlearn.attacks.attacked_evidence import attack_evidence
 from gru_unlearn.benchmark.evaluated_evidence import evaluation_verdict
 from gru_unlearn.common.files import write_json
@@ -90,7 +93,8 @@ SITUATIONS = {
         "yes", "yes",
         "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
         "from 0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). 1 "
-        f"attempt to bring it back: none of 10 answers came back. {REST}",
+        "attempt to bring it back: none of 10 answers came back; whether it stays gone cannot be told without a retain "
+        f"model. {REST}",
         attacks=[attacked(0.0)],
     ),
     "gone, and an attack brings most of it back": Situation(
@@ -314,7 +318,7 @@ SITUATIONS = {
         "1 row was to be removed. The model does not give the answer word for word, and its probability went from "
         "0.996 to 0.001: gone, by these marks (answers word for word and mean probability of the answers). What it "
         "says instead is broken: a loop, nothing, or a single word. 1 attempt to bring it back: the answer did not "
-        f"come back. {REST}",
+        f"come back; whether it stays gone cannot be told without a retain model. {REST}",
         attacks=[attacked(0.0).model_copy(update={"rows": 1})],
     ),
     "a single row, still there": Situation(
@@ -440,11 +444,47 @@ def test_what_can_be_told_apart_is_not_as_if_it_had_never_seen_the_rows(apart):
 def test_an_attack_without_a_scale_is_no_sign_that_it_stays_gone():
     """Relearning brings probability back; without a retain model nobody knows how much of it would come anyway."""
     prompts, relearning = attacked(0.0), attacked(0.5, measure="prob", name="relearning")
-    assert verdict_of(OWN_ROWS, [prompts]).stays_gone == "yes"
+    alone = verdict_of(OWN_ROWS, [prompts])
+    assert alone.stays_gone == "unknown"
+    assert "none of 10 answers came back; whether it stays gone cannot be told without a retain model" in alone.sentence
+    assert not any("brought back little" in stated for stated in alone.may_state)
     verdict = verdict_of(OWN_ROWS, [prompts, relearning])
     assert verdict.stays_gone == "unknown"
     assert "none of 10 answers came back; what 1 other attempt brought cannot be told" in verdict.sentence
     assert not any("brought back little" in stated for stated in verdict.may_state)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from(["found", "prob", "ROUGE-L"])), min_size=1, max_size=6))
+def test_without_a_retain_model_nothing_stays_gone_for_sure(tried):
+    results = [attacked(share, measure=measure, name=f"{number}") for number, (share, measure) in enumerate(tried)]
+    assert verdict_of(OWN_ROWS, results).stays_gone != "yes"
+
+
+@given(evidences)
+def test_of_a_model_that_nobody_is_known_to_have_changed_nothing_is_said_of_removing(evidence):
+    """An evaluation may be of any model: the answers are the same, the words are true of all."""
+    any_model = replace(evidence, tried=False)
+    verdict, of_run = verdict_of(any_model), verdict_of(evidence)
+    told = " ".join([verdict.sentence, *verdict.numbers, *verdict.may_state])
+    assert (verdict.forgotten, verdict.kept) == (of_run.forgotten, of_run.kept)
+    for word in ("to be removed", "not removed", "partly removed", "still", "no longer", "It was tried", "forgotten"):
+        assert word not in told.replace("model that never saw the forgotten", "")
+
+
+def test_an_evaluation_knows_whether_a_run_was_there(gru, tmp_path):
+    """The same weights, in the folder of a run and in no such folder."""
+    world = tiny.save_world(tmp_path / "world")
+    shutil.copytree(Path(__file__).with_name("earlier") / "run", tmp_path / "run")
+    shutil.copytree(world / "model", tmp_path / "run" / "model", dirs_exist_ok=True)
+    told = {}
+    for name, model in (("any", world / "model"), ("of a run", tmp_path / "run" / "model")):
+        rows = ["--forget", world / "forget.jsonl", "--retain", world / "retain.jsonl"]
+        code, out, err = gru("evaluate", "--suite", "own", "--model", model, *rows, "--out", tmp_path / name)
+        assert code == 0, err
+        told[name] = " ".join(out.split())
+    assert "6 forget rows were looked at." in told["any"]
+    assert "to be removed" not in told["any"]
+    assert "6 rows were to be removed." in told["of a run"]
 
 
 def test_several_models_come_to_the_least_that_holds_of_all():

@@ -187,6 +187,8 @@ def _in_force(request: AttackRequest, run: RunRecord | None) -> JsonObject:
         settings = run.settings | {"target": run.model.place or run.settings["model"], "model": str(unlearned)}
         if run.retain_model is not None and run.retain_model.place:
             settings[RETAIN_MODEL] = run.retain_model.place
+        found = {name: rows for name, rows in run.data.items() if rows.found is not None}
+        settings |= {name: rows.place_beside(Path(request.run or "")) for name, rows in found.items()}
     given = vars(request) | request.rows
     settings |= {name: value for name, value in given.items() if value is not None}
     for name in ("model", "target", "forget"):

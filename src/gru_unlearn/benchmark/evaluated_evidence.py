@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gru_unlearn.benchmark.evaluated_rows import Tables, answered, mean_probability
 from gru_unlearn.common.files import UnreadableFile
+from gru_unlearn.errors import UserError
 from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.judge import verdict_of
@@ -14,7 +15,8 @@ from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.row_kinds import FORGET, KEPT, RowKind
 from gru_unlearn.results.run_folder import RunFolder
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.results.summaries import read_summary
 from gru_unlearn.results.verdict import Said, Verdict
 
 
@@ -42,6 +44,7 @@ def evaluation_evidence(summary: EvaluationSummary, tables: Tables) -> Evidence:
         said_of(answered(retain_model, FORGET.key)) or before.said_by_retain_model,
         {kind.label: _kept(kind, summary, tables, before) for kind in KEPT if metrics.get(kind.metric) is not None},
         before.other_mark,
+        before.tried,
     )
 
 
@@ -62,16 +65,19 @@ def _if_asked(said: Said | None, known: Kept) -> Said | None:
 
 
 def _before_the_run(summary: EvaluationSummary) -> Evidence:
-    """What the run in whose folder the model lies measured of the model before, on the very same rows."""
+    """What the run in whose folder the model lies measured of the model before, on the very same rows. Without one,
+    nobody is known to have removed anything."""
     place = summary.model.folder or summary.model.source
     if place is None:
-        return Evidence()
+        return Evidence(tried=False)
     folder = RunFolder(Path(place).expanduser().parent)
     try:
-        run, examples = RunSummary.read(folder.summary_file), Examples.read(folder.examples_file)
-    except (OSError, UnreadableFile):
-        return Evidence()
-    if run is None or run.output_model != Path(place).name or run.settings.get("eval_max_rows"):
+        run, examples = read_summary(folder.summary_file), Examples.read(folder.examples_file)
+    except (OSError, UnreadableFile, UserError):
+        return Evidence(tried=False)
+    if not isinstance(run, RunSummary | TruSummary) or run.output_model != Path(place).name:
+        return Evidence(tried=False)
+    if isinstance(run, TruSummary) or run.settings.get("eval_max_rows"):
         return Evidence()
     return _on_same_rows(run_evidence(run, examples), run.data, summary.data)
 

@@ -35,12 +35,12 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
         for line in list_settings(word, console.width):
             console.print(line, soft_wrap=True, highlight=False)
         return
-    from gru_unlearn.runs.recipe import make_recipe  # noqa: PLC0415 - heavy imports wait for a command
+    from gru_unlearn.runs.forewarnings import forewarn  # noqa: PLC0415 - heavy imports wait for a command
+    from gru_unlearn.runs.recipe import make_recipe  # noqa: PLC0415
     from gru_unlearn.runs.rehearsal import rehearse  # noqa: PLC0415
     from gru_unlearn.runs.run_learning_rate import with_own_rate  # noqa: PLC0415
     from gru_unlearn.runs.run_precision import describe_precision  # noqa: PLC0415
     from gru_unlearn.runs.run_preparation import describe_run, prepare  # noqa: PLC0415
-    from gru_unlearn.runs.run_size import tell_of_few_steps  # noqa: PLC0415
     from gru_unlearn.runs.run_tables import end_line, run_table  # noqa: PLC0415
     from gru_unlearn.runs.unlearn_job import unlearn as run  # noqa: PLC0415
 
@@ -48,7 +48,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     recipe = make_recipe(settings, on_any_machine=options.dry_run)
     console.print("Checking rows, models and the output folder ...")
     prepared = prepare(recipe, overwrite=options.overwrite_output_dir, idle_settings=False, rehearsed=options.dry_run)
-    tell_of_few_steps(recipe.config, len(prepared.examples["forget"]))
+    forewarn(prepared)
     if options.dry_run:
         left_out = rehearse(prepared)
         for name, value in [*describe_run(prepared), ("precision", describe_precision(prepared))]:

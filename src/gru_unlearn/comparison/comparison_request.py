@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gru_unlearn.common.options import check_ranges, option, parse_names
 from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.runs.setting_names import OWN_RATE
 
 
 def split(text: str, flag: str) -> tuple[str, ...]:
@@ -54,8 +55,16 @@ def parse_learning_rates(text: str, objectives: Sequence[str]) -> dict[str, list
 
 
 def _rates(text: str) -> list[float]:
+    words = split(text, "--learning-rates")
+    _, auto = OWN_RATE
+    if auto in words:
+        raise UserError(
+            f"--learning-rates takes numbers, not {auto}: a run that finds its rate by itself chooses batches and "
+            "length with it, and methods would not be compared on equal terms; try gru unlearn with a method to be "
+            "compared, and pass numbers around the rate that it finds, such as 1e-4,3e-4"
+        )
     try:
-        return list(dict.fromkeys(float(word) for word in split(text, "--learning-rates")))
+        return list(dict.fromkeys(float(word) for word in words))
     except ValueError:
         raise UserError(f"--learning-rates {text}: expected 1e-4,2e-4 or 'npo=1e-4,2e-4;ga=5e-5'") from None
 

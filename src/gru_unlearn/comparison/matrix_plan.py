@@ -14,6 +14,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.file_model import JsonObject, as_json
 from gru_unlearn.results.run_folder import Claim, Identity, RunFolder
+from gru_unlearn.runs.forewarnings import tell_of_blind_stops
 from gru_unlearn.runs.recipe import Recipe, make_recipe
 from gru_unlearn.runs.run_preparation import prepare
 
@@ -71,6 +72,7 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     check_distinct(matrix, cells, recipes)
     sample = _most_demanding(matrix, cells, recipes)
     prepared = prepare(make_recipe(sample), like=None if overwrite else _begun(matrix))
+    tell_of_blind_stops(prepared)
     shared, suite = prepared.claim.identity, None
     if matrix.suite:
         request = asked_alike(matrix.suite, prepared.model.settings)

@@ -48,14 +48,17 @@ def _require_positions(model: Any, ids: RowIds, label: str) -> None:
 
 def _require_embeddings(model: Any, ids: RowIds, tokenizer: Any, label: str) -> None:
     """A token may lack one because the tokenizer grew and the model did not, or is another model's."""
-    known = len(input_embeddings(model))
+    known, mend = len(input_embeddings(model)), "its tokenizer is another model's, or grew and the model did not"
+    if label != "model":
+        mend = f"name another {label}, whose vocabulary is as large as the model's, or leave it out"
     used = {"padding": tokenizer.pad_token_id}
     for name, rows in ids.items():
         used[name] = max(map(max, rows), default=0)
     for name, token in used.items():
         if token >= known:
             word = tokenizer.convert_ids_to_tokens(token)
+            if name == "padding":
+                mend += "; --pad-token names another padding"
             raise UserError(
-                f"{name}: token {token} ({word!r}) has no embedding in the {label}, which has {known}: its "
-                "tokenizer is another model's, or grew and the model did not; --pad-token names another padding"
+                f"{name}: token {token} ({word!r}) has no embedding in the {label}, which has {known}: {mend}"
             )

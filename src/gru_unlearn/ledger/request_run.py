@@ -33,6 +33,7 @@ from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunRecord
+from gru_unlearn.runs.forewarnings import forewarn
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.run_preparation import Prepared, prepare
 from gru_unlearn.runs.unlearn_job import unlearn
@@ -82,6 +83,7 @@ def _process(ledger: Ledger, request: DeletionRequest, console: Console) -> None
         _check_finished(folder, before, request.data_sha256)
     else:
         prepared = _prepare(ledger, request, recipe, before)
+        forewarn(prepared)
         _begin(ledger, request, prepared, begun, console)
     try:
         if prepared is not None:

@@ -35,9 +35,12 @@ def require_same_tokens(other: Subject, asking: Subject, sets: Mapping[str, Sequ
     plain = sorted(used - {*ours.all_special_ids, *ours.added_tokens_decoder})
     for number, word, its_word in zip(plain, _words(ours, plain), _words(theirs, plain), strict=True):
         if word != its_word:
+            differs = f"token {number} is {its_word!r}, not {word!r}"
+            if its_word is None:
+                differs = f"it has no token {number}, which is {word!r}"
             raise UserError(
                 f"{flag_of(other.name)} {other.source} has another tokenizer than the {asking.label} {asking.source} "
-                f"(token {number} is {its_word!r}, not {word!r}): name the model that was fine-tuned, or leave it out"
+                f"({differs}): name the model that was fine-tuned, or leave it out"
             )
 
 

@@ -14,11 +14,14 @@ from gru_unlearn.publishing.export_record import CARD_FILE, describe_export
 from gru_unlearn.publishing.hub import push
 from gru_unlearn.publishing.model_files import write_model_files
 from gru_unlearn.publishing.patch_job import make_patch
+from gru_unlearn.publishing.patch_verdict import let_patch_speak
 from gru_unlearn.publishing.patch_words import patch_lines, whose_verdict
 from gru_unlearn.publishing.privacy import public_name
+from gru_unlearn.reporting.measured import run_evidence
 from gru_unlearn.reporting.verdict_lines import verdict_lines
 from gru_unlearn.results.export_summary import Checks, ExportSummary
 from gru_unlearn.results.patch_record import PatchRecord
+from gru_unlearn.results.row_examples import Examples
 from gru_unlearn.results.run_folder import RunFolder
 
 TEXT_FILES = (".json", ".md", ".jinja", ".txt")
@@ -41,7 +44,7 @@ def export(prepared: PreparedExport, console: Console) -> ExportSummary:
         checks, patch = _write(prepared, folder, console)
         summary = describe_export(prepared, folder, checks, round(time.perf_counter() - started, 2))
         if patch is not None:
-            summary.patch = patch
+            _speak_of_patch(prepared, summary, patch)
         RunFolder(folder).finish(summary)
         (folder / CARD_FILE).write_text(model_card(summary), encoding="utf-8")
         _refuse_paths(prepared, folder)
@@ -52,6 +55,25 @@ def export(prepared: PreparedExport, console: Console) -> ExportSummary:
         address = push(request.out, request.push, private=request.private)
         console.print(f"Published: {address}", soft_wrap=True)
     return summary
+
+
+def _speak_of_patch(prepared: PreparedExport, summary: ExportSummary, patch: PatchRecord) -> None:
+    """Of adapters that are the run's own all is said; any other patch has a verdict of its own.
+
+    Raises:
+        UserError: with the patch, the original still knows the rows, and nobody asked for it anyway.
+    """
+    summary.patch = patch
+    if patch.exact:
+        return
+    folder = RunFolder(prepared.request.run)
+    let_patch_speak(summary, patch, run_evidence(prepared.run, Examples.read(folder.examples_file)))
+    verdict = summary.verdict
+    if verdict is not None and verdict.forgotten == "no" and not prepared.request.anyway:
+        raise UserError(
+            f"the patch is not exported: {verdict.sentence} Pass a larger --patch-rank, a smaller --patch-error or "
+            "--patch-parts all (--anyway exports it, and its card says so)"
+        )
 
 
 def _write(prepared: PreparedExport, folder: Path, console: Console) -> tuple[Checks, PatchRecord | None]:

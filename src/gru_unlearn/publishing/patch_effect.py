@@ -8,14 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example, Record
 from gru_unlearn.errors import NonFiniteError, UserError, first_line
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.subject import Subject
+from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.results.patch_record import PatchedRows
+from gru_unlearn.results.verdict import Said
+from gru_unlearn.runs.seen_rows import see_rows
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 
 BATCH = 8
+MOST_ASKED = 64
+"""Rows of each set that are answered; more are taken evenly spread."""
 Scores = dict[str, AnswerLogps]
 """By the set's name in files."""
 
@@ -31,9 +37,10 @@ class PatchEffect:
         encoder = run.encoder
         self._pad = encoder.tokenizer.pad_token_id
         self._examples = {name: encoder.encode_all(records, name) for name, records in rows.items()}
+        self._encoder, self._asked = encoder, {name: evenly_spread(some, MOST_ASKED) for name, some in rows.items()}
         self.run = self._scored(run.load("float32"))
         self.original = self._scored(original.load("float32"))
-        self._base = base
+        self._base, self._before = base, original
 
     def of(self, patch: Path) -> dict[str, PatchedRows]:
         """Of the patch in a folder, loaded as PEFT loads it; and that the original is itself again without it.
@@ -57,6 +64,24 @@ class PatchEffect:
         found = {}
         for name in self._examples:
             found[name] = _compared(self.original[name], self.run[name], scores[name])
+        return found
+
+    def ask(self, patch: Path, rows: Mapping[str, PatchedRows]) -> None:
+        """Note beside their numbers how many rows the original answers, and how many with the patch in a folder."""
+        before = self._said(self._before.load("float32"))
+        after = self._said(_loaded(self._base.load("float32"), patch))
+        for name, measured in rows.items():
+            measured.said_before, measured.said = before[name], after[name]
+
+    def _said(self, model: Any) -> dict[str, Said | None]:
+        """What a model answers, in numbers, by set; its memory is let go of."""
+        seen = see_rows(model, self._encoder, self._asked, batch_size=BATCH, generate=True)
+        del model
+        free_memory()
+        found = {}
+        for name, records in self._asked.items():
+            pairs = zip(records, seen[name], strict=True)
+            found[name] = said_of((record.answer, one.says) for record, one in pairs if one.says is not None)
         return found
 
     def _scored(self, model: Any, examples: Mapping[str, Sequence[Example]] | None = None) -> Scores:

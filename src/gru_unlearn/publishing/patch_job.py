@@ -54,6 +54,8 @@ def make_patch(
         record = _of_adapters(inputs, out, effect)
     else:
         record = _of_whole_model(inputs, out, effect, on_stage)
+        on_stage("Asking the original and the patch for their answers ...")
+        effect.ask(out, record.rows)
         write_beside_weights(model, out)
     return _checked(record), record
 

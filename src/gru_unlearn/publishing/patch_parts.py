@@ -57,7 +57,7 @@ def look_through(original: Path, run: Path, *, trust_remote_code: bool) -> Patch
         norm = difference.squared_norm(tensor)
         if norm:
             norms[tensor] = norm
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    layers = linear_layers(model)
     linear = _tensors_of(layers, norms, prefix)
     embeddings = {name: module for name, module in model.named_modules() if module is model.get_input_embeddings()}
     embedding = next(iter(_tensors_of(embeddings, norms, prefix).items()), None)
@@ -71,6 +71,11 @@ def look_through(original: Path, run: Path, *, trust_remote_code: bool) -> Patch
         norms=norms,
         transposed={tensor: isinstance(layers[module], Conv1D) for tensor, module in linear.items()},
     )
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear | Conv1D]:
+    """Name → module, of all that LoRA may stand beside."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
 
 
 def _tied(model: Any) -> Iterator[str]:

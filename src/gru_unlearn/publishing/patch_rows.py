@@ -1,6 +1,7 @@
 """The rows of a run, on which its patch is measured: read again, and the same as then."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Record, fingerprint, load_records
@@ -12,8 +13,12 @@ MOST_ROWS = 100
 """Of each set; more are taken evenly spread."""
 
 
-def rows_of_run(run: RunRecord) -> Mapping[str, Sequence[Record]]:
+def rows_of_run(run: RunRecord, folder: Path) -> Mapping[str, Sequence[Record]]:
     """Forget, retain and held-out rows, by their names in files.
+
+    Args:
+        run: says where they are.
+        folder: of the run, beside which those are that it found by itself.
 
     Raises:
         UserError: they are not there any more, or are others.
@@ -21,15 +26,18 @@ def rows_of_run(run: RunRecord) -> Mapping[str, Sequence[Record]]:
     found = {}
     for kind in ROW_KINDS:
         had = run.data.get(kind.key)
-        if had is None or had.source is None:
+        if had is None:
+            continue
+        place = had.place_beside(folder)
+        if place is None:
             continue
         try:
-            records = load_records(had.source)
+            records = load_records(place)
         except UserError as error:
             raise UserError(f"--patch is measured on the run's rows: {error}") from None
         if fingerprint(records) != had.sha256:
             raise UserError(
-                f"--patch is measured on the run's rows: {had.source} does not hold the {kind.label} rows of the run "
+                f"--patch is measured on the run's rows: {place} does not hold the {kind.label} rows of the run "
                 "any more"
             )
         found[kind.key] = evenly_spread(records, MOST_ROWS)

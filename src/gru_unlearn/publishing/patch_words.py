@@ -6,15 +6,17 @@ from gru_unlearn.results.row_kinds import label_of
 
 
 def whose_verdict(patch: PatchRecord) -> str | None:
-    """That a verdict is the run's model's, where the patch is only near it; None where it is the run's adapters."""
+    """That a verdict is the patch's own; None where it is the run's adapters, and so the run's model."""
     forget = patch.rows.get("forget")
     if patch.exact or forget is None:
         return None
-    return (
-        "The verdict is of the run's model. The patch is near it and was not asked for answers: with it, the "
-        f"probability of the forget rows is {shown(forget.patched)} instead of {shown(forget.run)}. "
-        "Before you state any of this of the patch: gru evaluate --model PATCH."
-    )
+    asked = ""
+    if forget.said is not None:
+        asked = f", asked for {plural(forget.said.asked, 'answer')} to forget rows"
+    words = f"The verdict is of the original with the patch{asked}. It was not attacked."
+    if patch.run_verdict is not None:
+        words += f" The run's own model is judged otherwise: {patch.run_verdict}"
+    return words
 
 
 def patch_lines(patch: PatchRecord) -> list[str]:

@@ -48,13 +48,15 @@ class Evidence:
     forget_retain_model: float | None = None
     forget_quality: float | None = None
     rows: int | None = None
-    """that were to be removed"""
+    """of the forget set"""
     said: Said | None = None
     said_before: Said | None = None
     said_by_retain_model: Said | None = None
     kept: Mapping[str, Kept] = field(default_factory=dict)
     other_mark: Mark | None = None
     """what stands in for the retain model's forget probability, where nobody measured that"""
+    tried: bool = True
+    """whether it is known that somebody tried to remove the rows; else the model may be any"""
 
     @property
     def mark(self) -> Mark | None:

@@ -51,8 +51,8 @@ KEPT_RULE = (
 )
 STAYS_RULE = (
     f"Yes: the strongest attack tried brings back at most {BACK_LITTLE:.0%} of what the model before knew beyond a "
-    f"model that never saw it and was attacked alike. Partly: at most {BACK_MUCH:.0%}. Without such a model: of the "
-    "answers themselves, and there is no yes where an attack only raises probabilities or shares of words. Where "
+    f"model that never saw it and was attacked alike. Partly: at most {BACK_MUCH:.0%}. Without such a model there "
+    "is no yes: what comes back as a whole answer says no or partly, and all else cannot be told. Where "
     f"winning half back takes less than {DEAR:.0%} of that model's steps, at most partly."
 )
 NO_PROOF = (
@@ -84,7 +84,7 @@ def verdict_of(
         stays_gone=staying.answer,
         sentence=verdict_sentence(evidence, forgetting, keeping, staying),
         numbers=_numbers(evidence, staying),
-        may_state=may_state(forgetting, keeping, staying),
+        may_state=may_state(forgetting, keeping, staying, tried=evidence.tried),
         may_not_state=may_not_state(forgetting, keeping, staying),
         remarks=list(forgetting.remarks),
     )
@@ -93,8 +93,8 @@ def verdict_of(
 def _of_what_is_gone(staying: Staying, forgetting: Forgetting) -> Staying:
     """What was never there, or never went, cannot stay gone."""
     nothing_gone = forgetting.answer == "no" or remarks.NEVER_KNOWN in forgetting.remarks
-    if nothing_gone and staying.answer == "yes":
-        return replace(staying, answer="unknown")
+    if nothing_gone and staying.answer in ("yes", "unknown"):
+        return replace(staying, answer="unknown", no_scale=False)
     return staying
 
 
@@ -147,9 +147,10 @@ def forget_numbers(evidence: Evidence) -> str:
     """Everything measured of the forget rows."""
     after, quality = evidence.forget_after, evidence.forget_quality
     if after is None:
-        told = "The probability of the forgotten answers was not measured."
+        told = "The probability of the answers to the forget rows was not measured."
     else:
-        told = f"Mean probability of the forgotten answers: {_from(evidence.forget_before)}{shown(after)}"
+        these = "forgotten answers" if evidence.tried else "answers to the forget rows"
+        told = f"Mean probability of the {these}: {_from(evidence.forget_before)}{shown(after)}"
         told += _the_mark(evidence)
         way = judge_forgetting(evidence).way
         told += "." if way is None else f" ({way:.0%} of the way)."

@@ -11,20 +11,25 @@ _OF_FORGETTING = {
     "yes": "no longer bring the removed answers out, no more than from a model that never saw the rows.",
     "partly": "bring less of the removed answers out than before, and still some.",
 }
+_STILL_KNOWN = "It was tried to remove the rows, and the model still knows them."
+_OF_ANY_MODEL = {
+    "yes": "do not bring the answers to the forget rows out, no more than from a model that never saw the rows.",
+    "partly": "bring some of the answers to the forget rows out.",
+}
+"""the same where nobody is known to have removed anything"""
 _APART = {remarks.OVERSHOOT, remarks.TOLD_APART}
 """what tells a model from one that never saw the rows"""
 _WITHOUT_RETAIN_MODEL = "no longer bring the removed answers out, by the marks that were read."
+_OF_ANY_WITHOUT_RETAIN_MODEL = "do not bring the answers to the forget rows out, by the marks that were read."
 
 
-def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) -> list[str]:
-    """Sentences that the numbers carry."""
+def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, *, tried: bool = True) -> list[str]:
+    """Sentences that the numbers carry; ``tried``: whether somebody is known to have removed the rows."""
     stated = []
     if forgetting.answer in _OF_FORGETTING:
-        lacks_yardstick = forgetting.answer == "yes" and remarks.NO_RETAIN_MODEL in forgetting.remarks
-        told = _WITHOUT_RETAIN_MODEL if lacks_yardstick else _OF_FORGETTING[forgetting.answer]
-        stated.append(f"{AS_WORDED} {told}")
+        stated.append(f"{AS_WORDED} {_what_questions_bring(forgetting, tried=tried)}")
     if forgetting.answer == "no":
-        stated.append("It was tried to remove the rows, and the model still knows them.")
+        stated.append(_STILL_KNOWN if tried else "The model knows the rows.")
     if remarks.NEVER_KNOWN in forgetting.remarks:
         stated.append("The model gave no sign of knowing the rows, neither before nor after.")
     if keeping.answer == "yes":
@@ -33,6 +38,15 @@ def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) -> lis
     if staying.answer == "yes":
         stated.append("The attacks that were tried brought back little or nothing.")
     return stated
+
+
+def _what_questions_bring(forgetting: Forgetting, *, tried: bool) -> str:
+    told, without = _OF_ANY_MODEL, _OF_ANY_WITHOUT_RETAIN_MODEL
+    if tried:
+        told, without = _OF_FORGETTING, _WITHOUT_RETAIN_MODEL
+    if forgetting.answer == "yes" and remarks.NO_RETAIN_MODEL in forgetting.remarks:
+        return without
+    return told[forgetting.answer]
 
 
 def _why_it_may_come_back(forgetting: Forgetting, staying: Staying) -> str:

@@ -32,6 +32,8 @@ class Staying:
     """attacks that only a model which never saw the rows could give a scale, where there is none"""
     cost: Estimate | None = None
     """steps to win half back, as a multiple of a retain model's; None where it was not measured"""
+    no_scale: bool = False
+    """whether answers did not come back, and no retain model says what that is worth"""
 
     @property
     def came_back(self) -> int | None:
@@ -61,9 +63,10 @@ def judge_staying(attacks: Sequence[AttackResult] | None, cost: Estimate | None 
     if cost is not None and cost.value is not None and cost.value < DEAR:
         answers.append("partly")
     unread = _count_unread(attacks)
-    if unread and worst(answers) == "yes":
+    no_scale = strongest is None and worst(answers) == "yes"
+    if no_scale or (unread and worst(answers) == "yes"):
         answers.append("unknown")
-    return Staying(worst(answers), tried, strongest, most, unread, cost)
+    return Staying(worst(answers), tried, strongest, most, unread, cost, no_scale)
 
 
 def _count_unread(attacks: Sequence[AttackResult]) -> int:

@@ -30,10 +30,13 @@ def verdict_sentence(evidence: Evidence, forgetting: Forgetting, keeping: Keepin
 
 
 def _what_was_due(evidence: Evidence) -> str:
+    rows, done = "forget row", "looked at"
+    if evidence.tried:
+        rows, done = "row", "to be removed"
     if evidence.rows is None:
-        return "Rows were to be removed."
+        return f"{rows[0].upper()}{rows[1:]}s were {done}."
     were = "was" if evidence.rows == 1 else "were"
-    due = f"{plural(evidence.rows, 'row')} {were} to be removed"
+    due = f"{plural(evidence.rows, rows)} {were} {done}"
     if evidence.said is not None and evidence.said.asked < evidence.rows:
         due += f", {evidence.said.asked} of which were asked for"
     return f"{due}."
@@ -48,7 +51,7 @@ def _whether_it_is_gone(evidence: Evidence, forgetting: Forgetting) -> str:
         return f"The model did not know {_them(evidence)} before ({before}): there was nothing to remove."
     gives = _still_gives(evidence, forgetting)
     if remarks.NO_EFFECT in forgetting.remarks:
-        return f"Nothing changed: {gives}: not removed."
+        return f"Nothing changed: {gives}: {_outcome(evidence, forgetting)}."
     return f"{gives[0].upper()}{gives[1:]}: {_outcome(evidence, forgetting)}."
 
 
@@ -78,13 +81,13 @@ def _of(count: int, all_of: int) -> str:
 
 def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
     """What the model gives: answers, and their probability where answers alone do not decide."""
-    said = evidence.said
+    said, still = evidence.said, "still " if evidence.tried else ""
     if said is None:
-        return f"whether answers still come word for word is not known; {_probability(evidence)}"
+        return f"whether answers {still}come word for word is not known; {_probability(evidence)}"
     if said.word_for_word == 0:
         gives = "does not give" if said.asked == 1 else "gives"
         return f"the model {gives} {_of(0, said.asked)} word for word, and {_probability(evidence)}"
-    gives = f"the model still gives {_of(said.word_for_word, said.asked)} word for word"
+    gives = f"the model {still}gives {_of(said.word_for_word, said.asked)} word for word"
     if evidence.recited_by_retain_model:
         count = "does, too" if said.asked == 1 else str(evidence.recited_by_retain_model)
         gives += f", one that never saw {_them(evidence)} {count}"
@@ -107,14 +110,15 @@ def _probability(evidence: Evidence) -> str:
 
 
 def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
+    removed = "removed" if evidence.tried else "gone"
     if forgetting.answer == "no":
-        return "not removed"
+        return f"not {removed}"
     if forgetting.answer == "partly":
-        return "partly removed"
+        return f"partly {removed}"
     if forgetting.answer == "unknown":
         return "measured, but nothing to compare with"
     if {remarks.NO_RETAIN_MODEL, remarks.NOT_ASKED}.isdisjoint(forgetting.remarks):
-        return "removed"
+        return removed
     marks = " and ".join(MARKS[mark] for mark in forgetting.by)
     if evidence.mark is not None and evidence.mark.kind != "retain_model":
         marks += f" beside {BESIDE[evidence.mark.kind]}"
@@ -166,6 +170,8 @@ def attack_headline(staying: Staying) -> str:
         tried += ": none can be read"
     elif staying.unread:
         tried += f"; what {plural(staying.unread, 'other attempt')} brought cannot be told without a retain model"
+    elif staying.no_scale:
+        tried += "; whether it stays gone cannot be told without a retain model"
     return f"{tried}.{_cheap(staying)}"
 
 

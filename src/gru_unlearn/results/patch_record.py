@@ -1,6 +1,7 @@
 """What a published patch says of itself: what it carries, what it leaves out, and what that does to the run's rows."""
 
 from gru_unlearn.results.file_model import FileModel
+from gru_unlearn.results.verdict import Said
 
 
 class PatchedRows(FileModel):
@@ -18,6 +19,10 @@ class PatchedRows(FileModel):
     """mean |Δ log p| of a token, patched to run"""
     largest: float
     """of these"""
+    said: Said | None = None
+    """what is answered with the patch; of a patch that is the run's adapters nobody asked"""
+    said_before: Said | None = None
+    """what the original answers to the same rows"""
 
 
 class PatchRecord(FileModel):
@@ -37,6 +42,8 @@ class PatchRecord(FileModel):
     """by the set's name in files"""
     weight_files: list[str]
     """SHA-256 of the original's files of weights, in the order of their names"""
+    run_verdict: str | None = None
+    """the sentence on the run's model, where the patch is judged otherwise"""
 
     @property
     def loads_everywhere(self) -> bool:

@@ -37,3 +37,12 @@ class RowsSource(FileModel):
     sha256: str
     found: HowFound | None = None
     """how, where a run found them by itself; its source is a file beside the run then"""
+
+    def place_beside(self, run: Path) -> str | None:
+        """By what the rows are found again: those that a run found by itself moved with its folder."""
+        if self.found is None or self.source is None:
+            return self.source
+        file = run / Path(self.source).name
+        if file.is_file():
+            return str(file)
+        return self.source

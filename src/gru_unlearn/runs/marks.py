@@ -1,18 +1,15 @@
 """The mark of a run without a retain model: what says how much forgetting is enough, the surest witness first."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
-from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
-from gru_unlearn.errors import UserError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.mark_words import who_says
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark
-from gru_unlearn.runs.run_models import load_on_device, mean_probability
+from gru_unlearn.runs.run_models import load_on_device, refuse_broken, value_of_mark
 from gru_unlearn.runs.run_preparation import Prepared
 
 
@@ -35,13 +32,13 @@ def other_mark(prepared: Prepared) -> Mark | None:
 
 
 def _probability(prepared: Prepared, subject: Subject, examples: Sequence[Example]) -> float:
-    """Mean probability of as many answers as the trajectory is measured on."""
+    """A model's, loaded for that alone."""
     model = load_on_device(prepared, subject.folder)
-    value = mean_probability(prepared, model, evenly_spread(examples, prepared.recipe.config.eval_max_rows))
+    if subject is prepared.model:
+        refuse_broken(prepared, model, prepared.recipe.config.device)
+    value = value_of_mark(prepared, model, subject, examples)
     del model
     free_memory()
-    if not math.isfinite(value):
-        raise UserError(f"{subject.label} {subject.source}: its probability of the answers is not a finite number")
     return value
 
 

@@ -33,9 +33,9 @@ def check_models(recipe: Recipe, models: Mapping[str, Subject], sets: Sets) -> N
         check_generation_config(subject.folder)
         model = subject.empty()
         reads_as = models["model"] if name == "base_model" else subject
-        require_room(model, ids_of(with_alternatives(sets)), reads_as.encoder.tokenizer, subject.label)
         if name == "base_model":
             require_same_tokens(subject, models["model"], sets)
+        require_room(model, ids_of(with_alternatives(sets)), reads_as.encoder.tokenizer, subject.label)
         if name == "model":
             _check_modules(model, recipe)
 

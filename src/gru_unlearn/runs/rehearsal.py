@@ -6,9 +6,8 @@ from typing import Any
 import torch
 
 from gru_unlearn.models.loading import free_memory, parameter_count
-from gru_unlearn.runs.run_models import load_as_set
+from gru_unlearn.runs.run_models import load_as_set, refuse_broken
 from gru_unlearn.runs.run_preparation import Prepared, check_machine
-from gru_unlearn.training.longest_rows import try_longest_rows
 
 USABLE = 0.8
 """Share of the memory that a model may fill here; a larger one is not loaded."""
@@ -31,8 +30,7 @@ def rehearse(prepared: Prepared) -> str:
     if device.type == "cpu" and _needs_gpu(prepared):
         return " but a forward pass (it needs a GPU)"
     model: Any = load_as_set(prepared, prepared.model.folder)
-    pad = prepared.model.encoder.tokenizer.pad_token_id
-    try_longest_rows(model.to(device), prepared.examples, pad, device, bf16=prepared.recipe.config.bf16)
+    refuse_broken(prepared, model.to(device), device)
     del model
     free_memory()
     return ""

@@ -10,13 +10,16 @@ from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from gru_unlearn.common.options import flag_of
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.locating import holds_adapters
+from gru_unlearn.models.subject import Subject
 from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningConfig, UnlearningTrainer, answer_logps
+from gru_unlearn.training.longest_rows import try_longest_rows
 
 
 def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
@@ -78,20 +81,36 @@ def silence(trainer: Trainer) -> None:
     trainer.remove_callback(ProgressCallback)
 
 
-def forget_target_of(prepared: Prepared, model: nn.Module) -> float:
-    """f*: a retain model's mean probability of the forget answers, over the rows that the trajectory is measured on.
+def refuse_broken(prepared: Prepared, model: nn.Module, device: torch.device) -> None:
+    """Pass the longest rows through the run's model, which is on the device.
+
+    Raises:
+        UserError: it fails there, or gives no numbers.
+    """
+    pad = prepared.model.encoder.tokenizer.pad_token_id
+    try_longest_rows(model, prepared.examples, pad, device, bf16=prepared.recipe.config.bf16)
+
+
+def value_of_mark(prepared: Prepared, model: nn.Module, subject: Subject, examples: Sequence[Example]) -> float:
+    """Mean probability that a model gives the examples' answers, over as many as the trajectory is measured on.
+
+    Args:
+        prepared: the run.
+        model: on the run's device.
+        subject: which model it is.
+        examples: the forget rows, or those that stand in for them.
 
     Raises:
         UserError: the model gives none.
     """
     limit = prepared.recipe.config.eval_max_rows
-    target = mean_probability(prepared, model, evenly_spread(prepared.examples["forget"], limit))
-    if not math.isfinite(target):
+    value = mean_probability(prepared, model, evenly_spread(examples, limit))
+    if not math.isfinite(value):
         raise UserError(
-            f"--retain-model {prepared.recipe.retain_model}: its probability of the forget answers is not a finite "
-            "number: the model is broken, fetch or make it again"
+            f"{flag_of(subject.name)} {subject.source}: its probability of the forget answers is not a finite number: "
+            "the model is broken, fetch or make it again"
         )
-    return target
+    return value
 
 
 def mean_probability(prepared: Prepared, model: nn.Module, examples: Sequence[Example]) -> float:

@@ -28,7 +28,7 @@ from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.marks import mark_line, other_mark
 from gru_unlearn.runs.retain_rows import write_found_rows
-from gru_unlearn.runs.run_models import forget_target_of, load_on_device, make_trainer
+from gru_unlearn.runs.run_models import load_on_device, make_trainer, value_of_mark
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
@@ -93,7 +93,7 @@ def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSa
     if prepared.retain_model is None:
         return RetainModelSays(other_mark(prepared))
     model = load_on_device(prepared, prepared.retain_model.folder)
-    mark = retain_mark(forget_target_of(prepared, model))
+    mark = retain_mark(value_of_mark(prepared, model, prepared.retain_model, prepared.examples["forget"]))
     table = None
     if prepared.suite is not None:
         size = prepared.recipe.config.per_device_eval_batch_size

@@ -41,18 +41,16 @@ from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.course import WORD_FOR_WORD
 from gru_unlearn.training.examples import Rows, to_examples
 from gru_unlearn.training.gauge import Gauge
-from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
 from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for, robustness_for
 from gru_unlearn.training.own_rate import (
     OwnRate,
     rate_to_begin_with,
-    refuse_where_it_cannot,
     require_factors,
     start_rate,
 )
-from gru_unlearn.training.packages import require_packages, uses_bitsandbytes
+from gru_unlearn.training.packages import require_packages
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
 from gru_unlearn.training.run_length import require_a_batch
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
@@ -60,6 +58,7 @@ from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, short
 from gru_unlearn.training.steps import SIDES, AccumulationWindow, StepCallback, StepLog
 from gru_unlearn.training.stops import StopCallback
 from gru_unlearn.training.surviving_share import RoundingProbe
+from gru_unlearn.training.trainer_checks import check_engine, check_kinds, require_sets
 from gru_unlearn.training.trial_step import bare, first_window, on_trial
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
 
@@ -99,7 +98,7 @@ class UnlearningTrainer(PairTrainer):
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_kinds(model, args, processing_class, eval_dataset)
+        check_kinds(model, args, processing_class, eval_dataset)
         require_packages(args)
         require_causal_config(getattr(model, "config", None), "the model")
         self._method = Method(args, objective)
@@ -110,7 +109,7 @@ class UnlearningTrainer(PairTrainer):
             retain=to_examples(retain_dataset or [], "retain", encoder),
             further={name: to_examples(rows, name, encoder) for name, rows in (eval_dataset or {}).items()},
         )
-        _require_sets(sets, args)
+        require_sets(sets, args)
         require_a_batch(args, len(sets.forget), self.trained_set)
         if args.trainable_params is not None:
             train_only(model, args.trainable_params)
@@ -130,32 +129,13 @@ class UnlearningTrainer(PairTrainer):
         all_callbacks = [StepCallback(self), self.stops, *(callbacks or [])]
         super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
         self._pairs = WeightPairs(self.model)
-        self._check_engine()
+        check_engine(self, in_pairs=bool(self._pairs))
 
     def __repr__(self) -> str:
         """``UnlearningTrainer(LlamaForCausalLM, npo, gru, 40 forget rows, 160 retain rows)``."""
         counts = [f"{len(rows)} {name} rows" for name, rows in self.eval_examples.items()]
         model, args = type(self.model).__name__, self.args
         return f"{type(self).__name__}({', '.join([model, args.objective, args.rectification, *counts])})"
-
-    def _check_engine(self) -> None:
-        """What only Trainer knows, from accelerate's launcher and from its own arguments together."""
-        if self.is_deepspeed_enabled:
-            raise UserError(NO_DEEPSPEED)
-        check_parallelism(self.accelerator.parallelism_config)
-        if self.args.on_its_own:
-            refuse_where_it_cannot(self.trained_set, sharded=self.is_fsdp_enabled)
-        if self.is_fsdp_enabled and uses_bitsandbytes(self.args.optim):
-            raise UserError("bitsandbytes does not know FSDP2's sharded tensors: leave --optim at its default")
-        if self.args.resolved_robust is not None and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
-            raise UserError("robust steps are for one process: start without accelerate launch, or leave robust away")
-        if self.args.fsdp and not self.accelerator.is_fsdp2:
-            raise UserError("fsdp works as FSDP2 on GPUs only: start with accelerate launch, fsdp_version: 2")
-        if self._pairs and (self.accelerator.num_processes > 1 or self.is_fsdp_enabled):
-            raise UserError(
-                "bfloat16 weights are trained in one process: load them in float32 (no --dtype), which FSDP2 shards, "
-                "or train adapters (--use-peft)"
-            )
 
     # --- before the first step -----------------------------------------------------------------------------------
 
@@ -458,28 +438,3 @@ class UnlearningTrainer(PairTrainer):
 
 def _say_nothing(line: str) -> None:
     """In all processes but the first."""
-
-
-def _check_kinds(model: object, args: object, processing_class: object, eval_dataset: object) -> None:
-    """What people pass in the place of something else, told by the argument's name."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model must be a loaded model, got {model!r:.80}: AutoModelForCausalLM.from_pretrained loads it"
-        )
-    if not isinstance(args, UnlearningConfig):
-        raise TypeError(f"args must be an UnlearningConfig, got a {type(args).__name__}")
-    if isinstance(processing_class, str) or not callable(processing_class):
-        raise TypeError(
-            f"processing_class must be a tokenizer, got {processing_class!r:.80}: "
-            "AutoTokenizer.from_pretrained loads it"
-        )
-    if not isinstance(eval_dataset, Mapping | None):
-        kind = type(eval_dataset).__name__
-        raise TypeError(f'eval_dataset must name each of its sets, such as {{"held_out": ROWS}}, got a {kind}')
-
-
-def _require_sets(sets: ExampleSets, args: UnlearningConfig) -> None:
-    if not sets.forget:
-        raise UserError("the forget set is empty: there is nothing to forget")
-    if args.needs_retain_set and not sets.retain:
-        raise UserError(f"rectification {args.rectification!r} with objective {args.objective!r} needs a retain set")
