@@ -17,6 +17,9 @@ from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.results.verdict import Said, Verdict
 
+STAND_FOR_ALL = 32
+"""Rows of a set, evenly spread, whose mean stands for that of all: a run on its own looks at no fewer."""
+
 
 def evaluation_verdict(summary: EvaluationSummary, tables: Tables) -> Verdict:
     """On the model that was evaluated; nobody attacked it here."""
@@ -62,7 +65,7 @@ def _if_asked(said: Said | None, known: Kept) -> Said | None:
 
 
 def _before_the_run(summary: EvaluationSummary) -> Evidence:
-    """What the run in whose folder the model lies measured of the model before, on the very same rows."""
+    """What the run in whose folder the model lies measured of the model before, on the same rows or many of them."""
     place = summary.model.folder or summary.model.source
     if place is None:
         return Evidence()
@@ -71,9 +74,16 @@ def _before_the_run(summary: EvaluationSummary) -> Evidence:
         run, examples = RunSummary.read(folder.summary_file), Examples.read(folder.examples_file)
     except (OSError, UnreadableFile):
         return Evidence()
-    if run is None or run.output_model != Path(place).name or run.settings.get("eval_max_rows"):
+    if run is None or run.output_model != Path(place).name:
         return Evidence()
-    return _on_same_rows(run_evidence(run, examples), run.data, summary.data)
+    seen = {name: rows for name, rows in run.data.items() if _saw_enough(run, rows)}
+    return _on_same_rows(run_evidence(run, examples), seen, summary.data)
+
+
+def _saw_enough(run: RunSummary, rows: RowsSource) -> bool:
+    """Whether the run's evaluations looked at all of a set, or at so many that they stand for it."""
+    most = run.settings.get("eval_max_rows")
+    return not isinstance(most, int) or most >= min(rows.rows or most, STAND_FOR_ALL)
 
 
 def _on_same_rows(found: Evidence, had: Mapping[str, RowsSource], now: Mapping[str, RowsSource]) -> Evidence:
