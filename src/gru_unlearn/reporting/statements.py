@@ -11,8 +11,8 @@ AS_WORDED = "These questions, as they are worded,"
 
 _OF_FORGETTING = {
     "yes": "no longer bring the removed answers out, no more than from a model that never saw the rows.",
-    "partly": "bring less of the removed answers out than before, or make them less probable, but not enough to call them "
-    "removed.",
+    "partly": "bring less of the removed answers out than before, or make them less probable, but not enough to call "
+    "them removed.",
 }
 _APART = {remarks.OVERSHOOT, remarks.TOLD_APART}
 """what tells a model from one that never saw the rows"""

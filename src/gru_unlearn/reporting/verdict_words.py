@@ -139,8 +139,8 @@ def _more_about_it(evidence: Evidence, forgetting: Forgetting) -> list[str]:
         )
     if _mark_is_too_high(evidence, forgetting):
         more.append(
-            f"Such a mark may be much too high: only where {GONE:.0%} of their probability before is gone, too, are they "
-            "called gone."
+            f"Such a mark may be much too high: rows are called gone only where {GONE:.0%} of their probability before "
+            "is gone, too."
         )
     if remarks.BROKEN in forgetting.remarks and evidence.said is not None:
         more.append(f"What it says instead is broken: {_broken(evidence.said)}.")

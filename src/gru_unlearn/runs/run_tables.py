@@ -66,6 +66,18 @@ def tru_table(summary: TruSummary) -> Table:
     return make_table(title, headings, rows)
 
 
+def short_line(summary: TruSummary) -> str | None:
+    """What to do where no α forgot as much as was wanted; None where one did, or nothing was wanted."""
+    goal, points = summary.results.forget_target, summary.trajectory["tru"]
+    lowest = min(points, key=lambda point: point.forget_prob)
+    if goal is None or lowest.forget_prob <= goal:
+        return None
+    return (
+        f"No α up to {points[-1].alpha:g} got to {shown(goal)}, the lowest is {shown(lowest.forget_prob)}: the task "
+        "vectors are short; try a higher --learning-rate, more --num-train-epochs, or larger --alphas."
+    )
+
+
 def _by_alpha(points: Sequence[AlphaPoint]) -> dict[float, Metrics]:
     return {point.alpha: point for point in points}
 
