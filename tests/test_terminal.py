@@ -125,9 +125,7 @@ def test_a_terminal_breaks_between_words_and_a_pipe_gets_one_line():
         assert " ".join(" ".join(lines).split()) == sentence.strip()
 
 
-@pytest.mark.parametrize(
-    ("goal", "says"), [(None, None), (0.4, None), (0.1, "No α up to 4 got to 0.100, the lowest is")]
-)
+@pytest.mark.parametrize(("goal", "says"), [(None, None), (0.4, None), (0.1, "No α up to 4 got to 0.100")])
 def test_task_vectors_that_are_too_short_are_told(goal, says):
     points = [AlphaPoint(alpha=0.0, forget_prob=0.9), AlphaPoint(alpha=4.0, forget_prob=0.3)]
     last = TruMethod(alpha=4.0, forget_prob=0.3)
