@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 import tiny
@@ -58,7 +59,7 @@ def test_step_total_and_time_left_are_always_there(title, done, more, note, colu
     bars = progress.Bars(screen(columns))
     bars.add_task("x" + title, total=done + more, completed=done, note=note)
     lines = drawn(bars, columns)
-    assert all(len(line) <= columns for line in lines)
+    assert all(cell_len(line) <= columns for line in lines)
     assert f"{done}/{done + more}" in lines[0]
     assert "left" in lines[0]
     assert ":" in lines[0]
@@ -143,7 +144,7 @@ def test_a_probability_that_is_tiny_is_no_zero():
 def test_a_name_of_several_words_needs_no_quotes(gru):
     code, out, _ = gru("evaluate", "--explain", "retention", "at", "matched", "forgetting")
     assert (code, out.splitlines()[0]) == (0, "rmf")
-    assert "go with --curve" in gru("evaluate", "runs/a")[2]
+    assert "go with --curve" in gru("evaluate", "runs/a", "--model", "builtin:target", "--suite", "builtin")[2]
 
 
 def test_places_have_lines_of_their_own(capsys):

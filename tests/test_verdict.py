@@ -484,8 +484,8 @@ def test_what_is_partly_gone_is_not_said_to_come_out():
 def test_a_number_that_was_asked_for_is_no_retain_models():
     method = TruMethod(alpha=4.0, forget_prob=0.3)
     results = TruResults(forget_target=0.1, tru=method, negated=method)
-    summary = TruSummary.model_construct(results=results, retain_model=None)
-    assert summary.known_mark is None
+    for nobody in (None, ModelSource()):
+        assert TruSummary.model_construct(results=results, retain_model=nobody).known_mark is None
     from_retain_model = TruSummary.model_construct(results=results, retain_model=ModelSource(source="m"))
     assert from_retain_model.known_mark == Mark(kind="retain_model", value=0.1), "as 0.1.0 wrote it"
 

@@ -178,6 +178,7 @@ class TruSummary(RunRecord):
     @property
     def known_mark(self) -> Mark | None:
         """The mark, of runs of earlier versions too; a number that was only asked for is nobody's."""
-        if self.results.mark is None and self.retain_model is not None:
+        had_retain_model = self.retain_model is not None and self.retain_model.source is not None
+        if self.results.mark is None and had_retain_model:
             return retain_mark(self.results.forget_target)
         return self.results.mark
