@@ -1,10 +1,10 @@
-"""A part of TOFU for a model that knows a part of it: a folder for ``gru evaluate --suite tofu --forget-split forget05``.
+"""A part of TOFU for a model that knows a part of it: a folder for ``gru evaluate --suite tofu``.
 
     python benchmarks/tofu_part.py --data TOFU --forget ROWS --out FOLDER [--rows N]
+    gru evaluate --suite tofu --data FOLDER --forget-split forget05 --model MODEL --retain-model RETAIN_MODEL
 
-Of the forget split the rows that stand in ``ROWS``, of each other set the first N: the published files hold 200 and 400
-rows, which takes a processor hours. What TOFU calls ``retain_perturbed`` is whatever the published file says, known to the
-model or not.
+Of forget05 the first N rows that stand in ``ROWS`` too, of each other set the first N: the published files hold 200 and
+400 rows, which take a processor hours. TOFU's retain rows are as published, whether the model knows them or not.
 """
 
 import argparse
@@ -23,7 +23,9 @@ def write_part(data: Path, forget: Path, out: Path, rows: int) -> dict[str, int]
     """Write the folder, and say how many rows each file has."""
     out.mkdir(parents=True, exist_ok=True)
     known = {row["question"] for row in rows_of(forget)}
-    parts = {"forget05_perturbed": [row for row in rows_of(data / "forget05_perturbed.json") if row["question"] in known]}
+    parts = {
+        "forget05_perturbed": [row for row in rows_of(data / "forget05_perturbed.json") if row["question"] in known]
+    }
     for name in OTHERS:
         parts[name] = rows_of(data / f"{name}.json")
     for name, part in parts.items():

@@ -94,6 +94,27 @@ def test_the_rows_of_which_least_is_left_decide():
     assert "--learning-rate 3e-05" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("forget", "said", "told"),
+    [
+        (0.09, None, "enough is forgotten: the forget probability is 0.090, at or below the mark of 0.100"),
+        (
+            2e-5,
+            0.0,
+            "enough is forgotten: the forget probability is 2e-05, at or below the mark of 0.100, and no answer",
+        ),
+        (
+            0.05,
+            0.025,
+            "the forget probability is 0.050, at or below the mark of 0.100, though 2.5% of the answers still",
+        ),
+    ],
+)
+def test_enough_is_not_said_of_answers_that_still_come(forget, said, told):
+    points = [Evaluated(0, 0.9, {}), Evaluated(5, forget, {}, said)]
+    assert why_to_stop(points, RULES).sentence.startswith(told)
+
+
 def test_what_nobody_measured_before_is_no_limit():
     late = [Evaluated(5, 0.9, {"retain": 0.8}), Evaluated(10, 0.5, {"retain": 0.1})]
     assert least_kept(late) is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 import tiny
@@ -19,11 +20,16 @@ from gru_unlearn.cli.flags import show_results
 from gru_unlearn.ledger.ledger_setup import differences
 from gru_unlearn.publishing.reports import explanations
 from gru_unlearn.reporting import progress
+from gru_unlearn.reporting.prose import tell
 from gru_unlearn.results.ledger_summary import LedgerSettings
+from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
+from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.recipe import make_recipe, setting_names
 from gru_unlearn.runs.run_learning_rate import with_own_rate
 from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.run_tables import short_line
+from gru_unlearn.runs.training_progress import _told
 
 EARLIER = Path(__file__).with_name("earlier")
 
@@ -57,7 +63,7 @@ def test_step_total_and_time_left_are_always_there(title, done, more, note, colu
     bars = progress.Bars(screen(columns))
     bars.add_task("x" + title, total=done + more, completed=done, note=note)
     lines = drawn(bars, columns)
-    assert all(len(line) <= columns for line in lines)
+    assert all(cell_len(line) <= columns for line in lines)
     assert f"{done}/{done + more}" in lines[0]
     assert "left" in lines[0]
     assert ":" in lines[0]
@@ -112,6 +118,37 @@ def test_a_run_through_a_pipe_tells_steps_and_stops_where_enough_is_forgotten(gr
     assert any(line.startswith(stopped) and line.endswith("at or below the mark of 0.008.") for line in lines)
     places = {"Results": "summary.json", "Model": "model", "Report": "report.html"}
     assert lines[-3:] == [f"{what}: {world}/run/{file}" for what, file in places.items()]
+
+
+def test_a_terminal_breaks_between_words_and_a_pipe_gets_one_line():
+    sentence = "enough is forgotten " * 10
+    for terminal in (True, False):
+        console = Console(width=80, force_terminal=terminal, record=True)
+        tell(console, sentence)
+        lines = console.export_text().splitlines()
+        assert (len(lines) > 1) is terminal
+        assert " ".join(" ".join(lines).split()) == sentence.strip()
+
+
+@pytest.mark.parametrize(("goal", "says"), [(None, None), (0.4, None), (0.1, "No α up to 4 got to 0.100")])
+def test_task_vectors_that_are_too_short_are_told(goal, says):
+    points = [AlphaPoint(alpha=0.0, forget_prob=0.9), AlphaPoint(alpha=4.0, forget_prob=0.3)]
+    last = TruMethod(alpha=4.0, forget_prob=0.3)
+    results = TruResults(forget_target=goal, tru=last, negated=last)
+    told = short_line(TruSummary.model_construct(results=results, trajectory={"tru": points, "negated": points}))
+    assert told is None if says is None else told.startswith(says)
+
+
+def test_a_probability_that_is_tiny_is_no_zero():
+    assert _told("forget prob {}", 2e-5) == "forget prob 2e-05"
+    assert _told("forget prob {}", 0.25) == "forget prob 0.250"
+    assert _told("conflicts {:.0%}", 0.25) == "conflicts 25%"
+
+
+def test_a_name_of_several_words_needs_no_quotes(gru):
+    code, out, _ = gru("evaluate", "--explain", "retention", "at", "matched", "forgetting")
+    assert (code, out.splitlines()[0]) == (0, "rmf")
+    assert "go with --curve" in gru("evaluate", "runs/a", "--model", "builtin:target", "--suite", "builtin")[2]
 
 
 def test_places_have_lines_of_their_own(capsys):

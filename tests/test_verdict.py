@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import report_material
 import tiny
 from gru_unlearn.attacks.attacked_evidence import attack_evidence
-from gru_unlearn.benchmark.evaluated_evidence import evaluation_verdict
+from gru_unlearn.benchmark.evaluated_evidence import _saw_enough, evaluation_verdict
 from gru_unlearn.common.files import write_json
 from gru_unlearn.comparison.method_verdicts import judge_comparison, judge_demo
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
@@ -32,8 +32,9 @@ from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.mark import Mark, MarkKind
+from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import RunFolder
-from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.run_summary import RunSummary, TruMethod, TruResults, TruSummary
 from gru_unlearn.results.verdict import Said
 
 KEPT = {"held-out": Kept(0.9, 0.9), "retain": Kept(0.9, 0.89)}
@@ -66,6 +67,9 @@ class Situation(NamedTuple):
     remarks: tuple = ()
 
 
+TOO_HIGH = (
+    "Such a mark may be much too high: rows are called gone only where 60% of their probability before is gone, too."
+)
 REST = "99% is left of what must stay: kept."
 SITUATIONS = {
     "nothing forgotten, no retain model": Situation(
@@ -181,7 +185,24 @@ SITUATIONS = {
         replace(OWN_ROWS, forget_after=0.75, other_mark=Mark(kind="own_floor", value=0.759)),
         "no", "yes",
         "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
-        "from 0.996 to 0.750 (0.759 for the same rows with invented names and numbers): not removed. " + REST,
+        f"from 0.996 to 0.750 (0.759 for the same rows with invented names and numbers): not removed. {TOO_HIGH} "
+        f"{REST}",
+    ),
+    "down to a floor, and too little is gone": Situation(
+        replace(OWN_ROWS, forget_after=0.415, other_mark=Mark(kind="own_floor", value=0.417)),
+        "partly", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        f"from 0.996 to 0.415 (0.417 for the same rows with invented names and numbers): partly removed. {TOO_HIGH} "
+        f"Not attacked. {REST}",
+        remarks=("no retain model",),
+    ),
+    "one model alone shows no sign of knowing them": Situation(
+        Evidence(forget_after=2e-4, said=said(0), rows=10),
+        "unknown", "unknown",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability is "
+        "2e-04: measured, but nothing to compare with. As it is, the model shows no sign of knowing them. What must "
+        "stay was not measured.",
+        remarks=("nothing to compare with",),
     ),
     "never known, and every attack near zero": Situation(
         replace(OWN_ROWS, forget_before=1e-4, forget_after=1e-4, said_before=said(0)),
@@ -485,6 +506,36 @@ def test_an_evaluation_knows_whether_a_run_was_there(gru, tmp_path):
     assert "6 forget rows were looked at." in told["any"]
     assert "to be removed" not in told["any"]
     assert "6 rows were to be removed." in told["of a run"]
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.976, "97.6%"), (0.99996, "99.9%"), (1.0, "100%"), (0.9549, "95.4%")])
+def test_what_will_be_signed_is_rounded_down(share, told):
+    evidence = replace(OWN_ROWS, kept={"held-out": Kept(1.0, share)})
+    assert f"Of what was measured of the rest, at least {told} is left." in verdict_of(evidence).may_state
+
+
+def test_what_is_partly_gone_is_not_said_to_come_out():
+    """Where no answer comes word for word."""
+    evidence = replace(WITH_RETAIN_MODEL, forget_after=0.6)
+    stated = " ".join(verdict_of(evidence).may_state)
+    assert "or make them less probable, but not enough to call them removed" in stated
+
+
+def test_a_number_that_was_asked_for_is_no_retain_models():
+    method = TruMethod(alpha=4.0, forget_prob=0.3)
+    results = TruResults(forget_target=0.1, tru=method, negated=method)
+    for nobody in (None, ModelSource()):
+        assert TruSummary.model_construct(results=results, retain_model=nobody).known_mark is None
+    from_retain_model = TruSummary.model_construct(results=results, retain_model=ModelSource(source="m"))
+    assert from_retain_model.known_mark == Mark(kind="retain_model", value=0.1), "as 0.1.0 wrote it"
+
+
+@pytest.mark.parametrize(
+    ("most", "rows", "enough"), [(None, 900, True), (4, 40, False), (43, 40, True), (43, 900, True)]
+)
+def test_an_evaluation_believes_what_its_run_saw_of_enough_rows(most, rows, enough):
+    run = RunSummary.model_construct(settings={"eval_max_rows": most})
+    assert _saw_enough(run, RowsSource(rows=rows, sha256="")) is enough
 
 
 def test_several_models_come_to_the_least_that_holds_of_all():

@@ -19,6 +19,9 @@ from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.results.summaries import read_summary
 from gru_unlearn.results.verdict import Said, Verdict
 
+STAND_FOR_ALL = 32
+"""Rows of a set, evenly spread, whose mean stands for that of all: a run on its own looks at no fewer."""
+
 
 def evaluation_verdict(summary: EvaluationSummary, tables: Tables) -> Verdict:
     """On the model that was evaluated; nobody attacked it here."""
@@ -65,8 +68,10 @@ def _if_asked(said: Said | None, known: Kept) -> Said | None:
 
 
 def _before_the_run(summary: EvaluationSummary) -> Evidence:
-    """What the run in whose folder the model lies measured of the model before, on the very same rows. Without one,
-    nobody is known to have removed anything."""
+    """What the run in whose folder the model lies measured of the model before, on the same rows or many of them.
+
+    Without such a run nobody is known to have removed anything.
+    """
     place = summary.model.folder or summary.model.source
     if place is None:
         return Evidence(tried=False)
@@ -77,9 +82,16 @@ def _before_the_run(summary: EvaluationSummary) -> Evidence:
         return Evidence(tried=False)
     if not isinstance(run, RunSummary | TruSummary) or run.output_model != Path(place).name:
         return Evidence(tried=False)
-    if isinstance(run, TruSummary) or run.settings.get("eval_max_rows"):
+    if isinstance(run, TruSummary):
         return Evidence()
-    return _on_same_rows(run_evidence(run, examples), run.data, summary.data)
+    seen = {name: rows for name, rows in run.data.items() if _saw_enough(run, rows)}
+    return _on_same_rows(run_evidence(run, examples), seen, summary.data)
+
+
+def _saw_enough(run: RunSummary, rows: RowsSource) -> bool:
+    """Whether the run's evaluations looked at all of a set, or at so many that they stand for it."""
+    most = run.settings.get("eval_max_rows")
+    return not isinstance(most, int) or most >= min(rows.rows or most, STAND_FOR_ALL)
 
 
 def _on_same_rows(found: Evidence, had: Mapping[str, RowsSource], now: Mapping[str, RowsSource]) -> Evidence:

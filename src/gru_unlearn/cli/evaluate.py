@@ -23,6 +23,15 @@ class EvaluateOptions:
     curve: bool = option("Put finished evaluations side by side, and stop.", False, shows=True)
     explain: str | None = option("Explain a metric, by any name it has here, or 'all', and stop.", None, shows=True)
 
+    def check(self) -> None:
+        """Folders are for one of its uses alone.
+
+        Raises:
+            UserError: they are given to another.
+        """
+        if self.runs:
+            raise UserError(f"{self.runs[0]}: folders of evaluations go with --curve; a model goes with --model")
+
 
 @command(EvaluationRequest, EvaluateOptions)
 def evaluate(request: EvaluationRequest, options: EvaluateOptions, console: Console) -> None:
@@ -34,17 +43,16 @@ def evaluate(request: EvaluationRequest, options: EvaluateOptions, console: Cons
     from gru_unlearn.benchmark.metric_index import explain_metric  # noqa: PLC0415
 
     overwrite = options.overwrite_output_dir
+    if options.explain:
+        from gru_unlearn.publishing.reports import explanations  # noqa: PLC0415
+
+        name = " ".join([options.explain, *map(str, options.runs)])  # several words need no quotes
+        console.print(explain_metric(name, explanations()), highlight=False)
+        return
     if options.curve:
         out = options.out or Path("runs/curve")
         console.print(curve_table(evaluation_curve(options.runs, out, overwrite=overwrite)))
         show_results(console, out)
-        return
-    if options.runs:
-        raise UserError(f"{options.runs[0]}: folders of evaluations go with --curve; a model goes with --model")
-    if options.explain:
-        from gru_unlearn.publishing.reports import explanations  # noqa: PLC0415
-
-        console.print(explain_metric(options.explain, explanations()), highlight=False)
         return
     out = options.out or Path("runs/evaluate")
     prepared = prepare_evaluation(request, out, overwrite=overwrite)

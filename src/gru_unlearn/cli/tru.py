@@ -7,6 +7,7 @@ from rich.console import Console
 from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.common.options import option
+from gru_unlearn.reporting.prose import tell
 from gru_unlearn.runs.tru_options import TruOptions
 
 
@@ -41,7 +42,7 @@ def tru(options: TruOptions, files: TruFiles, given: GivenSettings, console: Con
     Splits the forget rows in groups, fine-tunes the model on each and on all others, and subtracts what each group
     does not share with the others. Settings of gru unlearn work too (gru unlearn --list-settings).
     """
-    from gru_unlearn.runs.run_tables import tru_table  # noqa: PLC0415 - heavy imports wait for a command
+    from gru_unlearn.runs.run_tables import short_line, tru_table  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.runs.tru_job import tru as run  # noqa: PLC0415
     from gru_unlearn.runs.tru_preparation import prepare_tru  # noqa: PLC0415
 
@@ -49,4 +50,6 @@ def tru(options: TruOptions, files: TruFiles, given: GivenSettings, console: Con
     summary = run(prepared, console, keep=files.keep)
     console.print(tru_table(summary))
     show_verdict(console, summary.verdict)
+    if (advice := short_line(summary)) is not None:
+        tell(console, advice)
     show_results(console, prepared.run.output, model="model", report_of=prepared.run.output)

@@ -3,6 +3,7 @@
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.reporting.chart import levels
 from gru_unlearn.reporting.evidence import Evidence
+from gru_unlearn.reporting.mark_words import IN_PICTURES, stands_for
 from gru_unlearn.reporting.parts import Brief, Figure
 from gru_unlearn.reporting.staying import judge_staying
 from gru_unlearn.reporting.tables import plural
@@ -11,7 +12,7 @@ from gru_unlearn.results.row_kinds import label_of
 from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
 from gru_unlearn.results.verdict import Verdict
 
-LOOKS = {"before": 0, "after": 2, "never saw them": 3}
+LOOKS = {"before": 0, "after": 2, IN_PICTURES["retain_model"]: 3}
 """Bar → how it is drawn."""
 
 
@@ -28,6 +29,7 @@ def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evi
         },
         limits=verdict.may_not_state,
         picture=_picture(evidence),
+        picture_note=_note(evidence),
         hashes=_hashes(summary, material),
     )
 
@@ -87,7 +89,7 @@ def _picture(evidence: Evidence) -> Figure | None:
     """How probable the true answers are, before, after, and to a model that never saw the rows."""
     mark, looks = evidence.mark, dict(LOOKS)
     if mark is not None and mark.kind != "retain_model":
-        looks[mark.label] = looks.pop("never saw them")
+        looks[IN_PICTURES[mark.kind]] = looks.pop(IN_PICTURES["retain_model"])
     value = None if mark is None else mark.value
     measured = {"answers that had to go": (evidence.forget_before, evidence.forget_after, value)}
     for name, kept in evidence.kept.items():
@@ -100,6 +102,13 @@ def _picture(evidence: Evidence) -> Figure | None:
     if not groups:
         return None
     return Figure(levels("How probable the true answers are to the model", groups, looks))
+
+
+def _note(evidence: Evidence) -> tuple[str, str] | None:
+    """Whose the bar of the mark is, and what that means; None where there is no mark."""
+    if evidence.mark is None:
+        return None
+    return IN_PICTURES[evidence.mark.kind].capitalize(), stands_for(evidence.mark, "the rows")
 
 
 def _hashes(summary: RunSummary | TruSummary, material: Material) -> dict[str, str]:

@@ -62,7 +62,7 @@ def describe_export(prepared: PreparedExport, folder: Path, checks: Checks, seco
 
 def _other_mark(run: UnlearningSummary, base_model: PublicModel | None) -> dict[str, Any]:
     """What stands in for a retain model; nothing where there is one, or no mark."""
-    mark = run.results.known_mark
+    mark = run.known_mark
     if mark is None or mark.kind == "retain_model":
         return {}
     return {"mark": mark, "base_model": base_model}

@@ -20,7 +20,7 @@ COSTS = ("runtime", "samples_per_second", "steps_per_second")
 def metrics_of_run(summary: RunSummary | TruSummary) -> list[ExportedMetric]:
     """Every metric of a run: before, after (in the model that was saved) and in the retain model."""
     before, after, matched = _ends(summary)
-    retain, other = marks_apart(summary.results.known_mark)
+    retain, other = marks_apart(summary.known_mark)
     found = []
     for name, value in _measured(after).items():
         metric = ExportedMetric(metric=name, before=before.get(name), after=value, retain_model=None)

@@ -25,6 +25,14 @@ BESIDE: dict[MarkKind, str] = {
 }
 """Kind → what the probability was compared with."""
 
+IN_PICTURES: dict[MarkKind, str] = {
+    "retain_model": "never saw them",
+    "base_model": "before fine-tuning",
+    "control_rows": "unknown rows",
+    "own_floor": "invented names",
+}
+"""Kind → beside its bar."""
+
 
 def stands_for(mark: Mark, them: str = "them") -> str:
     """``0.102 to the model before fine-tuning``, without the number; ``them``: the rows."""

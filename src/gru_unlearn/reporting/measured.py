@@ -74,7 +74,7 @@ def _tru_evidence(summary: TruSummary) -> Evidence:
     before = next((point for point in summary.trajectory["tru"] if point.alpha == 0), UNMEASURED)
     results = summary.results
     kept = kept_of(before, results.tru, UNMEASURED)
-    ends, (retain, other) = (before.forget_prob, results.tru.forget_prob), marks_apart(results.known_mark)
+    ends, (retain, other) = (before.forget_prob, results.tru.forget_prob), marks_apart(summary.known_mark)
     return Evidence(*ends, retain, rows=rows_of(summary.data), kept=kept, other_mark=other)
 
 

@@ -62,6 +62,8 @@ class Brief:
     """what was to be removed, what was done, what it cost, what was tried to bring it back"""
     limits: Sequence[str]
     picture: Figure | None
+    picture_note: tuple[str, str] | None
+    """the bar beside before and after, and what it is"""
     hashes: Mapping[str, str]
     """what it was done with → SHA-256"""
 

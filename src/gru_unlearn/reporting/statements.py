@@ -1,5 +1,7 @@
 """What a verdict lets its reader state, and what it does not."""
 
+import math
+
 from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.forgetting import Forgetting
 from gru_unlearn.reporting.keeping import Keeping
@@ -9,7 +11,8 @@ AS_WORDED = "These questions, as they are worded,"
 
 _OF_FORGETTING = {
     "yes": "no longer bring the removed answers out, no more than from a model that never saw the rows.",
-    "partly": "bring less of the removed answers out than before, and still some.",
+    "partly": "bring less of the removed answers out than before, or make them less probable, but not enough to call "
+    "them removed.",
 }
 _STILL_KNOWN = "It was tried to remove the rows, and the model still knows them."
 _OF_ANY_MODEL = {
@@ -34,7 +37,7 @@ def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, *, tri
         stated.append("The model gave no sign of knowing the rows, neither before nor after.")
     if keeping.answer == "yes":
         measured = "the model's own answers to other questions" if keeping.made else "what was measured of the rest"
-        stated.append(f"Of {measured}, at least {keeping.share:.0%} is left.")
+        stated.append(f"Of {measured}, at least {_at_least(keeping.share)} is left.")
     if staying.answer == "yes":
         stated.append("The attacks that were tried brought back little or nothing.")
     return stated
@@ -47,6 +50,12 @@ def _what_questions_bring(forgetting: Forgetting, *, tried: bool) -> str:
     if forgetting.answer == "yes" and remarks.NO_RETAIN_MODEL in forgetting.remarks:
         return without
     return told[forgetting.answer]
+
+
+def _at_least(share: float | None) -> str:
+    """Rounded down, because it will be signed."""
+    tenths = math.floor(1000 * (share or 0.0)) / 10
+    return f"{tenths:g}%"
 
 
 def _why_it_may_come_back(forgetting: Forgetting, staying: Staying) -> str:

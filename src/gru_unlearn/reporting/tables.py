@@ -6,6 +6,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gru_unlearn.common import numbers
+
 
 def text_or_dash(value: Any, form: str = "") -> str:
     """A value in a format, by default as it is; None as a dash."""
@@ -18,9 +20,7 @@ def shown(value: Any) -> str:
     """A number with three digits after the point (tiny ones as powers of ten), text as it is, None as a dash."""
     if not isinstance(value, float):
         return text_or_dash(value)
-    if 0 < abs(value) < 5e-4:
-        return f"{value:.0e}"
-    return f"{value:.3f}"
+    return numbers.shown(value)
 
 
 def plural(count: int, word: str) -> str:

@@ -2,7 +2,7 @@
 
 from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.evidence import Evidence
-from gru_unlearn.reporting.forgetting import Forgetting
+from gru_unlearn.reporting.forgetting import GONE, KNOWN, Forgetting
 from gru_unlearn.reporting.keeping import Keeping
 from gru_unlearn.reporting.mark_words import BESIDE, stands_for
 from gru_unlearn.reporting.staying import DEAR, Staying
@@ -116,7 +116,10 @@ def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
     if forgetting.answer == "partly":
         return f"partly {removed}"
     if forgetting.answer == "unknown":
-        return "measured, but nothing to compare with"
+        told = "measured, but nothing to compare with"
+        if _knows_nothing_now(evidence):
+            told += ". As it is, the model shows no sign of knowing them"
+        return told
     if {remarks.NO_RETAIN_MODEL, remarks.NOT_ASKED}.isdisjoint(forgetting.remarks):
         return removed
     marks = " and ".join(MARKS[mark] for mark in forgetting.by)
@@ -126,17 +129,36 @@ def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
     return f"gone, by {these} ({marks})"
 
 
+def _knows_nothing_now(evidence: Evidence) -> bool:
+    """Whether a model of which nobody knows what it knew before gives no answer, and holds all for improbable."""
+    gives_none = evidence.said is not None and evidence.said.word_for_word == 0
+    return gives_none and evidence.forget_after is not None and evidence.forget_after < KNOWN
+
+
 def _more_about_it(evidence: Evidence, forgetting: Forgetting) -> list[str]:
     more = []
     if remarks.OVERSHOOT in forgetting.remarks:
         more.append(
             "It went too far: the answers are far less probable than to a model that never saw them, which is a trace."
         )
+    if _mark_is_too_high(evidence, forgetting):
+        more.append(
+            f"Such a mark may be much too high: rows are called gone only where {GONE:.0%} of their probability before "
+            "is gone, too."
+        )
     if remarks.BROKEN in forgetting.remarks and evidence.said is not None:
         more.append(f"What it says instead is broken: {_broken(evidence.said)}.")
     if remarks.TOLD_APART in forgetting.remarks and forgetting.answer == "partly":
         more.append("A test tells its answers from those of a model that never saw them (forget quality).")
     return more
+
+
+def _mark_is_too_high(evidence: Evidence, forgetting: Forgetting) -> bool:
+    """Whether the mark is reached, no answer comes, and that is not enough."""
+    mark, after = evidence.mark, evidence.forget_after
+    if forgetting.answer not in ("partly", "no") or mark is None or after is None or evidence.too_many:
+        return False
+    return mark.from_the_model_itself and after <= mark.value
 
 
 def _broken(said: Said) -> str:

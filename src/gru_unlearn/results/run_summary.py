@@ -136,6 +136,11 @@ class RunSummary(RunRecord):
         """What was measured of the model that the run saved; beside a best one, 0.1.0 had results of the last step."""
         return self.best.metrics if self.best else self.results
 
+    @property
+    def known_mark(self) -> Mark | None:
+        """The mark, of runs of earlier versions too."""
+        return self.results.known_mark
+
 
 class TruMethod(AlphaPoint):
     """The α that was chosen for one way of making the task vector, and what it left."""
@@ -151,11 +156,6 @@ class TruResults(FileModel):
     mark: Mark | None = None
     tru: TruMethod
     negated: TruMethod
-
-    @property
-    def known_mark(self) -> Mark | None:
-        """The mark, of runs of earlier versions too."""
-        return self.mark or retain_mark(self.forget_target)
 
 
 class GroupConflict(FileModel):
@@ -174,3 +174,11 @@ class TruSummary(RunRecord):
     """method → points, in ascending order of α"""
     groups: list[GroupConflict]
     options: JsonObject
+
+    @property
+    def known_mark(self) -> Mark | None:
+        """The mark, of runs of earlier versions too; a number that was only asked for is nobody's."""
+        had_retain_model = self.retain_model is not None and self.retain_model.source is not None
+        if self.results.mark is None and had_retain_model:
+            return retain_mark(self.results.forget_target)
+        return self.results.mark

@@ -11,6 +11,7 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.runs.marks import other_mark
@@ -50,7 +51,7 @@ def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, co
         for alpha in [0.0, *options.scanned]:
             point = probabilities_at(run, method, alpha, run.examples)
             points.append(point)
-            note = " · ".join(f"{name} {point.get(f'{name}_prob'):.3f}" for name in run.examples)
+            note = " · ".join(f"{name} {shown(point.get(f'{name}_prob'))}" for name in run.examples)
             bar.update(task, advance=1, note=note)
             if bar.disable:
                 console.print(f"{method} · alpha {alpha:g} · {note}", soft_wrap=True)

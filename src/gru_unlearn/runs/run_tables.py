@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from gru_unlearn.reporting.tables import make_table
+from gru_unlearn.reporting.tables import make_table, shown
 from gru_unlearn.results.mark import label_of_mark
 from gru_unlearn.results.model_metrics import UNMEASURED, AlphaPoint, Metrics
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN, ROW_KINDS, RowKind
@@ -46,7 +46,7 @@ def tru_table(summary: TruSummary) -> Table:
     title = f"TRU · {len(summary.groups)} groups · saved with α = {results.tru.alpha:g}"
     if results.forget_target is not None:
         whose = "" if results.mark is None else f" ({results.mark.label})"
-        title += f" · forget probability wanted: {results.forget_target:.3f}{whose}"
+        title += f" · forget probability wanted: {shown(results.forget_target)}{whose}"
     kinds = [kind for kind in ROW_KINDS if results.tru.has(kind.probability)]
     tru, negated = _by_alpha(summary.trajectory["tru"]), _by_alpha(summary.trajectory["negated"])
     rows: list[list[object]] = []
@@ -64,6 +64,18 @@ def tru_table(summary: TruSummary) -> Table:
     labels = [kind.label for kind in kinds]
     headings = ["", *(f"TRU: {label}" for label in labels), *(f"negated: {label}" for label in labels)]
     return make_table(title, headings, rows)
+
+
+def short_line(summary: TruSummary) -> str | None:
+    """What to do where no α forgot as much as was wanted; None where one did, or nothing was wanted."""
+    goal, points = summary.results.forget_target, summary.trajectory["tru"]
+    lowest = min(points, key=lambda point: point.forget_prob)
+    if goal is None or lowest.forget_prob <= goal:
+        return None
+    return (
+        f"No α up to {points[-1].alpha:g} got to {shown(goal)}, the lowest is {shown(lowest.forget_prob)}: the task "
+        "vectors are short; try a higher --learning-rate, more --num-train-epochs, or larger --alphas."
+    )
 
 
 def _by_alpha(points: Sequence[AlphaPoint]) -> dict[float, Metrics]:

@@ -10,13 +10,14 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.reporting.prose import tell
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.training.course import course_of, steps_to
 from gru_unlearn.training.stops import Stop
 
 _SHOWN = {
-    "eval_forget_prob": "forget prob {:.3f}",
-    "eval_retain_prob": "retain prob {:.3f}",
+    "eval_forget_prob": "forget prob {}",
+    "eval_retain_prob": "retain prob {}",
     "forget_loss": "forget loss {:.3f}",
     "retain_loss": "retain loss {:.3f}",
     "conflict_rate": "conflicts {:.0%}",
@@ -25,6 +26,11 @@ _SHOWN = {
 
 LEAST_SURVIVING = 0.9
 """Share of a step's length that rounding should leave."""
+
+
+def _told(text: str, value: float) -> str:
+    """A number in its text, by the text's format or as numbers are told."""
+    return text.replace("{}", shown(value)).format(value)
 
 
 class StepBar(TrainerCallback):
@@ -56,9 +62,7 @@ class StepBar(TrainerCallback):
         task = self.bar.tasks[self.task]
         if not task.finished:
             why = self.enough if stop is None else stop.sentence
-            self.console.print(
-                f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {why}.", soft_wrap=True, highlight=False
-            )
+            tell(self.console, f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {why}.")
         self.bar.end_early(self.task)
 
     def close(self) -> None:
@@ -132,7 +136,7 @@ class TrainingProgress(StepBar):
         if args.eval_strategy == "no":  # no evaluation will replace those on show
             self.latest, telling = {}, self.stepped
         self.latest |= new
-        parts = [text.format(self.latest[key]) for key, text in self.shown.items() if key in self.latest]
+        parts = [_told(text, self.latest[key]) for key, text in self.shown.items() if key in self.latest]
         if self.evaluated in new:
             self.outlook = self._outlook(args, state)
         if self.outlook:
@@ -161,9 +165,8 @@ class TrainingProgress(StepBar):
         if share >= LEAST_SURVIVING or self.warned:
             return
         self.warned = True
-        self.console.print(
+        tell(
+            self.console,
             f"Only {share:.0%} of a step survives rounding to the weights' type: raise --learning-rate"
             " (or --dtype float32, where that is not the type).",
-            soft_wrap=True,
-            highlight=False,
         )

@@ -14,6 +14,7 @@ be known of the objective: also what pushes activations or other answers is meas
 import math
 from collections.abc import Callable
 
+from gru_unlearn.common.numbers import shown
 from gru_unlearn.errors import UserError
 from gru_unlearn.training.gauge import Gauge, Reading
 from gru_unlearn.training.rate_controller import RateState
@@ -81,5 +82,5 @@ def words(state: RateState) -> str:
     """What was chosen and why, in a line."""
     return (
         f"Learning rate {state.chosen:g}: {STEPS} steps along the direction of the first would halve the probability "
-        f"of the forget answers, now {state.start.probability:.3f}, or cost the retain rows as much."
+        f"of the forget answers, now {shown(state.start.probability)}, or cost the retain rows as much."
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from transformers import TrainerCallback
 
+from gru_unlearn.common.numbers import shown
 from gru_unlearn.common.processes import decided_by_first
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.course import Evaluated, Kept, course_of, is_enough, least_kept, steps_to
@@ -70,12 +71,13 @@ def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     now = course[-1]
     if rules.mark is None or not rules.keeps(least_kept(course)) or not is_enough(now.forget, now.said, rules.mark):
         return None
-    sentence = (
-        f"enough is forgotten: the forget probability is {now.forget:.3f}, at or below the mark of {rules.mark:.3f}"
-    )
-    if now.said is not None:
-        sentence += f", and {now.said:.0%} of the answers come word for word"
-    return Stop("forgotten", now.step, sentence)
+    reached = f"the forget probability is {shown(now.forget)}, at or below the mark of {shown(rules.mark)}"
+    if now.said is None:
+        return Stop("forgotten", now.step, f"enough is forgotten: {reached}")
+    if now.said == 0:
+        return Stop("forgotten", now.step, f"enough is forgotten: {reached}, and no answer comes word for word")
+    left = f"{reached}, though {now.said:.1%} of the answers still come word for word"
+    return Stop("forgotten", now.step, f"{left}: so far below, going on would leave a trace of its own")
 
 
 def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
@@ -108,7 +110,7 @@ def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
         "no_progress",
         course[-1].step,
         f"no progress: over the last {rules.patience} evaluations ({course[-1].step - earlier[-1].step} steps) the "
-        f"forget probability has not fallen by {PROGRESS:.0%}, it is {course[-1].forget:.3f}; try --learning-rate "
+        f"forget probability has not fallen by {PROGRESS:.0%}, it is {shown(course[-1].forget)}; try --learning-rate "
         f"{rules.learning_rate * OTHER_RATE:.1g}, or another --objective",
     )
 
