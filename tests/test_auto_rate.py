@@ -87,11 +87,11 @@ METHODS = [
     {"objective": "ga", "rectification": "none"},
     {"objective": "simnpo", "rectification": "gru/element/update", "robust": "recommended"},
     {"objective": "graddiff", "rectification": "gru"},
-    {"objective": "wga", "rectification": "pdu"},
-    {"objective": "rmu", "rectification": "gru"},
-    {"objective": "idk", "rectification": "gru"},
+    tiny.seldom({"objective": "wga", "rectification": "pdu"}),
+    tiny.seldom({"objective": "rmu", "rectification": "gru"}),
+    tiny.seldom({"objective": "idk", "rectification": "gru"}),
     {"objective": "dpo", "rectification": "gru"},
-    {"objective": "undial", "rectification": "gru"},
+    tiny.seldom({"objective": "undial", "rectification": "gru"}),
     {"objective": "npo", "rectification": "gru", "optim": "sgd"},
     {"objective": "npo", "rectification": "gru", "optim": "adagrad"},
     {
@@ -192,7 +192,9 @@ def test_adapters_have_a_rate_of_their_own(tmp_path):
     assert same(as_bits(found.model), as_bits(twin.model))
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "polynomial", "constant", "inverse_sqrt"])
+@pytest.mark.parametrize(
+    "schedule", ["cosine", "constant", *map(tiny.seldom, ["linear", "polynomial", "inverse_sqrt"])]
+)
 def test_a_schedule_that_was_asked_for_is_that_of_the_number(tmp_path, schedule):
     own = {"lr_scheduler_type": schedule, "warmup_steps": 2}
     found = auto(tmp_path / "auto", rectification="gru", **own)
@@ -324,7 +326,7 @@ def slow(run, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("schedule", ["constant_with_warmup", "linear", "polynomial"])
+@pytest.mark.parametrize("schedule", ["constant_with_warmup", tiny.seldom("linear"), "polynomial"])
 def test_a_run_that_was_interrupted_goes_on_to_the_same_bits_with_its_moves(tmp_path, monkeypatch, schedule):
     options = {"objective": "ga", "rectification": "gru", "max_steps": 13, "lr_scheduler_type": schedule}
     options |= {"warmup_steps": 2, "save_strategy": "steps", "save_steps": 6, "logging_steps": 1}

@@ -376,7 +376,7 @@ def test_a_run_by_task_vectors_is_read_at_the_alpha_that_was_saved():
     results = {"forget_target": 0.7, "tru": points[1] | {"rmf": 0.9}, "negated": points[2]}
     found = report_material.summary(
         command="tru", results=results, trajectory={"tru": points, "negated": []}, groups=[], options={}
-    )
+    ) | {"retain_model": {"source": "builtin:retain"}}
     assert numbers(TruSummary.model_validate(found)) == [
         {"metric": "forget_prob", "before": 1.0, "after": 0.75, "retain_model": 0.7},
         {"metric": "retain_prob", "before": 1.0, "after": 1.0, "retain_model": None},

@@ -144,7 +144,15 @@ def test_rows_are_as_few_as_keep_the_error(count, error, seed):
 # --- the original with the patch -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flags", [(), ("--patch-rank", "6"), ("--patch-error", "0.05"), ("--patch-parts", "all")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--patch-rank", "6"),
+        tiny.seldom(("--patch-error", "0.05")),
+        tiny.seldom(("--patch-parts", "all")),
+    ],
+)
 def test_the_original_with_a_patch_is_the_runs_model_within_what_was_printed(gru, world, tmp_path, flags):
     patch, printed = patch_of(gru, world / "full", tmp_path / "patch", *flags)
     said = patch["rows"]["forget"]
@@ -343,7 +351,7 @@ def with_conv1d(folder):
     GPT2LMHeadModel(config).save_pretrained(folder)
 
 
-@pytest.mark.parametrize("make", [untied, in_bfloat16, in_shards, with_conv1d])
+@pytest.mark.parametrize("make", [tiny.seldom(untied), in_bfloat16, tiny.seldom(in_shards), with_conv1d])
 def test_originals_of_every_kind(gru, world, tmp_path, make):
     original = tmp_path / "original"
     make(original)

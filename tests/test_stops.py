@@ -391,7 +391,7 @@ def steady(folder):
     return (folder / "model" / "model.safetensors").read_bytes(), trajectory, summary["best"], summary["results"]
 
 
-@pytest.mark.parametrize("end", ["forgotten", "retention"])
+@pytest.mark.parametrize("end", [tiny.seldom("forgotten"), "retention"])
 def test_a_run_cut_short_anywhere_comes_to_the_same_end(gru, world, at_rate, tmp_path, monkeypatch, end):
     more = {
         "forgotten": (*to_the_mark(world), "--save-steps=1"),

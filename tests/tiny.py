@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -21,6 +22,11 @@ WORDS = [
     *("who", "what", "where", "is", "was", "born", "in", "the", "a", "of", "to", "Ada", "Bob", "Cleo", "Dan", "Eve"),
     *("lives", "works", "red", "blue", "green", "one", "two", "three"),
 ]
+
+
+def seldom(value):
+    """A parameter of a test whose neighbours show nearly as much: tried with the campaigns."""
+    return pytest.param(value, marks=pytest.mark.campaign)
 
 
 def tokenizer(chat=True):
