@@ -58,7 +58,7 @@ def alone(tmp_path_factory):
     return found
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, tiny.seldom(3)])
 def together(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"together{request.param}")
     launch(request.param, SCENARIOS, folder)

@@ -508,7 +508,9 @@ def test_an_evaluation_knows_whether_a_run_was_there(gru, tmp_path):
     assert "6 rows were to be removed." in told["of a run"]
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.976, "97.6%"), (0.99996, "99.9%"), (1.0, "100%"), (0.9549, "95.4%")])
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.976, "97.6%"), (0.99996, "99.9%"), (1.0, "100%"), (0.9549, "95.4%"), (float("inf"), "100%")]
+)
 def test_what_will_be_signed_is_rounded_down(share, told):
     evidence = replace(OWN_ROWS, kept={"held-out": Kept(1.0, share)})
     assert f"Of what was measured of the rest, at least {told} is left." in verdict_of(evidence).may_state

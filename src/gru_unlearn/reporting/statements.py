@@ -53,8 +53,8 @@ def _what_questions_bring(forgetting: Forgetting, *, tried: bool) -> str:
 
 
 def _at_least(share: float | None) -> str:
-    """Rounded down, because it will be signed."""
-    tenths = math.floor(1000 * (share or 0.0)) / 10
+    """Rounded down, because it will be signed; what became more probable is left as a whole."""
+    tenths = math.floor(1000 * min(share or 0.0, 1.0)) / 10
     return f"{tenths:g}%"
 
 
