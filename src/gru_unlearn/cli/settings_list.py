@@ -23,7 +23,7 @@ def list_settings(word: str, columns: int) -> Iterator[str]:
     from gru_unlearn.runs.recipe import setting_names  # noqa: PLC0415
 
     found, installed = False, set(setting_names())  # another transformers may lack some
-    bare = bare_defaults()
+    bare = {name: default for name, default in bare_defaults().items() if name in installed}
     for title, names in grouped_settings().items():
         there = [name for name in names if name in installed]
         entries = [entry for name in there for entry in _entry(name, word, columns, bare)]
