@@ -8,31 +8,25 @@ Of forget05 the first N rows that stand in ``ROWS`` too, of each other set the f
 """
 
 import argparse
-import json
 from pathlib import Path
+
+from gru_unlearn.data import load_records
+from gru_unlearn.data.written_rows import write_rows
 
 OTHERS = ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")
 
 
-def rows_of(file: Path) -> list[dict[str, object]]:
-    """Of a published file, which is JSON lines."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-
-
-def write_part(data: Path, forget: Path, out: Path, rows: int) -> dict[str, int]:
+def write_part(data: Path, forget: str, out: Path, rows: int) -> dict[str, int]:
     """Write the folder, and say how many rows each file has."""
-    out.mkdir(parents=True, exist_ok=True)
-    known = {row["question"] for row in rows_of(forget)}
-    parts = {
-        "forget05_perturbed": [row for row in rows_of(data / "forget05_perturbed.json") if row["question"] in known]
-    }
+    known = {record.prompt for record in load_records(forget)}
+    forget05 = load_records(str(data / "forget05_perturbed.json"))
+    parts = {"forget05_perturbed": [record for record in forget05 if record.prompt in known]}
     for name in OTHERS:
-        parts[name] = rows_of(data / f"{name}.json")
+        parts[name] = load_records(str(data / f"{name}.json"))
+    out.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
-        parts[name] = part[:rows]
-        lines = [json.dumps(row) + "\n" for row in parts[name]]
-        (out / f"{name}.json").write_text("".join(lines), encoding="utf-8")
-    return {name: len(part) for name, part in parts.items()}
+        write_rows(out / f"{name}.json", part[:rows])
+    return {name: min(len(part), rows) for name, part in parts.items()}
 
 
 def main() -> None:
@@ -42,7 +36,7 @@ def main() -> None:
         parser.add_argument(flag, required=True)
     parser.add_argument("--rows", type=int, default=100)
     given = parser.parse_args()
-    print(write_part(Path(given.data), Path(given.forget), Path(given.out), given.rows))
+    print(write_part(Path(given.data), given.forget, Path(given.out), given.rows))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from gru_unlearn.cli.flags import show_results
 from gru_unlearn.ledger.ledger_setup import differences
 from gru_unlearn.publishing.reports import explanations
 from gru_unlearn.reporting import progress
-from gru_unlearn.reporting.prose import tell
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.ledger_summary import LedgerSettings
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
@@ -124,7 +124,7 @@ def test_a_terminal_breaks_between_words_and_a_pipe_gets_one_line():
     sentence = "enough is forgotten " * 10
     for terminal in (True, False):
         console = Console(width=80, force_terminal=terminal, record=True)
-        tell(console, sentence)
+        say(console, sentence)
         lines = console.export_text().splitlines()
         assert (len(lines) > 1) is terminal
         assert " ".join(" ".join(lines).split()) == sentence.strip()

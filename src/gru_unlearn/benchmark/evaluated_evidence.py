@@ -20,7 +20,7 @@ from gru_unlearn.results.summaries import read_summary
 from gru_unlearn.results.verdict import Said, Verdict
 
 STAND_FOR_ALL = 32
-"""Rows of a set, evenly spread, whose mean stands for that of all: a run on its own looks at no fewer."""
+"""Rows of a set, evenly spread, whose mean stands for that of all."""
 
 
 def evaluation_verdict(summary: EvaluationSummary, tables: Tables) -> Verdict:

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.publishing.export_request import ExportRequest
-from gru_unlearn.reporting.prose import tell
+from gru_unlearn.reporting.prose import say
 
 
 @command(ExportRequest)
@@ -18,5 +18,5 @@ def export(request: ExportRequest, console: Console) -> None:
     from gru_unlearn.publishing.export_job import remarks  # noqa: PLC0415
 
     for line in remarks(write(prepare_export(request), console)):
-        tell(console, line)
+        say(console, line)
     show_results(console, request.out, model_card="README.md")

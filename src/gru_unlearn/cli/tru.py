@@ -7,7 +7,7 @@ from rich.console import Console
 from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.common.options import option
-from gru_unlearn.reporting.prose import tell
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.runs.tru_options import TruOptions
 
 
@@ -51,5 +51,5 @@ def tru(options: TruOptions, files: TruFiles, given: GivenSettings, console: Con
     console.print(tru_table(summary))
     show_verdict(console, summary.verdict)
     if (advice := short_line(summary)) is not None:
-        tell(console, advice)
+        say(console, advice)
     show_results(console, prepared.run.output, model="model", report_of=prepared.run.output)

@@ -8,7 +8,7 @@ from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.cli.settings_flags import Featured, GivenSettings, SettingsCommand
 from gru_unlearn.cli.settings_list import list_settings
 from gru_unlearn.common.options import option
-from gru_unlearn.reporting.prose import tell
+from gru_unlearn.reporting.prose import say
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,5 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     console.print(run_table(summary))
     show_verdict(console, summary.verdict)
     if (ending := end_line(summary)) is not None:
-        tell(console, ending)
+        say(console, ending)
     show_results(console, prepared.output, model="model", report_of=prepared.output)

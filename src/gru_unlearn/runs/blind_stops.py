@@ -100,8 +100,8 @@ def _course(why: Why, rule: Rules, looks: Sequence[int]) -> list[Evaluated]:
 
 def _often_enough(steps: int, rules: dict[Why, Rules]) -> int | None:
     """The rarest evaluations with which all act."""
-    for times in range(1, steps):
-        every = (steps - 1) // times
+    rarest_first = dict.fromkeys((steps - 1) // times for times in range(1, steps))  # each once: few, even of long runs
+    for every in rarest_first:
         if not _never_acting(range(every, steps, every), rules):
             return every
     return None

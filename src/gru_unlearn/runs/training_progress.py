@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from gru_unlearn.reporting.progress import progress_bar
-from gru_unlearn.reporting.prose import tell
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.training.course import course_of, steps_to
 from gru_unlearn.training.stops import Stop
@@ -62,7 +62,7 @@ class StepBar(TrainerCallback):
         task = self.bar.tasks[self.task]
         if not task.finished:
             why = self.enough if stop is None else stop.sentence
-            tell(self.console, f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {why}.")
+            say(self.console, f"Stopped after {task.completed:.0f} of {task.total:.0f} steps: {why}.")
         self.bar.end_early(self.task)
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class TrainingProgress(StepBar):
         if share >= LEAST_SURVIVING or self.warned:
             return
         self.warned = True
-        tell(
+        say(
             self.console,
             f"Only {share:.0%} of a step survives rounding to the weights' type: raise --learning-rate"
             " (or --dtype float32, where that is not the type).",

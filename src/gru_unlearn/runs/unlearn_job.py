@@ -19,7 +19,7 @@ from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.measured import verdict_of_folder
 from gru_unlearn.reporting.progress import stages
-from gru_unlearn.reporting.prose import tell
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_choice import best_keeper
@@ -54,13 +54,13 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
         started = time.perf_counter()
         set_seed(prepared.recipe.config.seed)
         for line in filter(None, (head_line(prepared), footing_line(prepared.recipe))):
-            tell(console, line)
+            say(console, line)
         if is_first():
             write_found_rows(prepared.run_rows, folder)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
         if retain.mark is not None and prepared.retain_model is None:
-            tell(console, mark_line(retain.mark))
+            say(console, mark_line(retain.mark))
         trainer, best = _train(prepared, retain, examples, console)
         if best is None:
             _save_model(prepared, trainer, unfinished(folder.model))
@@ -142,7 +142,7 @@ def _train(
     progress = TrainingProgress(console, f"{config.objective} · {config.rectification}")
     trainer = _make_trainer(prepared, retain, [progress])
     if is_first():
-        trainer.say = partial(tell, console)
+        trainer.say = partial(say, console)
     keep_best = best_keeper(prepared, retain.forget_target, trainer.save_model)
     if keep_best is not None:
         trainer.add_callback(keep_best)
