@@ -24,6 +24,7 @@ from gru_unlearn.attacks.trials import make_trials
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError, nearest
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, AttackSummary
 from gru_unlearn.results.file_model import as_json
 from gru_unlearn.results.row_kinds import FORGET
@@ -79,7 +80,7 @@ def run_attacks(prepared: PreparedAttack, console: Console) -> AttackSummary:
     with prepared.claim.held() as folder:
         started = time.perf_counter()
         for remark in battery.remarks():
-            console.print(remark, soft_wrap=True)
+            say(console, remark)
         kept = folder.path / "parts"
         parts = {name: _make_part(name, battery, kept, console) for name in (NONE, *battery.request.attacks)}
         summary = _summarise(battery, parts, time.perf_counter() - started)
@@ -95,7 +96,7 @@ def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> Att
     file = kept / f"{name}.json"
     known = AttackPart.read(file)
     if known is not None:
-        console.print(f"{name}: done before", soft_wrap=True)
+        say(console, f"{name}: done before")
         return known
     started = time.perf_counter()
     attack = ATTACKS.get(name, no_attack)
@@ -103,7 +104,7 @@ def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> Att
     part.seconds = round(time.perf_counter() - started, 2)
     part.write(file)
     title = "before any attack" if name == NONE else name
-    console.print(f"{title}: {len(part.rows)} measured in {part.seconds:.0f} s", soft_wrap=True)
+    say(console, f"{title}: {len(part.rows)} measured in {part.seconds:.0f} s")
     return part
 
 

@@ -27,6 +27,7 @@ from gru_unlearn.evaluation.suites import remark_on_unseen
 from gru_unlearn.models.model_settings import ASKING
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.reporting.progress import stages
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.row_kinds import FORGET, HELD_OUT, RETAIN
@@ -103,7 +104,7 @@ def evaluate_model(prepared: PreparedEvaluation, console: Console, *, reuse: boo
     with prepared.claim.held(resume=False) as folder:
         started = time.perf_counter()
         for remark in _remarks(prepared):
-            console.print(remark, soft_wrap=True)
+            say(console, remark)
         summary = EvaluationSummary(
             suite=prepared.request.suite,
             metrics={},
@@ -170,7 +171,7 @@ def _score_and_measure(
         if table is not None:
             summary.scores_reused.insert(0, name)
             told = f"scores of an earlier run reused, from {kept_in} (--no-reuse computes them anew)"
-            console.print(f"{subject.label}: {told}", soft_wrap=True)
+            say(console, f"{subject.label}: {told}")
         tables[name] = table or _score_anew(prepared, suite, subject, kept_in, console)
     evaluation = measure(suite.metrics, tables[MODEL], tables.get(RETAIN_MODEL), suite.impossible)
     for name, table in tables.items():
@@ -198,7 +199,7 @@ def _score_anew(
     try:
         keep_scores(keep_in, prepared.keys[subject.name], table)
     except OSError as error:  # an evaluation does not fail for want of a cache
-        console.print(f"{subject.label}: scores are not kept for later runs ({error})", soft_wrap=True)
+        say(console, f"{subject.label}: scores are not kept for later runs ({error})")
     return table
 
 

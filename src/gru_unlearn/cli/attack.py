@@ -8,6 +8,7 @@ from rich.console import Console
 from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.cli.flags import command, show_results, show_verdict
 from gru_unlearn.common.options import option
+from gru_unlearn.reporting.prose import say
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def attack(request: AttackRequest, options: AttackOptions, console: Console) -> 
     out = options.out or usual
     summary = run_attacks(prepare_attack(request, out, overwrite=options.overwrite_output_dir), console)
     console.print(attack_table(summary))
-    console.print(strongest_attack(summary), highlight=False)
+    say(console, strongest_attack(summary))
     if summary.headline is not None:
         for line in headline_words(summary.headline):
-            console.print(line, highlight=False, soft_wrap=True)
+            say(console, line)
     show_verdict(console, summary.verdict)
     shown_in = out
     if run and not request.model and out == run.attack.path and run.report_file.is_file():

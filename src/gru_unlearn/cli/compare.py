@@ -7,6 +7,7 @@ from gru_unlearn.cli.flags import command, show_results, wide
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.common.options import parse_names
 from gru_unlearn.comparison.comparison_request import ComparisonRequest
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.runs.setting_names import check_choice
 
 
@@ -42,7 +43,7 @@ def compare(request: ComparisonRequest, given: GivenSettings, console: Console) 
     matrix = on_equal_terms(choose_matrix(request, given.recipe, given.flags), request)
     overwrite, out = request.overwrite_output_dir, request.output_dir
     if told(matrix.terms):
-        console.print(told(matrix.terms), soft_wrap=True, highlight=False)
+        say(console, told(matrix.terms))
     if request.dry_run:
         to_do = len(plan(matrix, overwrite=overwrite).cells)
         console.print(f"{len(matrix.cells)} runs, {to_do} of them still to do. Everything checked, nothing written.")

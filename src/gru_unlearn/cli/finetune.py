@@ -7,6 +7,7 @@ from rich.console import Console
 from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.common.options import option
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.tuning.tuning_options import TuningOptions
 
 
@@ -64,11 +65,11 @@ def finetune(options: TuningOptions, files: TuningFiles, given: GivenSettings, c
     if files.dry_run:
         left_out = rehearse(prepared.run)
         for name, value in [*describe_tuning(prepared), ("precision", describe_precision(prepared.run))]:
-            console.print(f"{name:>12}  {value}", soft_wrap=True, highlight=False)
-        console.print(f"Dry run: everything checked{left_out}, nothing written.", soft_wrap=True)
+            say(console, f"{name:>12}  {value}")
+        say(console, f"Dry run: everything checked{left_out}, nothing written.")
         return
     summary = run(prepared, console)
     console.print(tuning_table(summary))
-    console.print(conclusion(prepared, summary), soft_wrap=True, highlight=False)
+    say(console, conclusion(prepared, summary))
     show_results(console, prepared.run.output, model="model")
-    console.print(next_command(prepared), soft_wrap=True, highlight=False)
+    console.print(next_command(prepared), soft_wrap=True, highlight=False)  # to be copied

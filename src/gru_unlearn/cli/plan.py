@@ -4,6 +4,7 @@ from rich.console import Console
 
 from gru_unlearn.cli.flags import command, show_results, wide
 from gru_unlearn.planning.plan_request import PlanRequest
+from gru_unlearn.reporting.prose import say
 
 
 @command(PlanRequest)
@@ -21,7 +22,7 @@ def plan(request: PlanRequest, console: Console) -> None:
     else:
         console.print(told.plan_table(summary))
     for line in (how_to_read, *told.advice(summary)):
-        console.print(line, soft_wrap=True, highlight=False)
+        say(console, line)
     if request.out:
         write_plan(summary, request.out, overwrite=request.overwrite_output_dir)
         show_results(console, request.out)

@@ -34,7 +34,7 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     if options.list_settings:
         word = "" if options.list_settings == "all" else options.list_settings
         for line in list_settings(word, console.width):
-            console.print(line, soft_wrap=True, highlight=False)
+            say(console, line)
         return
     from gru_unlearn.runs.forewarnings import forewarn  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.runs.recipe import make_recipe  # noqa: PLC0415
@@ -53,8 +53,8 @@ def unlearn(options: UnlearnOptions, given: GivenSettings, console: Console) -> 
     if options.dry_run:
         left_out = rehearse(prepared)
         for name, value in [*describe_run(prepared), ("precision", describe_precision(prepared))]:
-            console.print(f"{name:>18}  {value}", soft_wrap=True, highlight=False)
-        console.print(f"Dry run: everything checked{left_out}, nothing written.", soft_wrap=True)
+            say(console, f"{name:>18}  {value}")
+        say(console, f"Dry run: everything checked{left_out}, nothing written.")
         return
     summary = run(prepared, console)
     console.print(run_table(summary))

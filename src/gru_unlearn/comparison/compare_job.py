@@ -23,6 +23,7 @@ from gru_unlearn.comparison.pareto import pareto_svg
 from gru_unlearn.comparison.statistics import aggregate
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.reporting.measured import rows_of
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, ReferenceSummary
 from gru_unlearn.results.cost_kinds import ROWS, SECONDS
 from gru_unlearn.results.run_folder import RunFolder
@@ -82,7 +83,7 @@ def _run(planned: ComparisonPlan, at_once: int, console: Console) -> list[CellRe
     def tell(name: str, reason: str | None) -> None:
         found[name] = read_cell(cells[name], reason)
         line = f"{len(found)}/{to_do} {cell_line(found[name])}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        say(console, line)
 
     if to_do < len(cells):
         console.print(f"{len(cells) - to_do} of {len(cells)} runs are finished and stay as they are.")

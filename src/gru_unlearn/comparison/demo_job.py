@@ -13,6 +13,7 @@ from gru_unlearn.comparison.comparison_suite import evaluate_on_suite, score_ret
 from gru_unlearn.comparison.method_verdicts import judge_demo, said_by_set
 from gru_unlearn.evaluation import Evaluation
 from gru_unlearn.reporting.progress import progress_bar, stages
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.comparison_summary import DemoRow, DemoSample, DemoSummary
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.model_metrics import Metrics
@@ -114,9 +115,7 @@ def _build(console: Console) -> Builtin:
 
     def show(model: str, done: float) -> None:
         if not tasks:
-            console.print(
-                "First use: training the built-in models from scratch (about a minute on two cores).", soft_wrap=True
-            )
+            say(console, "First use: training the built-in models from scratch (about a minute on two cores).")
             bar.start()
         if model not in tasks:
             tasks[model] = bar.add_task(model.replace("_", " "), total=100, note="")

@@ -16,6 +16,7 @@ from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.locating import holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.file_model import JsonObject
 from gru_unlearn.results.ledger_summary import LedgerSettings, LedgerSummary
 from gru_unlearn.results.row_kinds import KEPT
@@ -92,7 +93,7 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         after = LedgerSettings(unlearning=unlearning, **vars(Limits(**now)))
         ledger.change(after, baseline)
         for line in differences(before, after):
-            console.print(line, soft_wrap=True, highlight=False)
+            say(console, line)
         return write_summary(ledger)
 
 

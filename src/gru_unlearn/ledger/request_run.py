@@ -26,6 +26,7 @@ from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import holds_adapters
 from gru_unlearn.models.weights import hash_weights
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.reporting.tables import plural
 from gru_unlearn.results.ledger_summary import DeletionRequest, LedgerSummary, Outcome
 from gru_unlearn.results.manner import Manner
@@ -69,9 +70,7 @@ def run_requests(folder: Path, console: Console) -> LedgerSummary:
 
 def _process(ledger: Ledger, request: DeletionRequest, console: Console) -> None:
     """One request from wherever it is to done, refused or failed. Each ``move`` is a point that a death cannot undo."""
-    console.print(
-        f"Request {request.id}: {plural(request.rows, 'row')} from {request.source}", soft_wrap=True, highlight=False
-    )
+    say(console, f"Request {request.id}: {plural(request.rows, 'row')} from {request.source}")
     begun = ledger.last("started", id=request.id) if request.state == "running" else None
     settings = ledger.settings(begun.settings_sha256 if begun else "")
     before = ledger.newest_model()

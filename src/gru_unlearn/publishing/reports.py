@@ -23,6 +23,7 @@ from gru_unlearn.publishing.run_page import run_page
 from gru_unlearn.publishing.tru_page import tru_page
 from gru_unlearn.reporting.page import page_html
 from gru_unlearn.reporting.parts import Page
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
@@ -123,7 +124,7 @@ def report_beside(folder: Path, console: Console) -> str:
     try:
         return f" · report: {write_report(folder)}"
     except Exception as error:
-        console.print(f"No report ({error}); `gru report {folder}` tries again.", soft_wrap=True, markup=False)
+        say(console, f"No report ({error}); `gru report {folder}` tries again.")
         return ""
 
 

@@ -11,6 +11,7 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.model_metrics import AlphaPoint
@@ -54,7 +55,7 @@ def scan(run: Prepared, options: TruOptions, method: str, mark: float | None, co
             note = " · ".join(f"{name} {shown(point.get(f'{name}_prob'))}" for name in run.examples)
             bar.update(task, advance=1, note=note)
             if bar.disable:
-                console.print(f"{method} · alpha {alpha:g} · {note}", soft_wrap=True)
+                say(console, f"{method} · alpha {alpha:g} · {note}")
             reached = mark is None or point.forget_prob <= mark
             if reached and (options.alpha is None or alpha >= options.alpha):
                 bar.end_early(task)

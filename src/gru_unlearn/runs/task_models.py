@@ -19,6 +19,7 @@ from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.objectives.retain import nll
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.run_summary import GroupConflict
 from gru_unlearn.runs.run_models import load_as_set, make_trainer
 from gru_unlearn.runs.run_preparation import Prepared
@@ -129,7 +130,7 @@ def _fine_tune(run: Prepared, rows: list[Example], folder: Path, console: Consol
         model = model.float().merge_and_unload()  # in bfloat16 the sum would round most of the change away
     _save(model, run, folder)
     loss, seconds = result.training_loss, time.perf_counter() - started
-    console.print(f"{title}: {result.global_step} steps, mean loss {loss:.4f}, {seconds:.1f} s", soft_wrap=True)
+    say(console, f"{title}: {result.global_step} steps, mean loss {loss:.4f}, {seconds:.1f} s")
     del trainer, model
     free_memory()
 

@@ -4,6 +4,7 @@ from contextlib import closing
 
 from rich.console import Console
 
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.training_progress import StepBar
 from gru_unlearn.training import UnlearningTrainer, last_whole_checkpoint
@@ -22,7 +23,7 @@ def train_to_the_end(prepared: Prepared, trainer: UnlearningTrainer, progress: S
     checkpoint = last_whole_checkpoint(prepared.output)
     if prepared.claim.resume:
         at = f"from {checkpoint.name}" if checkpoint else "from the start: it had no checkpoint yet"
-        console.print(f"Continuing the interrupted run in {prepared.output}, {at}.", soft_wrap=True)
+        say(console, f"Continuing the interrupted run in {prepared.output}, {at}.")
     with closing(progress), interrupt.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if not interrupt.requested:

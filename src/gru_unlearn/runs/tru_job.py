@@ -9,6 +9,7 @@ from rich.console import Console
 
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.measured import run_verdict
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.model_metrics import AlphaPoint
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, found_mark, scan, write_model
@@ -38,10 +39,10 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
     with run.claim.held() as folder:
         started = time.perf_counter()
         if run.claim.resume:
-            console.print(f"Continuing the interrupted run in {run.output}.", soft_wrap=True)
+            say(console, f"Continuing the interrupted run in {run.output}.")
         line = head_line(run)
         if line:
-            console.print(line, soft_wrap=True, highlight=False)
+            say(console, line)
         write_found_rows(run.run_rows, folder)
         groups = make_vectors(prepared, console, keep=keep)
         mark = found_mark(run)

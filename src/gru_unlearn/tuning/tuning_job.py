@@ -9,6 +9,7 @@ from transformers import TrainerCallback, set_seed
 
 from gru_unlearn.common.files import finish, unfinished
 from gru_unlearn.common.processes import is_first
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.tuning_summary import TuningSummary
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.run_models import silence, trainable_model
@@ -38,7 +39,7 @@ def finetune(prepared: PreparedTuning, console: Console) -> TuningSummary:
         started = time.perf_counter()
         set_seed(run.recipe.config.seed)
         for line in filter(None, (head_line(run), f"Training: {describe_training(prepared)}.")):
-            console.print(line, soft_wrap=True, highlight=False)
+            say(console, line)
         trainer = _train(prepared, console)
         part = unfinished(folder.model)
         trainer.save_model(str(part))
