@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ SLIPS = {
     "unlearn --modle x": "unknown setting 'modle'; did you mean 'model'?",
     "unlearn --model=m --forget f.jsonl --objective nppo": "unknown objective 'nppo'; did you mean 'npo'?",
     "unlearn --model m --forget f.jsonl --rectification gruu": "unknown rectification 'gruu'; did you mean 'gru'?",
+    "unlearn --model m --forget f.jsonl --robust spektral=0.5": "unknown robust 'spektral'; did you mean 'spectral'?",
     "unlearn --model m --forget f.jsonl --retain-loss nl": "unknown retain_loss 'nl'; did you mean 'nll'?",
     "unlearn --model m --forget f.jsonl --learning-rate fast": "learning_rate: input should be a valid number",
     "unlearn --model m": "no forget given: pass --forget",
@@ -44,6 +46,7 @@ SLIPS = {
     "compare --rectification gruu": "unknown rectification 'gruu'; did you mean 'gru'?",
     "compare --objectives npo,simnp": "unknown objective 'simnp'; did you mean 'simnpo'?",
     "compare --rectifications none,gru@seed=1,pcgrd/layer": "unknown rectification 'pcgrd'; did you mean 'pcgrad'?",
+    "compare --robustness none,drif=1": "unknown robust 'drif'; did you mean 'drift'?",
     "evaluate": "no model given: pass --model",
     "evaluate --model nowhere": "--model nowhere: no such folder",
     "evaluate --modl x": "No such option '--modl'",
@@ -56,6 +59,15 @@ SLIPS = {
     "requests add new --forget g.jsonl": "g.jsonl: no such file",
     "plan --gpus 0": "--gpus must be at least 1, got 0",
     "unlear": "No such command 'unlear'",
+}
+
+COMPLETIONS = {
+    "": {"demo", "unlearn", "attack", "report"},
+    "unlearn --learning-r": {"--learning-rate"},
+    "unlearn --objective sim": {"simnpo"},
+    "unlearn --rectification rec": {"recommended"},
+    "unlearn --robust ": {"none", "recommended", "spectral", "drift"},
+    "requests ": {"init", "add", "run", "show"},
 }
 
 RUN_ALL = """
@@ -85,6 +97,14 @@ def folder(tmp_path_factory):
     (at / "d/f1.jsonl").write_text("")
     (at / "slip.yaml").write_text("lerning_rate: 1\n")
     return at
+
+
+@pytest.mark.parametrize("typed", COMPLETIONS)
+def test_a_shell_completes_commands_flags_and_names(typed):
+    *before, begun = typed.split(" ")
+    offered = ShellComplete(app, {}, "gru", "_GRU_COMPLETE").get_completions(before, begun)
+    assert COMPLETIONS[typed] <= {one.value for one in offered}
+    assert all(one.value.startswith(begun) for one in offered)
 
 
 def test_a_slip_is_told_before_anything_heavy_is_imported(folder):

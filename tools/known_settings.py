@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gru_unlearn.geometry import NAMES
+from gru_unlearn.robustness import NAMES as ROBUST_NAMES
 from gru_unlearn.runs.recipe import SUITES_ALONG, is_switch, kind_of, setting_names
 from gru_unlearn.runs.setting_names import FILE
 from gru_unlearn.training.inherited_settings import INHERITED
@@ -17,7 +18,7 @@ def known_settings() -> dict[str, Any]:
     names = setting_names()
     refused = [name for name in names if name in INHERITED and INHERITED[name].verdict == "refused"]
     choices = {name: list(chosen) for name, chosen in CHOICES.items()}
-    choices |= {"rectification": list(NAMES), "eval_suite": list(SUITES_ALONG)}
+    choices |= {"rectification": list(NAMES), "robust": list(ROBUST_NAMES), "eval_suite": list(SUITES_ALONG)}
     return {
         "names": names,
         "switches": [name for name in names if is_switch(name)],

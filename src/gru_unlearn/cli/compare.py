@@ -18,10 +18,11 @@ class CompareCommand(SettingsCommand):
         """Sort the words.
 
         Raises:
-            UserError: a word that belongs to nothing, or an objective or rectification that there is not.
+            UserError: a word that belongs to nothing, or an objective, rectification or robustness that there is not.
         """
         left = super().parse_args(ctx, args)
-        for flag, setting in (("objectives", "objective"), ("rectifications", "rectification")):
+        compared = {"objectives": "objective", "rectifications": "rectification", "robustness": "robust"}
+        for flag, setting in compared.items():
             for name in parse_names(ctx.params.get(flag) or ""):
                 check_choice(setting, name.partition("@")[0])
         return left

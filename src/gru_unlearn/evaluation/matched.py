@@ -21,7 +21,8 @@ def _rmf_on(key: str, rows: str) -> Explanation:
         "divided by what it was before the run; no value (not reached) where the run never forgets as much",
         range="0 upwards, 1 if nothing was lost",
         better="higher",
-        source="this package; given by gru demo, and by gru unlearn with --retain-model and --eval-strategy steps",
+        source="this package; given by gru demo, gru compare, and gru unlearn with evaluations along the run and a "
+        "mark (--retain-model, --base-model or --control-rows)",
     )
 
 

@@ -5,6 +5,7 @@ All of it is checked again, with the rest, when a recipe is made: here it is onl
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -41,7 +42,7 @@ class KnownSettings(NamedTuple):
     refused: list[str]
     """that transformers has, and that have no place here"""
     choices: dict[str, list[str]]
-    """setting → the names that it may have; of a rectification, how it may begin"""
+    """setting → the names that it may have; of a rectification and of robustness, how it may begin"""
 
 
 @cache
@@ -104,8 +105,8 @@ def check_choice(setting: str, value: str) -> None:
         UserError: it may not; the nearest is named.
     """
     choices = known_settings().choices.get(setting)
-    if setting == "rectification":
-        value = value.partition("/")[0]
+    if setting in ("rectification", "robust"):  # as in gru/element or spectral=0.25+drift
+        value = re.split("[/=+]", value)[0]
     if choices is not None and value not in choices:
         raise UserError(f"unknown {setting} {value!r}{nearest(value, choices)}")
 
