@@ -24,7 +24,7 @@ from gru_unlearn.publishing.reports import write_report
 from gru_unlearn.reporting.broken_answers import is_broken, said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.judge import NO_PROOF, findings_of, together, verdict_of
-from gru_unlearn.reporting.measured import verdict_of_folder
+from gru_unlearn.reporting.measured import run_verdict, verdict_of_folder
 from gru_unlearn.reporting.verdict_lines import verdict_lines
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
@@ -578,6 +578,18 @@ def test_a_short_answer_may_be_short():
         asked=3, word_for_word=1, broken=1
     )
     assert said_of([]) is None
+
+
+def test_numbers_say_when_they_rest_on_a_part_of_the_rows():
+    data = {name: {"source": "x", "rows": rows, "sha256": name} for name, rows in {"forget": 100, "retain": 40}.items()}
+    ends = [{"step": 0, "forget_prob": 0.9, "retain_prob": 0.9}, {"step": 5, "forget_prob": 0.1, "retain_prob": 0.9}]
+    results = {"objective": "npo", "rectification": "gru", **ends[-1], "conflict_rate": None}
+    written = report_material.summary(
+        results=results, trajectory=ends, data=data, settings={"eval_max_rows": 40}, log=[]
+    )
+    of_forget, of_retain = run_verdict(RunSummary.model_validate(written)).numbers
+    assert "forgotten answers, 40 of 100 looked at: 0.900 → 0.100" in of_forget
+    assert "Retain rows: 0.900" in of_retain
 
 
 # --- the same numbers, wherever they are shown -----------------------------------------------------------------------

@@ -2,9 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.verdict import Said
+
+
+class Sample(NamedTuple):
+    """How many rows of a set stand for all of it."""
+
+    rows: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} of {self.of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +32,8 @@ class Kept:
     said_before: Said | None = None
     made: bool = False
     """whether the rows are the model's own answers, which stand for what nobody named"""
+    sample: Sample | None = None
+    """what was looked at before and after, where that is not all"""
 
     @property
     def share(self) -> float | None:
@@ -57,6 +70,8 @@ class Evidence:
     """what stands in for the retain model's forget probability, where nobody measured that"""
     tried: bool = True
     """whether it is known that somebody tried to remove the rows; else the model may be any"""
+    sample: Sample | None = None
+    """of the forget rows, as of those that are kept"""
 
     @property
     def mark(self) -> Mark | None:

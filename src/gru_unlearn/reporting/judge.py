@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gru_unlearn.reporting import remarks
-from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.forgetting import (
     ABOVE,
     GONE,
@@ -150,7 +150,8 @@ def forget_numbers(evidence: Evidence) -> str:
         told = "The probability of the answers to the forget rows was not measured."
     else:
         these = "forgotten answers" if evidence.tried else "answers to the forget rows"
-        told = f"Mean probability of the {these}: {_from(evidence.forget_before)}{shown(after)}"
+        told = f"Mean probability of the {these}{_looked_at(evidence.sample)}: "
+        told += f"{_from(evidence.forget_before)}{shown(after)}"
         told += _the_mark(evidence)
         way = judge_forgetting(evidence).way
         told += "." if way is None else f" ({way:.0%} of the way)."
@@ -184,7 +185,7 @@ def _others_said(evidence: Evidence) -> str:
 
 def kept_numbers(name: str, kept: Kept) -> str:
     """Everything measured of a set that must stay."""
-    told = f"{name.capitalize()} rows: {_from(kept.before)}{shown(kept.after)}"
+    told = f"{name.capitalize()} rows{_looked_at(kept.sample)}: {_from(kept.before)}{shown(kept.after)}"
     if kept.share is not None:
         told += f" ({kept.share:.1%} of before)"
     if kept.retain_model is not None:
@@ -194,6 +195,10 @@ def kept_numbers(name: str, kept: Kept) -> str:
     if kept.rmf is not None:
         told += f"; at matched forgetting (RMF) {shown(kept.rmf)}"
     return f"{told}."
+
+
+def _looked_at(sample: Sample | None) -> str:
+    return "" if sample is None else f", {sample} looked at"
 
 
 def _from(before: float | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from gru_unlearn.reporting.broken_answers import said_of
-from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.judge import verdict_of
 from gru_unlearn.results.attack_summary import AttackSummary
 from gru_unlearn.results.mark import Mark
@@ -46,8 +46,8 @@ def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) ->
         if after is not None:
             its = by_retain_model(examples, kind)
             said = said_in(examples, kind.key, "after"), said_in(examples, kind.key, "before")
-            made = made_by_model(summary.data, kind)
-            kept[kind.label] = Kept(start.probability(kind), after, *its, results.get(kind.rmf), *said, made)
+            made, sample = made_by_model(summary.data, kind), _sample_of(summary, kind)
+            kept[kind.label] = Kept(start.probability(kind), after, *its, results.get(kind.rmf), *said, made, sample)
     return Evidence(
         start.forget_prob,
         end.forget_prob,
@@ -59,7 +59,16 @@ def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) ->
         said_in(examples, FORGET.key, "retain_model"),
         kept,
         other,
+        sample=_sample_of(summary, FORGET),
     )
+
+
+def _sample_of(summary: RunSummary, kind: RowKind) -> Sample | None:
+    """What a run's evaluations looked at of a set, where that is a part."""
+    seen, rows = summary.settings.get("eval_max_rows"), summary.data.get(kind.key)
+    if not isinstance(seen, int) or rows is None or rows.rows is None or seen >= rows.rows:
+        return None
+    return Sample(seen, rows.rows)
 
 
 def marks_apart(mark: Mark | None) -> tuple[float | None, Mark | None]:
