@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tiny
 from gru_unlearn.data import PairSampler
-from gru_unlearn.objectives import anchor, anchors_of, kl
+from gru_unlearn.objectives import anchor, anchors_of, kl, undial, undial_anchor
 from gru_unlearn.training import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.training.anchors import drawn_partners
 
@@ -41,6 +41,20 @@ def test_is_the_divergence_of_the_merged_outcomes_by_hand():
     merged.append((1 - p[top].sum(), 1 - q[top].sum()))
     expected = sum(a * (a / b).log() for a, b in merged)
     torch.testing.assert_close(anchor(logits, *anchors_of(before, 3))[0, 0].double(), expected, rtol=1e-5, atol=1e-7)
+
+
+@given(seed=st.integers(0, 10_000), most=st.integers(1, VOCABULARY + 5))
+def test_undial_over_anchors_teaches_the_merged_outcomes_with_the_true_token_lowered(seed, most):
+    logits, before = of_models(seed)
+    likeliest, least = before.argmax(-1), before.argmin(-1)
+    anchors = anchors_of(before, most)
+    found = undial_anchor(logits, likeliest, *anchors, beta=2.0)
+    assert found.shape == (1, 5)
+    if most >= VOCABULARY - 1:
+        whole = undial(logits, likeliest, before.float(), beta=2.0)
+        torch.testing.assert_close(found, whole.to(found.dtype), rtol=1e-4, atol=1e-5)
+    unlowered = undial_anchor(logits, likeliest, *anchors, beta=0.0)
+    torch.testing.assert_close(undial_anchor(logits, least, *anchors, beta=2.0), unlowered)  # already among the others
 
 
 def test_gradient_is_zero_at_the_start_and_finite_where_a_token_is_certain():

@@ -358,6 +358,7 @@ PUBLISHED = {
     "altpo": ({"beta": 0.5}, {}, lambda: preference(0.5, ALTERNATIVE_LABELS)),
     "idk": ({}, {}, lambda: mean(flat(token_nlls(LOGITS, ALTERNATIVE_LABELS)))),
     "undial": ({}, FULL, lambda: undial_of_published_code(10.0)),
+    "undial-anchor": ({}, FULL, lambda: undial_of_published_code(10.0)),  # as retain-anchor below
     "ceu": ({}, {}, ceu_of_the_paper),
     "rmu": ({}, FULL, lambda: squared_distance_of_published_code([6.5 * u for u in DIRECTION])),
     "retain-nll": ({}, {}, lambda: mean(flat(token_nlls()))),

@@ -56,7 +56,7 @@ def test_every_objective_trains_under_every_rectification(tmp_path, objective, r
     assert {"forget_loss"} <= run.state.log_history[0].keys()
 
 
-@pytest.mark.parametrize("objective", ["ga", "npo", "tnpo", "undial", "ceu", "dpo", "idk"])
+@pytest.mark.parametrize("objective", ["ga", "npo", "tnpo", "undial", "undial-anchor", "ceu", "dpo", "idk"])
 def test_eight_accumulated_equal_one_batch_of_eight(tmp_path, objective):
     """Losses per example, per token and per flattened token are all means over the window."""
     options = {"objective": objective, "rectification": "gru", "eval_on_start": False}

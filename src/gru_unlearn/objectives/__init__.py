@@ -31,7 +31,7 @@ Reading order: :mod:`token_logps` (model → log-probabilities), :mod:`contract`
 from gru_unlearn.objectives.activations import rmu, rmu_retain
 from gru_unlearn.objectives.alternatives import IDK_ANSWERS, dpo, idk
 from gru_unlearn.objectives.contract import INPUTS, Objective, hyperparameters_of, inputs_of
-from gru_unlearn.objectives.distillation import ceu, undial
+from gru_unlearn.objectives.distillation import ceu, undial, undial_anchor
 from gru_unlearn.objectives.forget import ga, npo, satimp, simnpo, tnpo, wga
 from gru_unlearn.objectives.retain import anchor, anchors_of, kl, nll
 from gru_unlearn.objectives.token_logps import (
@@ -55,6 +55,7 @@ OBJECTIVES: dict[str, Objective] = {
     "altpo": dpo,
     "idk": idk,
     "undial": undial,
+    "undial-anchor": undial_anchor,
     "ceu": ceu,
     "rmu": rmu,
 }
@@ -97,5 +98,6 @@ __all__ = [
     "tnpo",
     "token_logps",
     "undial",
+    "undial_anchor",
     "wga",
 ]

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gru_unlearn.objectives.retain import merged_logps
+
 
 def undial(logits: Tensor, targets: Tensor, reference_logits: Tensor, beta: float = 10.0) -> Tensor:
     """Self-distillation on adjusted logits: H(softmax(z_ref − β · onehot(y)), softmax(z)) per token, [1, N].
@@ -16,6 +18,20 @@ def undial(logits: Tensor, targets: Tensor, reference_logits: Tensor, beta: floa
     lowered = torch.full((len(targets), 1), -beta, dtype=torch.float32, device=logits.device)
     adjusted = reference_logits.detach().float().scatter_add(1, targets[:, None], lowered)
     return F.cross_entropy(logits.float(), adjusted.softmax(dim=-1), reduction="none")[None]
+
+
+def undial_anchor(
+    logits: Tensor, targets: Tensor, anchor_logps: Tensor, anchor_tokens: Tensor, beta: float = 10.0
+) -> Tensor:
+    """:func:`undial` over the K likeliest tokens of the model before, and all others taken as one: per token, [1, N].
+
+    What it needs of that model is scored once, so that no second model is kept and none is asked at each step. A true
+    token that is not among the K likeliest is as good as forgotten already, and is left with the others.
+    """
+    is_true = anchor_tokens == targets[:, None]
+    lowered = F.pad(-beta * is_true.float(), (0, 1))  # all others together stand last
+    teacher = (anchor_logps.float() + lowered).softmax(dim=-1)
+    return -(teacher * merged_logps(logits, anchor_tokens)).sum(dim=-1)[None]
 
 
 def ceu(logits: Tensor, targets: Tensor) -> Tensor:

@@ -29,11 +29,16 @@ def anchor(logits: Tensor, anchor_logps: Tensor, anchor_tokens: Tensor) -> Tenso
     p_ref is sure of itself. What it needs of the model before unlearning is small enough to be scored once, so that
     no second model is kept and none is asked at each step.
     """
-    log_p = F.log_softmax(logits.float(), dim=-1)
-    tokens = anchor_tokens.long()
-    others = log_p.scatter(-1, tokens, -math.inf).logsumexp(dim=-1, keepdim=True)
-    merged = torch.cat([log_p.gather(-1, tokens), others], dim=-1)
+    merged = merged_logps(logits, anchor_tokens)
     return F.kl_div(merged, anchor_logps.float(), reduction="none", log_target=True).sum(dim=-1)[None]
+
+
+def merged_logps(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities [N, K+1]: of K tokens for each of N positions, and last of all others together."""
+    log_p = F.log_softmax(logits.float(), dim=-1)
+    named = tokens.long()
+    others = log_p.scatter(-1, named, -math.inf).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([log_p.gather(-1, named), others], dim=-1)
 
 
 def anchors_of(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -43,7 +48,5 @@ def anchors_of(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
         logits: [N, V] of that model.
         most: K, made smaller where the vocabulary is: there must be others.
     """
-    log_p = F.log_softmax(logits.float(), dim=-1)
-    top, tokens = log_p.topk(min(most, log_p.shape[-1] - 1), dim=-1)
-    others = log_p.scatter(-1, tokens, -math.inf).logsumexp(dim=-1, keepdim=True)
-    return torch.cat([top, others], dim=-1), tokens.int()
+    tokens = logits.topk(min(most, logits.shape[-1] - 1), dim=-1).indices
+    return merged_logps(logits, tokens), tokens.int()
