@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED_DEV)
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
-# Kills real runs at random moments, fills a disk, starts many processes, follows README with a few steps; minutes.
+# Kills real runs at random moments, fills a disk, starts many processes; minutes.
 faults: $(INSTALLED_DEV)
 	$(BIN)/pytest -m campaign
 

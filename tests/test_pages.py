@@ -34,7 +34,7 @@ def test_commands_are_followed_one_after_the_other_and_those_that_fail_are_told(
     assert told[3] == "left out  page.md:6: make demo"
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_every_command_of_readme_and_tutorial_ends_well_after_those_before_it(gru, tmp_path, monkeypatch, capsys):
     """All in one folder and in this process, each run a few steps long; `make pages` runs them at full length."""
     monkeypatch.chdir(tmp_path)
