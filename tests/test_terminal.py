@@ -230,14 +230,14 @@ TABLES = ["RMF", "f*", "f\\*", "held-out RMF", "RMF held-out", "forget quality",
 
 @pytest.mark.parametrize("name", [*TABLES, *FURTHER_NAMES, *(f"{kind.label} prob" for kind in ROW_KINDS)])
 def test_metrics_are_explained_by_any_name_that_they_have_here(name):
-    told = explain_metric(name, explanations())
+    told = explain_metric(name)
     assert "range" in told
 
 
 def test_the_names_that_stand_in_files_are_explained_too():
     known = explanations()
     for key in [*known, *(kind.rmf for kind in KEPT), "forget_target", "conflict_rate", "surviving_share"]:
-        assert explain_metric(key, known).startswith(known[key].key)
+        assert explain_metric(key).startswith(known[key].key)
 
 
 def test_a_plan_in_words(gru, monkeypatch):

@@ -52,5 +52,6 @@ def first_line(error: BaseException) -> str:
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'npo'?"``, or the choices where nothing comes close: the end of an 'unknown name' message."""
     choices = sorted(choices)
-    close = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(wrong, choices, n=5, cutoff=0.6)
+    close.sort(key=lambda choice: choice[:3] != wrong[:3])  # a slip seldom comes in the first letters
     return f"; did you mean {close[0]!r}?" if close else f"; choose from: {', '.join(choices)}"
