@@ -49,6 +49,13 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+def kind_in_words(value: object) -> str:
+    """``a dict``, ``an int``: what came where something else was wanted."""
+    kind = type(value).__name__
+    article = "an" if kind[:1].lower() in set("aeio") else "a"
+    return f"{article} {kind}"
+
+
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'npo'?"``, or the choices where nothing comes close: the end of an 'unknown name' message."""
     choices = sorted(choices)

@@ -114,6 +114,8 @@ _OF_RUNS = (
     _word("word for word", "Share of questions answered by greedy generation with all tokens of the true answer and "
           "its end; of forget rows it should be low", _SHARE),
     _word("95 % interval", "Where the value would lie with other rows, by bootstrap, nineteen times of twenty"),
+    _word("metric", "The name of a number; --explain all shows all"),
+    _word("value", "Of the metric, on the rows of the suite"),
     _word("change per forget row", "Slope of a line through the values, per unit of the sequence"),
 )  # fmt: skip
 

@@ -169,15 +169,16 @@ def verify(wanted: Verification, _console: Console) -> None:
 
 
 def _show_state(console: Console, ledger: Path, summary: "LedgerSummary") -> None:
-    from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
+    from gru_unlearn.ledger.ledger_tables import models_tables, requests_table  # noqa: PLC0415
     from gru_unlearn.reporting.verdict_lines import verdicts_lines  # noqa: PLC0415
 
     if not summary.requests:
         click.echo(f"No requests yet. Next: gru requests add {ledger} --forget FILE")
     else:
-        wide(console, 100).print(requests_table(summary), highlight=False)
+        wide(console, 80).print(requests_table(summary), highlight=False)
     if any(request.metrics for request in summary.requests):
-        wide(console, 100).print(models_table(summary), highlight=False)
+        for table in models_tables(summary):
+            wide(console, 80).print(table, highlight=False)
     for line in verdicts_lines({request.id: request.verdict for request in summary.requests}):
         console.print(line, highlight=False)
     click.echo(f"Newest model: {summary.newest_model.source}")

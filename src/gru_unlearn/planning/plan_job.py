@@ -3,7 +3,7 @@
 The memory of each is calculated in :mod:`footprint`. A set-up counts as fitting up to :data:`USABLE` of a device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +35,11 @@ def plan(request: PlanRequest) -> PlanSummary:
     """
     wanted, device_bytes = _wanted(request), parse_bytes(request.gpu_memory)
     shape = shape_of(model_config(request.model))
+    chosen = smallest(shape, wanted, request.gpus, device_bytes, peft=request.peft)
     setups = []
-    for setup in _shown_setups(wanted, request.gpus, peft=request.peft):
+    for setup in _with(chosen, _shown_setups(wanted, request.gpus, peft=request.peft)):
         memory = predict(shape, setup)
         setups.append(PlannedSetup(setup=setup, **dict(memory), fits=fits(memory, device_bytes)))
-    chosen = smallest(shape, wanted, request.gpus, device_bytes, peft=request.peft)
     return PlanSummary(
         calculated="from the configuration; nothing was measured",
         model=PlannedModel(source=request.model, **dict(shape)),
@@ -114,6 +114,19 @@ def _shown_setups(wanted: Setup, devices: int, *, peft: bool) -> Iterator[Setup]
             continue
         counts = sorted({1, _most_devices(method, precision, wanted, devices)})
         yield from _setups(wanted, method, precision, counts)
+
+
+def _with(chosen: Setup | None, shown: Iterable[Setup]) -> list[Setup]:
+    """Those that are shown and the one that is taken, which may be on another number of devices, among its like."""
+    setups = list(shown)
+    if chosen is None or chosen in setups:
+        return setups
+    alike = []
+    for place, setup in enumerate(setups):
+        if (setup.method, setup.precision) == (chosen.method, chosen.precision) and setup.devices < chosen.devices:
+            alike.append(place)
+    setups.insert(alike[-1] + 1, chosen)
+    return setups
 
 
 def _setups(wanted: Setup, method: str, precision: str, counts: list[int]) -> Iterator[Setup]:
