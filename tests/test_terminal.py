@@ -265,6 +265,7 @@ def test_what_metrics_mean_is_written_down_as_it_is():
     from known_metrics import as_text, known_metrics  # noqa: PLC0415
 
     assert FILE.read_text() == as_text(known_metrics()), "python tools/known_metrics.py writes it anew"
+    assert f'"benchmark/{FILE.name}"' in (DOCS.parent / "pyproject.toml").read_text(), "it is part of the package"
 
 
 def column_heads():
