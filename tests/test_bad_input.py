@@ -259,7 +259,7 @@ TABLE = {
         "--use-peft --lora-r 0": "lora_r must be at least 1, got 0",
         "--deepspeed '{\"a\": 1}'": "FSDP2",
         "--fp16": "use bf16",
-        "--dtype float12": "dtype: input should be 'auto', 'float32' or 'bfloat16', got 'float12'",
+        "--dtype float12": "unknown dtype 'float12'; did you mean 'float32'",
         "--pad-token '<nope>'": "not in the tokenizer's vocabulary",
         # recipes
         "W/r.yaml": "r.yaml cannot be read: No such file",
@@ -320,7 +320,7 @@ TABLE = {
         "--batch-size 0": "--batch-size must be at least 1",
         "--batch-size many": "Invalid value for '--batch-size'",
         "--max-length 0": "--max-length must be at least 1",
-        "--dtype float31": "--dtype: unknown type 'float31'; did you mean 'float32'",
+        "--dtype float31": "unknown dtype 'float31'; did you mean 'float32'",
         "--holdout-split holdout10": "--holdout-split belongs to --suite tofu, not to --suite own",
         "--data rows": "--data belongs to --suite tofu or muse or rwku or lume or builtin or wmdp or mmlu",
         "--limit 5": "--limit belongs to --suite wmdp or mmlu",
@@ -450,7 +450,7 @@ TABLE = {
     "export W/run --out W/out": {
         "--out W/thesis": "is there already and is not empty",
         "--out W/forget.jsonl": "is there already",
-        "--dtype float16": "--dtype: unknown type 'float16'; choose from: bfloat16, float32",
+        "--dtype float16": "unknown dtype 'float16'; did you mean 'bfloat16'",
         "--max-shard-size huge": "--max-shard-size huge: expected a size such as 500MB",
         "--max-shard-size 0GB": "expected a size such as 500MB",
         "--merge": "there are no adapters to merge",

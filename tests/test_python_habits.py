@@ -46,13 +46,15 @@ def test_rows_may_be_named_by_their_place(files):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"forget_dataset": "nowhere.jsonl"}, UserError, "nowhere.jsonl: no such file"),
+        ({"forget_dataset": "nowhere.jsonl"}, UserError, "the forget rows: nowhere.jsonl: no such file"),
         ({"forget_dataset": 3}, UserError, "the forget rows must be a list or data set of rows"),
         ({"forget_dataset": {"train": FORGET}}, UserError, "the forget rows must be .* got a dict"),
         ({"retain_dataset": ["who is Ada"]}, UserError, "retain, row 1: a row is a dictionary"),
         ({"eval_dataset": RETAIN}, TypeError, "eval_dataset must name each of its sets"),
         ({"eval_dataset": "mine.jsonl"}, TypeError, "eval_dataset must name each of its sets"),
         ({"model": "owner/name"}, TypeError, "model must be a loaded model, got 'owner/name'"),
+        ({"forget_dataset": 3}, UserError, "the forget rows must be .* got an int"),
+        ({"retain_dataset": "nowhere.jsonl"}, UserError, "the retain rows: nowhere.jsonl: no such file"),
         ({"args": {"objective": "ga"}}, TypeError, "args must be an UnlearningConfig, got a dict"),
         ({"processing_class": "owner/name"}, TypeError, "processing_class must be a tokenizer, got 'owner/name'"),
     ],

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,31 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import tiny
-from gru_unlearn.benchmark.metric_index import FURTHER_NAMES, explain_metric
+from gru_unlearn.attacks import probing
+from gru_unlearn.attacks.attack_tables import attack_table
+from gru_unlearn.attacks.membership import AUC
+from gru_unlearn.benchmark.metric_index import FILE, FURTHER_NAMES, explain_metric
 from gru_unlearn.cli.flags import show_results
+from gru_unlearn.comparison.comparison_tables import BEFORE_THE_MARK, SAVED_MODELS
+from gru_unlearn.comparison.cost_tables import cost_table, grid_table
+from gru_unlearn.comparison.demo_tables import LINES
+from gru_unlearn.errors import UserError
 from gru_unlearn.ledger.ledger_setup import differences
+from gru_unlearn.ledger.ledger_tables import models_tables, requests_table
+from gru_unlearn.objectives import OBJECTIVES
+from gru_unlearn.planning.plan_job import plan
+from gru_unlearn.planning.plan_request import PlanRequest
+from gru_unlearn.planning.plan_tables import advice
 from gru_unlearn.publishing.reports import explanations
-from gru_unlearn.reporting import progress
+from gru_unlearn.reporting import progress, remarks
 from gru_unlearn.reporting.prose import say
-from gru_unlearn.results.ledger_summary import LedgerSettings
+from gru_unlearn.reporting.staying import TOLD_APART
+from gru_unlearn.results.attack_summary import AttackSummary
+from gru_unlearn.results.comparison_summary import Frontier, MethodResult
+from gru_unlearn.results.cost_kinds import COSTS
+from gru_unlearn.results.ledger_summary import Judgement, LedgerSettings, LedgerSummary, RequestSummary
 from gru_unlearn.results.model_metrics import AlphaPoint
+from gru_unlearn.results.provenance import ModelSource
 from gru_unlearn.results.row_kinds import KEPT, ROW_KINDS
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.recipe import make_recipe, setting_names
@@ -30,6 +48,9 @@ from gru_unlearn.runs.run_learning_rate import with_own_rate
 from gru_unlearn.runs.run_preparation import prepare
 from gru_unlearn.runs.run_tables import short_line
 from gru_unlearn.runs.training_progress import _told
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 EARLIER = Path(__file__).with_name("earlier")
 
@@ -230,14 +251,111 @@ TABLES = ["RMF", "f*", "f\\*", "held-out RMF", "RMF held-out", "forget quality",
 
 @pytest.mark.parametrize("name", [*TABLES, *FURTHER_NAMES, *(f"{kind.label} prob" for kind in ROW_KINDS)])
 def test_metrics_are_explained_by_any_name_that_they_have_here(name):
-    told = explain_metric(name, explanations())
+    told = explain_metric(name)
     assert "range" in told
 
 
 def test_the_names_that_stand_in_files_are_explained_too():
     known = explanations()
     for key in [*known, *(kind.rmf for kind in KEPT), "forget_target", "conflict_rate", "surviving_share"]:
-        assert explain_metric(key, known).startswith(known[key].key)
+        assert explain_metric(key).startswith(known[key].key)
+
+
+def test_what_metrics_mean_is_written_down_as_it_is():
+    from known_metrics import as_text, known_metrics  # noqa: PLC0415
+
+    assert FILE.read_text() == as_text(known_metrics()), "python tools/known_metrics.py writes it anew"
+    assert f'"benchmark/{FILE.name}"' in (DOCS.parent / "pyproject.toml").read_text(), "it is part of the package"
+
+
+def column_heads():
+    """Of tables of attacks, comparisons, ledgers, the demonstration, runs, evaluations; and a verdict's remarks."""
+    row = MethodResult.model_construct(
+        objective="npo", rectification="gru", learning_rate=1e-4, runs=1, reached=1, chosen=True, failed=0
+    )
+    frontier = Frontier(kept="rmf_held_out", cost="rows", methods=[], points=[], ranges={})
+    tables = [
+        attack_table(AttackSummary.model_construct(attacks=[], before=[], left_out=[], rows=1, base=ModelSource())),
+        requests_table(LEDGER),
+        *models_tables(LEDGER),
+        cost_table("npo", [row], frontier),
+        grid_table("npo", [row], frontier),
+    ]
+    heads = {str(column.header) for column in chain.from_iterable(table.columns for table in tables)}
+    heads |= {*SAVED_MODELS.values(), *BEFORE_THE_MARK.values(), *LINES.values(), *(cost.label for cost in COSTS)}
+    heads |= {"minus none", "minus", "wins", "reached", "lr", "s/step", "GPU MB", "peak MB", "area", "frontier"}
+    heads |= {value for name, value in vars(remarks).items() if name.isupper()}
+    heads |= {probing.PROBABILITY, probing.ROUGE, probing.FOUND, AUC, TOLD_APART, "without any attack"}
+    heads |= {"metric", "value", "95 % interval", "recovered", "relearning cost", "off by", "kept", "row passes"}
+    return sorted(heads - {"", *(request.id for request in LEDGER.requests)})
+
+
+LONG = "a-request-of-a-person-with-a-long-name-"
+
+LEDGER = LedgerSummary.model_construct(
+    requests=[
+        RequestSummary.model_construct(
+            number=number, id=f"{LONG}{number}", date="2025-03-31", rows=12345, state="withdrawn", why="",
+            forget_prob_before=1.234e-5, verdict=None,
+            metrics=Judgement(
+                forget_prob={f"{LONG}{former}": 1.234e-5 for former in range(number + 1)}, not_checked={},
+                held_out_kept=0.123, held_out_prob=0.123, retain_kept=0.123, retain_prob=0.123, utility=0.123,
+            ),
+        )
+        for number in range(7)
+    ],
+    newest_model=ModelSource(),
+)  # fmt: skip
+
+
+def test_every_head_of_a_table_and_every_remark_of_a_verdict_is_explained():
+    heads = column_heads()
+    assert len(heads) > 40
+    unknown = []
+    for head in heads:
+        try:
+            explain_metric(head)
+        except UserError:
+            unknown.append(head)
+    assert not unknown
+
+
+def test_metrics_are_explained_without_anything_heavy():
+    code = (
+        "import sys\nfrom gru_unlearn.cli.main import main\nsys.argv = ['gru', *sys.argv[1:]]\ntry:\n main()\nfinally:"
+    )
+    code += "\n print(sorted({'torch', 'numpy', 'scipy', 'transformers'} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", "--explain", "%", "brought", "back"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("brought back\n")
+    assert done.stdout.endswith("[]\n")
+
+
+def test_a_ledgers_tables_fit_80_columns_and_cut_nothing():
+    console = Console(file=io.StringIO(), width=80, record=True)
+    for table in (requests_table(LEDGER), *models_tables(LEDGER)):
+        console.print(table)
+    text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    assert text.count(" 1e-05") == 7 + 7 + 28, "before and after of each, and the triangle of all models"
+
+
+@pytest.mark.parametrize("memory", ["16GiB", "24GiB", "40GiB", "48GiB", "80GiB"])
+def test_the_plan_that_is_taken_stands_in_the_table(memory):
+    summary = plan(PlanRequest(model="llama-1b", gpus=8, gpu_memory=memory))
+    rows = [planned.setup for planned in summary.setups]
+    assert summary.smallest in rows
+    assert len({str(setup) for setup in rows}) == len(rows)
+    assert summary.setups[rows.index(summary.smallest)].fits
+    assert re.search(r"^Take: .*: [0-9.]+ GiB\.$", advice(summary)[0])
+
+
+def test_the_page_on_why_counts_the_objectives_that_there_are():
+    (told,) = re.findall(r"^\| objectives \|[^|]*\| (\d+):", (DOCS / "why.md").read_text(), re.MULTILINE)
+    assert int(told) == len(OBJECTIVES)
 
 
 def test_a_plan_in_words(gru, monkeypatch):

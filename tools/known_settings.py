@@ -2,12 +2,14 @@
 is there: ``python tools/known_settings.py``. A test holds it to the settings themselves."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gru_unlearn.geometry import NAMES
 from gru_unlearn.robustness import NAMES as ROBUST_NAMES
-from gru_unlearn.runs.recipe import SUITES_ALONG, is_switch, kind_of, setting_names
+from gru_unlearn.runs.recipe import is_switch, kind_of, setting_names
+from gru_unlearn.runs.setting_choices import choices_of, refused_values
 from gru_unlearn.runs.setting_names import FILE
 from gru_unlearn.training.inherited_settings import INHERITED
 from gru_unlearn.training.setting_limits import CHOICES
@@ -18,13 +20,21 @@ def known_settings() -> dict[str, Any]:
     names = setting_names()
     refused = [name for name in names if name in INHERITED and INHERITED[name].verdict == "refused"]
     choices = {name: list(chosen) for name, chosen in CHOICES.items()}
-    choices |= {"rectification": list(NAMES), "robust": list(ROBUST_NAMES), "eval_suite": list(SUITES_ALONG)}
+    inherited: dict[str, list[str]] = {}
+    for name in names:
+        found = choices_of(name, kind_of(name))
+        if found is not None and name not in choices and name not in refused:
+            (inherited if name in INHERITED else choices)[name] = found
+    choices |= {"rectification": list(NAMES), "robust": list(ROBUST_NAMES)}
     return {
         "names": names,
         "switches": [name for name in names if is_switch(name)],
         "numbers": {name: _number(name) for name in names if _kinds(name) <= {int, float, Literal["auto"]}},
         "refused": refused,
         "choices": choices,
+        "inherited_choices": inherited,
+        "refused_values": {name: refused_values(name) for name in names if refused_values(name)},
+        "transformers": version("transformers"),
     }
 
 

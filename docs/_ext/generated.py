@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from transformers import TrainingArguments
 
-from gru_unlearn.benchmark.metric_index import metrics_by_key
+from gru_unlearn.benchmark.all_metrics import metrics_by_key
 from gru_unlearn.cli.main import app as command_line
 from gru_unlearn.cli.settings_flags import ONLY_HELP, SettingsCommand
 from gru_unlearn.runs.recipe import describe_setting, setting_names

@@ -49,8 +49,21 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+def kind_in_words(value: object) -> str:
+    """``a dict``, ``an int``: what came where something else was wanted."""
+    kind = type(value).__name__
+    article = "an" if kind[:1].lower() in set("aeio") else "a"
+    return f"{article} {kind}"
+
+
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'npo'?"``, or the choices where nothing comes close: the end of an 'unknown name' message."""
     choices = sorted(choices)
-    close = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(wrong, choices, n=5, cutoff=0.6)
+    close.sort(key=lambda choice: _likeness(wrong, choice), reverse=True)
     return f"; did you mean {close[0]!r}?" if close else f"; choose from: {', '.join(choices)}"
+
+
+def _likeness(wrong: str, choice: str) -> float:
+    """A slip seldom comes in the first letters."""
+    return difflib.SequenceMatcher(None, choice, wrong).ratio() + 0.1 * (choice[:3] == wrong[:3])

@@ -23,7 +23,6 @@ from gru_unlearn.attacks.rounding import quantization
 from gru_unlearn.attacks.trials import make_trials
 from gru_unlearn.common.files import write_json
 from gru_unlearn.common.versions import versions
-from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, AttackSummary
 from gru_unlearn.results.file_model import as_json
@@ -57,11 +56,6 @@ def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = Fa
     Raises:
         UserError: the first thing that cannot work.
     """
-    for name in request.attacks:
-        if name not in ATTACKS:
-            raise UserError(f"unknown attack {name!r}{nearest(name, ATTACKS)}")
-    if not request.attacks:
-        raise UserError(f"no attack given: --attacks takes some of {','.join(ATTACKS)}")
     battery = make_battery(request)
     models = [subject.folder for subject in battery.subjects.values()]
     claim = RunFolder(output).claim(battery.identity, overwrite=overwrite, inputs=(*models, *request.rows.values()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gru_unlearn.common.options import check_range, check_ranges, flag_of, option, parse_names
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.manner_flags import MannerFlags
+from gru_unlearn.models.manner_flags import TYPES_TO_LOAD_IN, MannerFlags
 
 ATTACK_NAMES = ("relearning", "quantization", "sampling", "prompts", "inside", "membership")
 
@@ -54,7 +54,7 @@ class AttackRequest(MannerFlags):
     )
     batch_size: int = option("Answers per forward pass; changes rounding alone.", 32, least=1)
     max_rows: int | None = option("Most forget rows; more are sampled.", None, shown=BY_SIZE, least=1)
-    dtype: str | None = option("auto, float32, bfloat16.", None, shown="the run's")
+    dtype: str | None = option("auto, float32, bfloat16.", None, shown="the run's", choices=TYPES_TO_LOAD_IN)
     trust_remote_code: bool | None = option("Run a model's own code.", None)
     seed: int = option("Seed of everything random.", 0)
 
@@ -63,6 +63,20 @@ class AttackRequest(MannerFlags):
         for name in ("temperature", "relearning_rates"):
             for value in getattr(self, name) or ():
                 check_range(flag_of(name), value, {"above": 0, "finite": True})
+        for name in self.attacks:
+            check_range("attack", name, {"choices": ATTACK_NAMES})
+        if not self.attacks:
+            raise UserError(f"no attack given: --attacks takes some of {','.join(ATTACK_NAMES)}")
+
+    def check(self) -> None:
+        """What a run would say is needed where none is named.
+
+        Raises:
+            UserError: it was not given.
+        """
+        for name in ("model", "target", "forget"):
+            if self.run is None and not getattr(self, name):
+                raise UserError(f"no {name} given: name a run (gru attack RUN), or pass --{name}")
 
     @property
     def rows(self) -> dict[str, str | None]:

@@ -1,27 +1,35 @@
-"""Every metric of every suite, and what is measured along a run, to look up by any of the names it goes by."""
+"""Every metric, and every word of our tables and verdicts, to look up by any of the names it goes by.
 
+``known_metrics.json`` is written by ``tools/known_metrics.py`` from the metrics themselves, so that nothing heavy is
+needed to explain one.
+"""
+
+import json
 import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
+from gru_unlearn.benchmark.table_words import TABLE_WORDS
+from gru_unlearn.common.explanation import Explanation
 from gru_unlearn.errors import UserError, nearest
-from gru_unlearn.evaluation import Metric, harness, suites
-from gru_unlearn.evaluation.lume import lume_metrics
-from gru_unlearn.evaluation.matched import rmf_explanations
-from gru_unlearn.evaluation.measure import Explanation
-from gru_unlearn.evaluation.muse import muse_metrics
-from gru_unlearn.evaluation.rwku import rwku_metrics
 from gru_unlearn.results.row_kinds import ROW_KINDS
 
-FORGET_TARGET = Explanation(
-    key="forget_target",
-    definition="f*: the retain model's mean probability of the forget answers, down to which forgetting should go",
-    range="0 to 1",
-    better="",
-    source="this package",
-)
+FILE = Path(__file__).with_name("known_metrics.json")
 
 FURTHER_NAMES = {
     "f": "forget_target",
+    "% brought back": "brought back",
+    "recovered": "brought back",
+    "recovered share": "brought back",
+    "truth": "word for word",
+    "exact": "word for word",
+    "retain": "retain model",
+    "rows that stay": "kept",
+    "minus none": "minus",
+    "cost_rows": "row passes",
+    "cost_steps": "steps",
+    "cost_seconds": "seconds",
     "RMF retain": "rmf",
     "retention at matched forgetting": "rmf",
     "the same on held-out rows": "rmf_held_out",
@@ -32,7 +40,6 @@ FURTHER_NAMES = {
     "conflicts": "conflict_rate",
     "steps with a conflict": "conflict_rate",
     "min-k++": "mia_min_k_plus_plus",
-    "word for word": "forget_exact_answers",
     "FQ": "forget_quality",
     "MU": "model_utility",
     "ES": "extraction_strength",
@@ -47,42 +54,33 @@ _FEW = 8
 """Metrics that may be shown where a word is part of all their names."""
 
 
-def metrics_by_key() -> dict[str, Metric | Explanation]:
-    """Every metric of every suite, RMF and f*, for explaining."""
-    explained: tuple[Metric | Explanation, ...] = (
-        *muse_metrics(),
-        *rwku_metrics(),
-        *lume_metrics(),
-        *suites.builtin_metrics(),
-        *suites.tofu_metrics(),
-        *harness.harness_explanations(),
-        *rmf_explanations(),
-        FORGET_TARGET,
-    )
-    return {metric.key: metric for metric in explained}
+@cache
+def known_metrics() -> dict[str, Explanation]:
+    """Name, as in files → what it means."""
+    written = json.loads(FILE.read_text(encoding="utf-8"))
+    return {name: Explanation(**about) for name, about in written.items()}
 
 
-def explain_metric(name: str, metrics: Mapping[str, Metric | Explanation] | None = None) -> str:
-    """Definition, range, direction and source of a metric, by its key or another name, or of ``all``.
+def explain_metric(name: str) -> str:
+    """Definition, range, direction and source of a metric or a word, by its key or another name, or of ``all``.
 
     Args:
-        name: as it stands in a table, a report, a file or a paper.
-        metrics: those that there are; by default :func:`metrics_by_key`.
+        name: as it stands in a table, a verdict, a report, a file or a paper.
 
     Raises:
-        UserError: there is no such metric.
+        UserError: there is nothing of this name.
     """
-    metrics = metrics or metrics_by_key()
-    keys = list(metrics) if name == "all" else _keys_named(name, metrics)
-    return "\n\n".join(_explained(metrics[key]) for key in keys)
+    known = {**TABLE_WORDS, **known_metrics()}
+    keys = list(known) if name == "all" else _keys_named(name, known)
+    return "\n\n".join(dict.fromkeys(_explained(known[key]) for key in keys))
 
 
-def _explained(metric: Metric | Explanation) -> str:
-    better = metric.better or "–"
-    return f"{metric.key}\n  {metric.definition}\n  range {metric.range}; better: {better}; source: {metric.source}"
+def _explained(about: Explanation) -> str:
+    range, better = about.range or "–", about.better or "–"
+    return f"{about.key}\n  {about.definition}\n  range {range}; better: {better}; source: {about.source}"
 
 
-def _keys_named(name: str, metrics: Mapping[str, Metric | Explanation]) -> list[str]:
+def _keys_named(name: str, metrics: Mapping[str, Explanation]) -> list[str]:
     """The metric of this name; else the few whose keys have all its words."""
     words = _words(name)
     names = {_words(other): key for other, key in FURTHER_NAMES.items() if key in metrics}

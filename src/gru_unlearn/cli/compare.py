@@ -50,6 +50,6 @@ def compare(request: ComparisonRequest, given: GivenSettings, console: Console) 
         console.print(f"{len(matrix.cells)} runs, {to_do} of them still to do. Everything checked, nothing written.")
         return
     for part in comparison_report(run(matrix, console, jobs=request.jobs, overwrite=overwrite)):
-        on = console if isinstance(part, str) else wide(console, 100)
+        on = console if isinstance(part, str) else wide(console, 80)
         on.print(part, highlight=False)
     show_results(console, out, report_of=out)

@@ -36,19 +36,18 @@ class EvaluateOptions:
 @command(EvaluationRequest, EvaluateOptions)
 def evaluate(request: EvaluationRequest, options: EvaluateOptions, console: Console) -> None:
     """Measure a model: how much is forgotten, how much is kept."""
+    if options.explain:
+        from gru_unlearn.benchmark.metric_index import explain_metric  # noqa: PLC0415 - waits for a command
+
+        name = " ".join([options.explain, *map(str, options.runs)])  # several words need no quotes
+        console.print(explain_metric(name), highlight=False)
+        return
     gc.set_threshold(100_000)  # imports make millions of objects and no garbage: looking less often saves a fifth
     from gru_unlearn.benchmark.curve_job import evaluation_curve  # noqa: PLC0415 - heavy imports wait for a command
     from gru_unlearn.benchmark.evaluate_job import evaluate_model, prepare_evaluation  # noqa: PLC0415
     from gru_unlearn.benchmark.evaluation_tables import curve_table, evaluation_table  # noqa: PLC0415
-    from gru_unlearn.benchmark.metric_index import explain_metric  # noqa: PLC0415
 
     overwrite = options.overwrite_output_dir
-    if options.explain:
-        from gru_unlearn.publishing.reports import explanations  # noqa: PLC0415
-
-        name = " ".join([options.explain, *map(str, options.runs)])  # several words need no quotes
-        console.print(explain_metric(name, explanations()), highlight=False)
-        return
     if options.curve:
         out = options.out or Path("runs/curve")
         console.print(curve_table(evaluation_curve(options.runs, out, overwrite=overwrite)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gru_unlearn.common.options import flag_of
-from gru_unlearn.common.places import check_model_place, check_rows_place
+from gru_unlearn.common.places import check_ledger_place, check_model_place, check_rows_place, sources_in
 from gru_unlearn.errors import UserError
 
 
@@ -18,25 +18,35 @@ def only_shows(request: Any) -> bool:
 
 
 def check_request(request: Any) -> None:
-    """Fields of a request that name a ``place``, or that are ``needed``; a request with a check of its own does that.
+    """Fields of a request that name a ``place``, or that are ``needed``; then its own check, if it has one.
 
     Raises:
-        UserError: nothing is there, or nothing was given.
+        UserError: nothing is there, or nothing was given, or what its own check finds.
     """
-    if hasattr(request, "check"):
-        request.check()
-        return
     for one in fields(request):
         value, flag = getattr(request, one.name), flag_of(one.name)
         if one.metadata.get("needed") and not value:
             raise UserError(f"no {one.name} given: pass {flag}")
         check = _PLACES.get(one.metadata.get("place", ""))
-        if check is not None and value:
-            check(str(value), flag)
+        several = value if isinstance(value, tuple) else (value,)
+        for place in filter(None, several):
+            if check is not None:
+                check(str(place), flag)
+    if hasattr(request, "check"):
+        request.check()
 
 
 def _check_rows(source: str, _flag: str) -> None:
     check_rows_place(source)
+
+
+def _check_joined_rows(sources: str, _flag: str) -> None:
+    for source in sources_in(sources):
+        check_rows_place(source)
+
+
+def _check_ledger(folder: str, _flag: str) -> None:
+    check_ledger_place(Path(folder))
 
 
 def _check_folder(folder: str, _flag: str) -> None:
@@ -52,6 +62,8 @@ def _check_file(file: str, flag: str) -> None:
 _PLACES: Mapping[str, Callable[[str, str], None]] = {
     "model": check_model_place,
     "rows": _check_rows,
+    "joined rows": _check_joined_rows,
+    "ledger": _check_ledger,
     "folder": _check_folder,
     "file": _check_file,
 }

@@ -1,5 +1,6 @@
 """``gru requests``: forgetting asked for again and again, with a ledger that an auditor can check."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ from gru_unlearn.cli.flags import InOrder, command, wide
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.errors import UserError
 from gru_unlearn.ledger.ledger_request import (
+    NOTHING_TO_CHANGE,
     ChangedLimits,
     LedgerFolder,
     Limits,
     NamedRequest,
+    NewLedger,
     NewRequest,
     ShownChain,
     ShownRequest,
@@ -44,8 +47,24 @@ class LedgerFirst(SettingsCommand):
         return super().parse_args(ctx, args)
 
 
-@command(LedgerFolder, Limits, group=requests, kind=LedgerFirst)
-def init(at: LedgerFolder, limits: Limits, given: GivenSettings, console: Console) -> None:
+class SomethingChanges(LedgerFirst):
+    """Something must be given to be changed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Sort the words.
+
+        Raises:
+            UserError: as :class:`LedgerFirst`; or neither setting nor limit is given.
+        """
+        left = super().parse_args(ctx, args)
+        given, limits = ctx.params["given"], [ctx.params[one.name] for one in fields(ChangedLimits)]
+        if not given.recipe and not given.flags and limits.count(None) == len(limits):
+            raise UserError(NOTHING_TO_CHANGE)
+        return left
+
+
+@command(NewLedger, Limits, group=requests, kind=LedgerFirst)
+def init(at: NewLedger, limits: Limits, given: GivenSettings, console: Console) -> None:
     """Make a ledger: gru requests init LEDGER [RECIPE.yaml] --model MODEL --retain RETAIN [--held-out ...] [FLAGS].
 
     Every setting of gru unlearn works as a flag and holds for all requests, but --forget and --output-dir.
@@ -55,7 +74,7 @@ def init(at: LedgerFolder, limits: Limits, given: GivenSettings, console: Consol
     _show_state(console, at.ledger, create_ledger(at.ledger, given.merged(), limits, console))
 
 
-@command(LedgerFolder, ChangedLimits, group=requests, kind=LedgerFirst)
+@command(LedgerFolder, ChangedLimits, group=requests, kind=SomethingChanges)
 def change(at: LedgerFolder, limits: ChangedLimits, given: GivenSettings, console: Console) -> None:
     """Change settings or limits for requests to come: gru requests change LEDGER [RECIPE.yaml] [FLAGS]."""
     from gru_unlearn.ledger.ledger_setup import change_settings  # noqa: PLC0415
@@ -150,15 +169,16 @@ def verify(wanted: Verification, _console: Console) -> None:
 
 
 def _show_state(console: Console, ledger: Path, summary: "LedgerSummary") -> None:
-    from gru_unlearn.ledger.ledger_tables import models_table, requests_table  # noqa: PLC0415
+    from gru_unlearn.ledger.ledger_tables import models_tables, requests_table  # noqa: PLC0415
     from gru_unlearn.reporting.verdict_lines import verdicts_lines  # noqa: PLC0415
 
     if not summary.requests:
         click.echo(f"No requests yet. Next: gru requests add {ledger} --forget FILE")
     else:
-        wide(console, 100).print(requests_table(summary), highlight=False)
+        wide(console, 80).print(requests_table(summary), highlight=False)
     if any(request.metrics for request in summary.requests):
-        wide(console, 100).print(models_table(summary), highlight=False)
+        for table in models_tables(summary):
+            wide(console, 80).print(table, highlight=False)
     for line in verdicts_lines({request.id: request.verdict for request in summary.requests}):
         console.print(line, highlight=False)
     click.echo(f"Newest model: {summary.newest_model.source}")

@@ -10,7 +10,15 @@ from click.shell_completion import CompletionItem
 from gru_unlearn.cli.flags import parameters_of
 from gru_unlearn.common.options import flag_of, option
 from gru_unlearn.errors import UserError
-from gru_unlearn.runs.setting_names import MODELS, ROWS, check_at_first_sight, check_names, known_settings, old_names
+from gru_unlearn.runs.setting_names import (
+    MODELS,
+    ROWS,
+    check_at_first_sight,
+    check_names,
+    choices_for,
+    known_settings,
+    old_names,
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class Setting(click.Option):
         """What the value may be; files and folders where a model or rows are."""
         if self.name in (*MODELS, *ROWS, "output_dir"):
             return [CompletionItem(incomplete, type="file")]
-        choices = known_settings().choices.get(str(self.name), [])
+        choices = choices_for(str(self.name)) or []
         return [CompletionItem(choice) for choice in choices if choice.startswith(incomplete)]
 
 

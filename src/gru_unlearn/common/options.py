@@ -18,9 +18,10 @@ def option(help: str, default: Any = MISSING, **about: Any) -> Any:
         about: its range: ``least``, ``above``, ``most``, ``below``, ``between``, ``finite``; its names: ``choices``, of
             which the nearest is named where another one is given, or ``one_of``, which are all named; and on the
             command line: ``flags`` that are not the field's name, ``argument`` for a word without flag, ``parse`` for
-            what a text means, ``shown`` in place of the default, ``place`` for what it names (model, rows, folder,
-            file), which must be there, ``needed`` where it must be given although it has a default, ``shows`` for a
-            flag by which something is shown and nothing done, ``flag_value`` for what the flag means without a value.
+            what a text means, ``shown`` in place of the default, ``place`` for what it names (model, rows, joined
+            rows, ledger, folder, file), which must be there, ``needed`` where it must be given although it has a
+            default, ``shows`` for a flag by which something is shown and nothing done, ``flag_value`` for what the
+            flag means without a value.
     """
     return field(default=default, metadata={"help": help, **about})
 

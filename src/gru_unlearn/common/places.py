@@ -7,12 +7,25 @@ from gru_unlearn.errors import UserError, nearest
 
 BUILTIN = "builtin:"
 BUILTIN_MODELS = ("target", "retain", "base")
+BUILTIN_ROWS = ("forget", "retain", "held_out", "general")
 PRETRAINED = "pretrained:"
+PRETRAINED_MODELS = ("smollm2-135m",)
 GGUF = ".gguf"
 """How names of GGUF files end, in small letters or capitals."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 """Endings of data files that can be read."""
+
+NOT_READ = {
+    ".txt": 'is plain text without rows: write each passage as a line {"text": "…"} of a .jsonl file',
+    ".tsv": "has tabs between its cells: save it as .csv, with commas",
+    ".xlsx": "is a spreadsheet: save it as .csv (UTF-8)",
+    ".gz": "is compressed: unpack it",
+    ".zip": "is compressed: unpack it",
+}
+"""Endings of files that people have, and what to do."""
+
+LEDGER_FILE = "ledger.sqlite"
 
 
 def check_model_place(model: str, flag: str = "--model") -> None:
@@ -26,6 +39,10 @@ def check_model_place(model: str, flag: str = "--model") -> None:
             raise UserError(f"{flag} {model}: the built-in models are builtin:target, builtin:retain and builtin:base")
         return
     if model.startswith(PRETRAINED):
+        name = model.removeprefix(PRETRAINED)
+        if name not in PRETRAINED_MODELS:
+            close = nearest(name, PRETRAINED_MODELS)
+            raise UserError(f"{flag} {model}: no pretrained model is known by that name{close}")
         return
     folder = Path(model).expanduser()
     if folder.is_dir() or (folder.suffix.lower() == GGUF and folder.is_file()):
@@ -43,18 +60,45 @@ def check_rows_place(source: str) -> None:
     """Whether there may be rows: a file or folder that is there, ``FOLDER:NAME``, a hub data set, or built-in ones.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or a file of a kind that is not read.
     """
     source = without_slice(source)
     path = data_path(source)
     head, _, name = source.partition(":")
-    if path.exists() or head == "builtin":
+    if path.exists():
+        _check_ending(path)
+        return
+    if head == BUILTIN.rstrip(":"):
+        if name not in BUILTIN_ROWS:
+            raise UserError(f"{source}: no such set in the built-in benchmark{nearest(name, BUILTIN_ROWS)}")
         return
     if name and data_path(head).is_dir():
         find_in_folder(data_path(head), name)
         return
     if path.suffix in SUFFIXES or source.startswith((".", "/", "~")) or head.count("/") != 1:
         raise UserError(f"{source}: no such file, folder or hub data set (owner/name)")
+
+
+def sources_in(text: str) -> list[str]:
+    """``a.jsonl+b.jsonl`` are two sources, unless a file is called so."""
+    if Path(text).expanduser().exists():
+        return [text]
+    return text.split("+")
+
+
+def _check_ending(path: Path) -> None:
+    if path.is_file() and path.suffix in NOT_READ:
+        raise UserError(f"{path} {NOT_READ[path.suffix]}")
+
+
+def check_ledger_place(folder: Path) -> None:
+    """Whether a folder holds a ledger.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not (folder / LEDGER_FILE).is_file():
+        raise UserError(f"{folder} holds no ledger: gru requests init {folder} ... makes one")
 
 
 def without_slice(source: str) -> str:

@@ -57,7 +57,7 @@ def cell_line(cell: CellResult) -> str:
 
 
 def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
-    """The tables of a comparison, at most 100 columns wide for names up to 24, the rule, and what went wrong."""
+    """The tables of a comparison, at most 80 columns wide, the rule, and what went wrong."""
     parts: list[Table | str] = []
     for objective in summary.objectives:
         rows = [row for row in summary.aggregates if row.objective == objective]
@@ -140,4 +140,4 @@ def _wins(found: PairedDifference | None) -> str:
 
 def _mean_and_count(name: str, row: MethodResult) -> str:
     found = row.measure(name)
-    return f"not reached (0/{row.runs})" if found is None else f"{found.mean:.3f} ({found.n}/{row.runs})"
+    return f"– (0/{row.runs})" if found is None else f"{found.mean:.3f} ({found.n}/{row.runs})"

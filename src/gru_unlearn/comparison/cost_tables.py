@@ -15,6 +15,7 @@ from gru_unlearn.comparison.method_columns import (
     kept_column,
     mean_column,
     method_table,
+    short,
 )
 from gru_unlearn.results.comparison_summary import (
     ComparisonSummary,
@@ -74,15 +75,17 @@ def _memory_column(rows: Sequence[MethodResult]) -> Column:
 
 def grid_table(objective: str, rows: Sequence[MethodResult], frontier: Frontier | None) -> Table:
     """Every learning rate, what decided which one is shown above, and its place on the frontier."""
-    columns: list[Column] = [NAME, RATE, ("", lambda row: "chosen" if row.chosen else ""), REACHED]
-    if any(row.failed for row in rows):
-        columns.append(("failed", lambda row: row.failed or ""))
+    columns: list[Column] = [NAME, ("lr", _marked_rate), REACHED]
+    title = f"{objective}: all learning rates (✓ chosen)"
     if frontier is None:
-        return method_table(
-            f"{objective}: all learning rates", [*columns, kept_column("RMF", RETAIN.rmf), STEPS_TO_TARGET], rows
-        )
+        return method_table(title, [*columns, kept_column("RMF", RETAIN.rmf), STEPS_TO_TARGET], rows)
     columns += _frontier_columns(frontier)
-    return method_table(f"{objective}: all learning rates, median (range) over seeds", columns, rows)
+    return method_table(f"{title}, median (range) over seeds", columns, rows)
+
+
+def _marked_rate(row: MethodResult) -> str:
+    rate = short(row.learning_rate)
+    return f"✓ {rate}" if row.chosen else rate
 
 
 def _frontier_columns(frontier: Frontier) -> list[Column]:

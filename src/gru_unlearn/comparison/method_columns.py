@@ -21,11 +21,11 @@ def method_table(title: str, columns: Sequence[Column], rows: Sequence[MethodRes
 
 
 def narrow(table: Table) -> Table:
-    """Two spaces between columns; a name that is too long goes on in the next line."""
+    """Two spaces between columns; a name, or the words of a heading, that are too long go on in the next line."""
     table.padding, table.show_edge = (0, 1, 0, 0), False
     table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
-        column.no_wrap = True
+        column.no_wrap = any(" " in str(cell) for cell in column.cells)  # 0.906 ± 0.010 stays together
     return table
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from gru_unlearn.data.layouts import listed
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, kind_in_words
 
 HOLDERS = ("data", "examples", "instances", "rows", "train")
 """What the one field of an object may be called that holds the rows of a file."""
@@ -77,5 +77,5 @@ def _rows(values: list[Any], name: str, unit: str, numbers: list[int] | None = N
         return [{"text": value} for value in values]
     for number, value in zip(numbers or range(1, len(values) + 1), values, strict=True):
         if not isinstance(value, dict):
-            raise UserError(f"{name}, {unit} {number}: expected an object with fields, got a {type(value).__name__}")
+            raise UserError(f"{name}, {unit} {number}: expected an object with fields, got {kind_in_words(value)}")
     return values

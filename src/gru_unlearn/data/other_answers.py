@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gru_unlearn.data.encoding import Encoder, Example
 from gru_unlearn.data.records import Record, Turn
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, kind_in_words
 
 DEFAULT_FIELD = "alternate"
 """Where other answers stand, unless a setting names another field."""
@@ -66,6 +66,6 @@ def _alternative(record: Record, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or not value.strip():
-        got = "no text" if isinstance(value, str) else f"a {type(value).__name__}"
+        got = "no text" if isinstance(value, str) else kind_in_words(value)
         raise UserError(f"{record.where}: {field} must be another answer, and holds {got}")
     return value.strip()

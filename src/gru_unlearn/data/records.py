@@ -8,7 +8,7 @@ from typing import Any
 
 from gru_unlearn.data.layouts import CONTENT, OF_MESSAGES, SYSTEM, Layout, holds_content, left_over, listed, recognise
 from gru_unlearn.data.sources import Row, read_rows
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, kind_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _turn(message: Any, where: str) -> Turn:
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         is_empty = value is None or isinstance(value, str)
-        got = "nothing" if is_empty else f"a {type(value).__name__}"
+        got = "nothing" if is_empty else kind_in_words(value)
         raise UserError(f"{where} must be text that is not empty, got {got}")  # never the value: it may be private
     if any("\ud800" <= character <= "\udfff" for character in value):  # JSON can say it, no tokenizer or file takes it
         raise UserError(f"{where} must be text that UTF-8 can hold, it has half of a surrogate pair")

@@ -17,19 +17,10 @@ from gru_unlearn.common.places import SLICE, check_rows_place, data_files, data_
 from gru_unlearn.data.csv_files import parse_csv
 from gru_unlearn.data.json_files import parse_json
 from gru_unlearn.data.people import make_people
-from gru_unlearn.errors import UserError, first_line, nearest
+from gru_unlearn.errors import UserError, first_line
 
 Row = dict[str, Any]
 """Field → what stands in it, which may be anything that JSON knows."""
-
-_NOT_READ = {
-    ".txt": 'is plain text without rows: write each passage as a line {"text": "…"} of a .jsonl file',
-    ".tsv": "has tabs between its cells: save it as .csv, with commas",
-    ".xlsx": "is a spreadsheet: save it as .csv (UTF-8)",
-    ".gz": "is compressed: unpack it",
-    ".zip": "is compressed: unpack it",
-}
-"""Endings of files that people have, and what to do."""
 
 
 def read_rows(source: str) -> list[Row]:
@@ -56,10 +47,7 @@ def read_rows(source: str) -> list[Row]:
 
 
 def _read_builtin(name: str) -> list[Row]:
-    sets = make_people()
-    if name not in sets:
-        raise UserError(f"builtin:{name}: no such set in the built-in benchmark{nearest(name, sets)}")
-    return [dict(row) for row in sets[name]]
+    return [dict(row) for row in make_people()[name]]
 
 
 def _read_folder(folder: Path) -> list[Row]:
@@ -88,8 +76,6 @@ def _read_saved(folder: Path) -> list[Row]:
 
 
 def _read_file(path: Path) -> list[Row]:
-    if path.suffix in _NOT_READ:
-        raise UserError(f"{path} {_NOT_READ[path.suffix]}")
     try:
         match path.suffix:
             case ".csv":

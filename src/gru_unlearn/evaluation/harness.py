@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from gru_unlearn.common.explanation import Explanation
 from gru_unlearn.data import Encoder
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.measure import Explanation
 
 HARNESS_TASKS = {"wmdp": ("wmdp_bio", "wmdp_chem", "wmdp_cyber"), "mmlu": ("mmlu",)}
 """Suite → the harness's names of its tasks."""

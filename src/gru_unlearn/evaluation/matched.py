@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from gru_unlearn.evaluation.measure import Explanation
+from gru_unlearn.common.explanation import Explanation
 
 
 def rmf_explanations() -> tuple[Explanation, ...]:

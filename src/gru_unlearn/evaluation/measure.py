@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,16 +64,6 @@ class Metric:
     retain_needs: tuple[str, ...] = ()
     retain_optional: bool = False
     """it has a value without a retain model too"""
-
-
-class Explanation(NamedTuple):
-    """What a number means that is not read off a score table; the fields as in :class:`Metric`."""
-
-    key: str
-    definition: str
-    range: str
-    better: str
-    source: str
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from gru_unlearn.common.files import hash_text
+from gru_unlearn.common.places import LEDGER_FILE, check_ledger_place
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
 from gru_unlearn.ledger.hash_chain import CHANGED, CREATED, EVENTS, START, BrokenLedger, ChainEntry, Link, canonical
@@ -48,7 +49,7 @@ class Ledger(AbstractContextManager["Ledger"]):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.file = folder / "ledger.sqlite"
+        self.file = folder / LEDGER_FILE
         self.connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
         # Broken UTF-8 must come to light as a broken hash, not as an error of the database.
         self.connection.text_factory = lambda content: content.decode("utf-8", "surrogateescape")
@@ -73,8 +74,7 @@ class Ledger(AbstractContextManager["Ledger"]):
             UserError: there is none.
             BrokenLedger: its file is no database that can be read.
         """
-        if not (folder / "ledger.sqlite").is_file():
-            raise UserError(f"{folder} holds no ledger: gru requests init {folder} ... makes one")
+        check_ledger_place(folder)
         ledger = cls(folder)
         try:
             ledger.connection.execute("SELECT 1 FROM chain, requests, settings, forget_rows, kept_rows, key LIMIT 0")

@@ -30,8 +30,11 @@ class Limits:
 class ChangedLimits:
     """Limits that change; None: stays as it is."""
 
-    utility_floor: float | None = option(UTILITY_FLOOR, None)
-    forget_ceiling: float | None = option(FORGET_CEILING, None)
+    utility_floor: float | None = option(UTILITY_FLOOR, None, above=0, most=1)
+    forget_ceiling: float | None = option(FORGET_CEILING, None, above=0, most=1)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     @property
     def given(self) -> dict[str, float]:
@@ -39,11 +42,21 @@ class ChangedLimits:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
+NOTHING_TO_CHANGE = "nothing to change: name a setting, such as --learning-rate 1e-5 or --utility-floor 0.8"
+
+
+@dataclass(frozen=True)
+class NewLedger:
+    """Where a ledger is to be."""
+
+    ledger: Path = option("Folder of the ledger.", argument=True)
+
+
 @dataclass(frozen=True)
 class LedgerFolder:
     """Which ledger."""
 
-    ledger: Path = option("Folder of the ledger.", argument=True)
+    ledger: Path = option("Folder of the ledger.", argument=True, place="ledger")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.ledger.adoption import score_baseline
 from gru_unlearn.ledger.database import Baseline, Ledger, sole_use
 from gru_unlearn.ledger.hash_chain import CREATED
-from gru_unlearn.ledger.ledger_request import Limits
+from gru_unlearn.ledger.ledger_request import NOTHING_TO_CHANGE, Limits
 from gru_unlearn.ledger.replay import check
 from gru_unlearn.ledger.standing import write_summary
 from gru_unlearn.models.locating import holds_adapters, locate
@@ -71,7 +71,7 @@ def change_settings(folder: Path, settings: JsonObject, limits: Mapping[str, flo
         UserError: nothing named, a setting that cannot work, another first model, or the first model is gone.
     """
     if not settings and not limits:
-        raise UserError("nothing to change: name a setting, such as --learning-rate 1e-5 or --utility-floor 0.8")
+        raise UserError(NOTHING_TO_CHANGE)
     if "model" in settings:
         raise UserError("the first model of a ledger cannot be changed: gru requests init makes another ledger")
     with Ledger.open(folder) as ledger, sole_use(folder):

@@ -9,6 +9,9 @@ from pydantic import JsonValue
 from gru_unlearn.common.options import option
 from gru_unlearn.errors import UserError
 
+TYPES_TO_LOAD_IN = ("auto", "float32", "bfloat16", "float16")
+"""Of a model that is only looked at."""
+
 
 def parse_arguments(text: str) -> dict[str, JsonValue]:
     """A JSON object, such as ``{"enable_thinking": false}``.

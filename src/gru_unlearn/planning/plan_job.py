@@ -3,12 +3,9 @@
 The memory of each is calculated in :mod:`footprint`. A set-up counts as fitting up to :data:`USABLE` of a device.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-
-from pydantic import ByteSize, TypeAdapter
 
 from gru_unlearn.capacity.footprint import USABLE, fits, predict
 from gru_unlearn.capacity.forward_memory import PRECISIONS
@@ -16,7 +13,7 @@ from gru_unlearn.capacity.model_shape import PRESETS, model_config, shape_of
 from gru_unlearn.common.versions import versions
 from gru_unlearn.errors import UserError
 from gru_unlearn.geometry import parse_rectification
-from gru_unlearn.planning.plan_request import PlanRequest
+from gru_unlearn.planning.plan_request import PlanRequest, parse_bytes
 from gru_unlearn.results.plan_summary import PlannedModel, PlannedSetup, PlanSummary, Setup, Shape
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.robustness import parse_robust
@@ -37,14 +34,12 @@ def plan(request: PlanRequest) -> PlanSummary:
         UserError: an unknown rectification, no amount of memory, or a model without a known shape.
     """
     wanted, device_bytes = _wanted(request), parse_bytes(request.gpu_memory)
-    if device_bytes < 1:
-        raise UserError(f"--gpu-memory must be at least 1, got {device_bytes}")
     shape = shape_of(model_config(request.model))
+    chosen = smallest(shape, wanted, request.gpus, device_bytes, peft=request.peft)
     setups = []
-    for setup in _shown_setups(wanted, request.gpus, peft=request.peft):
+    for setup in _with(chosen, _shown_setups(wanted, request.gpus, peft=request.peft)):
         memory = predict(shape, setup)
         setups.append(PlannedSetup(setup=setup, **dict(memory), fits=fits(memory, device_bytes)))
-    chosen = smallest(shape, wanted, request.gpus, device_bytes, peft=request.peft)
     return PlanSummary(
         calculated="from the configuration; nothing was measured",
         model=PlannedModel(source=request.model, **dict(shape)),
@@ -67,19 +62,6 @@ def write_plan(summary: PlanSummary, out: Path, *, overwrite: bool = False) -> N
     identity = summary.model_dump(include={"command", "model", "devices", "device_bytes", "setups"})
     with RunFolder(out).claim(identity, overwrite=overwrite).held(resume=False) as folder:
         folder.finish(summary)
-
-
-def parse_bytes(text: str) -> int:
-    """``80GiB``, ``24 GB``, ``512MiB``, or a plain number of bytes.
-
-    Raises:
-        UserError: anything else.
-    """
-    # The whole text, because pydantic looks at its beginning alone.
-    found = re.fullmatch(r"(\d*\.?\d+\s*(?:[KMGT]i?)?)B?", text.strip(), re.IGNORECASE)
-    if not found:
-        raise UserError(f"{text!r} is no amount of memory: expected something like 80GiB or 24GB")
-    return TypeAdapter(ByteSize).validate_python(f"{found[1]}B")
 
 
 # --- what fits -------------------------------------------------------------------------------------------------------
@@ -132,6 +114,19 @@ def _shown_setups(wanted: Setup, devices: int, *, peft: bool) -> Iterator[Setup]
             continue
         counts = sorted({1, _most_devices(method, precision, wanted, devices)})
         yield from _setups(wanted, method, precision, counts)
+
+
+def _with(chosen: Setup | None, shown: Iterable[Setup]) -> list[Setup]:
+    """Those that are shown and the one that is taken, which may be on another number of devices, among its like."""
+    setups = list(shown)
+    if chosen is None or chosen in setups:
+        return setups
+    alike = []
+    for place, setup in enumerate(setups):
+        if (setup.method, setup.precision) == (chosen.method, chosen.precision) and setup.devices < chosen.devices:
+            alike.append(place)
+    setups.insert(alike[-1] + 1, chosen)
+    return setups
 
 
 def _setups(wanted: Setup, method: str, precision: str, counts: list[int]) -> Iterator[Setup]:

@@ -1,13 +1,35 @@
 """What ``gru plan`` is asked."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ByteSize, TypeAdapter
+
 from gru_unlearn.common.options import check_ranges, option
+from gru_unlearn.common.places import BUILTIN, PRETRAINED, check_model_place
+from gru_unlearn.errors import UserError
 from gru_unlearn.results.plan_summary import DIRECTION_BYTES
+from gru_unlearn.runs.setting_names import check_choice
+
+PRESETS = ("llama-1b", "llama-8b", "llama-70b")
+"""Names of shapes that need no model."""
 
 OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit")
 """``paged``: may be moved to the host where a GPU gets short of memory; counted as if it stayed."""
+
+
+def parse_bytes(text: str) -> int:
+    """``80GiB``, ``24 GB``, ``512MiB``, or a plain number of bytes.
+
+    Raises:
+        UserError: anything else.
+    """
+    # The whole text, because pydantic looks at its beginning alone.
+    found = re.fullmatch(r"(\d*\.?\d+\s*(?:[KMGT]i?)?)B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UserError(f"{text!r} is no amount of memory: expected something like 80GiB or 24GB")
+    return TypeAdapter(ByteSize).validate_python(f"{found[1]}B")
 
 
 @dataclass(frozen=True)
@@ -40,3 +62,19 @@ class PlanRequest:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        device_bytes = parse_bytes(self.gpu_memory)
+        if device_bytes < 1:
+            raise UserError(f"--gpu-memory must be at least 1, got {device_bytes}")
+        check_choice("rectification", self.rectification)
+        check_choice("robust", self.robust)
+
+    def check(self) -> None:
+        """Whether there may be such a model.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.model.startswith((BUILTIN, PRETRAINED)):
+            check_model_place(self.model)
+        elif self.model not in PRESETS and self.model.count("/") != 1 and not Path(self.model).expanduser().exists():
+            raise UserError(f"--model {self.model}: no such file or folder; presets are {', '.join(PRESETS)}")

@@ -92,8 +92,8 @@ def advice(summary: PlanSummary) -> list[str]:
         ]
     lines = [
         f"Take: {in_words(chosen)}{_peak_of(summary, chosen)}.",
-        f"It is the first that fits in {room}: all weights before adapters, float32 before bfloat16, few devices "
-        "before many, without checkpointing before with it.",
+        f"It is the first that fits in {room}: all weights before adapters, mixed before bfloat16, few devices before "
+        "many, without checkpointing before with it. float32, which computes more slowly, is only shown.",
         f"  {summary.smallest_command} --forget ... --retain ...",
     ]
     if (chosen.method, chosen.precision) == IN_HALVES:

@@ -1,6 +1,5 @@
 """What an export begins with: the run, its model, and what is known of that model, all checked before any work."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,8 +12,8 @@ from gru_unlearn.models.locating import base_of, holds_adapters, locate
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing.export_request import ExportRequest
 from gru_unlearn.publishing.hub import check_push, check_repository
-from gru_unlearn.publishing.model_files import DTYPES, ModelFiles
-from gru_unlearn.publishing.patch_inputs import as_patch, check_patch_options, patch_inputs
+from gru_unlearn.publishing.model_files import ModelFiles
+from gru_unlearn.publishing.patch_inputs import as_patch, patch_inputs
 from gru_unlearn.publishing.patch_job import PatchInputs
 from gru_unlearn.publishing.privacy import hub_name, public_name
 from gru_unlearn.publishing.public_manner import public_manner
@@ -80,17 +79,9 @@ def prepare_export(request: ExportRequest) -> PreparedExport:
 
 
 def _check_options(request: ExportRequest) -> None:
-    if request.dtype and request.dtype not in DTYPES:
-        raise UserError(f"--dtype: unknown type {request.dtype!r}; choose from: {', '.join(DTYPES)}")
-    if request.max_shard_size and not re.fullmatch(r"[1-9]\d*[KMG]B", request.max_shard_size):
-        raise UserError(f"--max-shard-size {request.max_shard_size}: expected a size such as 500MB or 5GB")
-    check_patch_options(request)
-    if request.private and not request.push:
-        raise UserError("--private goes with --push: it makes the new repository private")
     if request.base_model:
         check_repository(request.base_model, "--base-model")
-    if request.out.is_file() or (request.out.is_dir() and any(request.out.iterdir())):
-        raise UserError(f"--out {request.out} is there already and is not empty: name a new folder")
+    request.check()
 
 
 def _refuse_what_is_not_forgotten(folder: RunFolder, run: UnlearningSummary) -> None:

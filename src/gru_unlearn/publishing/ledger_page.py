@@ -1,6 +1,6 @@
 """The page of a ledger of deletion requests."""
 
-from gru_unlearn.ledger.ledger_tables import models_table, requests_table
+from gru_unlearn.ledger.ledger_tables import models_tables, requests_table
 from gru_unlearn.ledger.request_verdicts import request_evidence
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
@@ -15,7 +15,7 @@ def ledger_page(summary: LedgerSummary, material: Material) -> Page:
     judged = {f"{request.id} ({request.state})": _verdict(request) for request in summary.requests}
     tables = [from_rich(requests_table(summary))]
     if any(request.metrics for request in summary.requests):
-        tables.append(from_rich(models_table(summary)))
+        tables += map(from_rich, models_tables(summary))
     return Page(
         title="Ledger of requests to remove rows",
         facts={"requests": str(len(summary.requests)), "entries of the chain": str(summary.entries)},

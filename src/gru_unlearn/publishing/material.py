@@ -7,7 +7,8 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from gru_unlearn.benchmark.evaluated_rows import Tables
-from gru_unlearn.evaluation.measure import Explanation, Metric
+from gru_unlearn.common.explanation import Explanation
+from gru_unlearn.evaluation.measure import Metric
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary, Estimate
 from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary

@@ -17,21 +17,6 @@ from gru_unlearn.results.manner import AdapterBase
 from gru_unlearn.results.run_summary import RunRecord
 
 
-def check_patch_options(request: ExportRequest) -> None:
-    """Flags that go together.
-
-    Raises:
-        UserError: they do not.
-    """
-    asked = request.patch_rank or request.patch_error or request.patch_parts != "auto"
-    if asked and not request.patch:
-        raise UserError("--patch-rank, --patch-error and --patch-parts go with --patch")
-    if request.patch and (request.merge or request.dtype or request.max_shard_size):
-        raise UserError("--patch writes what changed; --merge, --dtype and --max-shard-size are for whole models")
-    if request.patch_rank and request.patch_error:
-        raise UserError("--patch-rank chooses the rank, --patch-error lets it be chosen: pass one of them")
-
-
 def patch_inputs(request: ExportRequest, run: RunRecord, model: ModelFiles) -> PatchInputs:
     """Find the original and the rows, the same as the run had them.
 

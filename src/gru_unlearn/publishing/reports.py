@@ -8,11 +8,11 @@ from typing import get_args
 from pydantic import JsonValue
 from rich.console import Console
 
+from gru_unlearn.benchmark.all_metrics import metrics_by_key
 from gru_unlearn.benchmark.evaluated_rows import evaluated_rows, load_tables
-from gru_unlearn.benchmark.metric_index import metrics_by_key
+from gru_unlearn.common.explanation import Explanation
 from gru_unlearn.common.files import hash_file, read_json, write_text
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.measure import Explanation
 from gru_unlearn.publishing.attack_page import attack_page
 from gru_unlearn.publishing.command_line import command_to_repeat, given_settings
 from gru_unlearn.publishing.comparison_page import compare_page, demo_page

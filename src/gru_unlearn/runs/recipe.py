@@ -4,7 +4,6 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Literal, get_args, get_type_hints
 
 import torch
@@ -12,8 +11,9 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gru_unlearn.common.options import check_range, option
 from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
-from gru_unlearn.errors import UserError, first_line, nearest
+from gru_unlearn.errors import UserError, first_line
 from gru_unlearn.runs.best_rule import rule_text
+from gru_unlearn.runs.setting_choices import check_name
 from gru_unlearn.runs.setting_names import check_names
 from gru_unlearn.training import UnlearningConfig
 
@@ -134,11 +134,6 @@ def describe_setting(name: str) -> tuple[str, str]:
     return str(setting.default).replace("\n", "\\n"), help_text
 
 
-NO_FLOAT16 = (
-    "dtype float16: gradients and steps overflow or vanish in it; leave --dtype away and float16 checkpoints are "
-    "trained in float32, or pass --dtype bfloat16"
-)
-
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -216,20 +211,10 @@ def _convert(name: str, value: Any) -> Any:
         parts = [part.strip() for part in value.split(",")]
         if all(re.fullmatch(r"[\w.]+", part) for part in parts):  # anything else is a pattern over whole names
             return parts
-    _check_choice(name, value)
+    if isinstance(value, str):
+        check_name(name, _TYPES[name], value)
     try:
         return TypeAdapter(_TYPES[name]).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise UserError(f"{name}: {message[0].lower()}{message[1:]}, got {repr(value)[:80]}") from None
-
-
-def _check_choice(name: str, value: Any) -> None:
-    """Where the type admits any text, and transformers does not; and what people ask for that cannot work."""
-    if name == "dtype" and value == "float16":
-        raise UserError(NO_FLOAT16)
-    for kind in get_args(_TYPES[name]):
-        if isinstance(value, str) and isinstance(kind, type) and issubclass(kind, Enum):
-            choices = [str(member.value) for member in kind]
-            if value not in choices:
-                raise UserError(f"unknown {name} {value!r}{nearest(value, choices)}")

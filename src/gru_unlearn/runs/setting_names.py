@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,12 @@ class KnownSettings(NamedTuple):
     """that transformers has, and that have no place here"""
     choices: dict[str, list[str]]
     """setting → the names that it may have; of a rectification and of robustness, how it may begin"""
+    inherited_choices: dict[str, list[str]]
+    """the same of settings whose names transformers gives"""
+    refused_values: dict[str, dict[str, str]]
+    """setting → names that have no place here → the message"""
+    transformers: str
+    """version that the file is of: another one may know other names"""
 
 
 @cache
@@ -104,11 +111,30 @@ def check_choice(setting: str, value: str) -> None:
     Raises:
         UserError: it may not; the nearest is named.
     """
-    choices = known_settings().choices.get(setting)
+    refused = known_settings().refused_values.get(setting, {})
+    if value in refused:
+        raise UserError(refused[value])
+    choices = choices_for(setting)
     if setting in ("rectification", "robust"):  # as in gru/element or spectral=0.25+drift
         value = re.split("[/=+]", value)[0]
     if choices is not None and value not in choices:
         raise UserError(f"unknown {setting} {value!r}{nearest(value, choices)}")
+
+
+def choices_for(setting: str) -> list[str] | None:
+    """The names that a setting may have; None: not known here, or any text may be."""
+    known = known_settings()
+    if setting in known.inherited_choices and _is_installed(known.transformers):
+        return known.inherited_choices[setting]
+    return known.choices.get(setting)
+
+
+@cache
+def _is_installed(transformers: str) -> bool:
+    try:
+        return version("transformers") == transformers
+    except PackageNotFoundError:
+        return False
 
 
 def _check_kind(name: str, value: object) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gru_unlearn.data import Encoder, Example, Record, Row, attach_alternatives, load_records, to_record
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, kind_in_words
 from gru_unlearn.objectives import IGNORE_INDEX
 from gru_unlearn.training.config import UnlearningConfig
 
@@ -40,9 +40,14 @@ def to_examples(rows: Rows, name: str, encoder: Encoder, alternatives: Unlearnin
 
 def _listed(rows: Rows, name: str) -> list[Any]:
     if isinstance(rows, str | Path):
-        return list(load_records(str(rows)))
+        try:
+            return list(load_records(str(rows)))
+        except UserError as error:
+            raise UserError(f"the {name} rows: {error}") from None
     if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
-        raise UserError(f"the {name} rows must be a list or data set of rows, or say where they are, got {_kind(rows)}")
+        raise UserError(
+            f"the {name} rows must be a list or data set of rows, or say where they are, got {kind_in_words(rows)}"
+        )
     return list(rows)
 
 
@@ -50,12 +55,10 @@ def _record(row: object, where: str) -> Record:
     if isinstance(row, Record):
         return row
     if not isinstance(row, Mapping):
-        raise UserError(f"{where}: a row is a dictionary, such as question and answer, or a Record; got {_kind(row)}")
+        raise UserError(
+            f"{where}: a row is a dictionary, such as question and answer, or a Record; got {kind_in_words(row)}"
+        )
     return to_record(dict(row), where)
-
-
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
 
 
 def _require_labels(examples: Sequence[Example], name: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from gru_unlearn.errors import UserError
+from gru_unlearn.errors import UserError, kind_in_words
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.inherited_settings import NO_DEEPSPEED, check_parallelism
 from gru_unlearn.training.own_rate import refuse_where_it_cannot
@@ -34,15 +34,16 @@ def check_kinds(model: object, args: object, processing_class: object, eval_data
             f"model must be a loaded model, got {model!r:.80}: AutoModelForCausalLM.from_pretrained loads it"
         )
     if not isinstance(args, UnlearningConfig):
-        raise TypeError(f"args must be an UnlearningConfig, got a {type(args).__name__}")
+        raise TypeError(f"args must be an UnlearningConfig, got {kind_in_words(args)}")
     if isinstance(processing_class, str) or not callable(processing_class):
         raise TypeError(
             f"processing_class must be a tokenizer, got {processing_class!r:.80}: "
             "AutoTokenizer.from_pretrained loads it"
         )
     if not isinstance(eval_dataset, Mapping | None):
-        kind = type(eval_dataset).__name__
-        raise TypeError(f'eval_dataset must name each of its sets, such as {{"held_out": ROWS}}, got a {kind}')
+        raise TypeError(
+            f'eval_dataset must name each of its sets, such as {{"held_out": ROWS}}, got {kind_in_words(eval_dataset)}'
+        )
 
 
 def require_sets(sets: ExampleSets, args: UnlearningConfig) -> None:

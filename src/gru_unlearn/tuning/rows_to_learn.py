@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from gru_unlearn.common.notices import tell
+from gru_unlearn.common.places import sources_in
 from gru_unlearn.data import Record, canonical, check_apart, count_repeated, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.tuning.tuning_options import TuningOptions
@@ -54,14 +54,8 @@ def read_sources(texts: Iterable[str]) -> Rows:
     Raises:
         UserError: one cannot be read, or has no rows.
     """
-    sources = list(chain.from_iterable(map(_split, texts)))
+    sources = list(chain.from_iterable(map(sources_in, texts)))
     return Rows(sources, list(chain.from_iterable(map(load_records, sources))))
-
-
-def _split(text: str) -> list[str]:
-    if Path(text).expanduser().exists():
-        return [text]
-    return text.split("+")
 
 
 def _tell_of_repeats(train: Sequence[Record]) -> None:

@@ -13,8 +13,12 @@ class TuningOptions:
         UserError: a value that cannot work.
     """
 
-    train: tuple[str, ...] = option("Rows to learn: as --forget of gru unlearn; more of them after +, or again.", ())
-    without: tuple[str, ...] = option("Leave out the training rows that stand here too: for a retain model.", ())
+    train: tuple[str, ...] = option(
+        "Rows to learn: as --forget of gru unlearn; more of them after +, or again.", (), place="joined rows"
+    )
+    without: tuple[str, ...] = option(
+        "Leave out the training rows that stand here too: for a retain model.", (), place="joined rows"
+    )
     stop_at_prob: float | None = option(
         "Stop once an evaluation finds the training rows' mean answer probability at this.", None, between=(0, 1)
     )
