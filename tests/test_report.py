@@ -1,12 +1,15 @@
 """Reports: the verdict's thresholds, what stands on the page, and that nothing in the data can act."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -34,8 +37,11 @@ from gru_unlearn.reporting.page import inside_script, marked
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.file_model import JobSummary
 from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.summaries import Summary
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
@@ -395,6 +401,35 @@ def test_a_run_begins_with_what_an_officer_needs(page):
     assert page.index('id="examples"') > page.index('id="versions"')
 
 
+def finished_by(folder):
+    text = " ".join(re.sub("<[^>]+>", " ", write_report(folder).read_text()).split())
+    return re.search(r"Finished (.*?) To be removed", text).group(1)
+
+
+def test_the_date_that_is_signed_stays_when_a_folder_is_touched_or_copied(tmp_path):
+    folder = write_run(tmp_path / "run", finished="2025-03-01T23:59:30+00:00")
+    os.utime(folder / "summary.json", (0, 0))
+    assert finished_by(folder) == "2025-03-01 23:59 UTC"
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert finished_by(tmp_path / "copy") == "2025-03-01 23:59 UTC"
+
+
+@pytest.mark.parametrize("changes", [{}, {"finished": None}, {"finished": "yesterday"}])
+def test_a_date_that_nobody_wrote_down_is_called_that_of_the_file(tmp_path, changes):
+    folder = write_run(tmp_path / "run", **changes)
+    os.utime(folder / "summary.json", (86400, 86400))
+    assert finished_by(folder) == "1970-01-02 00:00 UTC (time of its file)"
+
+
+def test_every_job_writes_when_it_was_finished(tmp_path):
+    before = datetime.now(UTC).replace(microsecond=0)
+    RunFolder(tmp_path).finish(RunSummary.model_validate(summary()))
+    finished = datetime.fromisoformat(json.loads((tmp_path / "summary.json").read_text())["finished"])
+    assert before <= finished <= datetime.now(UTC)
+    kinds = [kind for kind in get_args(Summary) if not issubclass(kind, JobSummary)]
+    assert not kinds, "each says it where it is finished"
+
+
 def test_request_and_name_can_be_given(gru, tmp_path):
     folder = write_run(tmp_path / "run")
     words = ("--request", f"DSR-7 {EVIL}", "--responsible", "A. Officer")
@@ -543,6 +578,7 @@ def test_a_run_writes_examples_and_report_and_they_change_no_bit(gru, world):
     assert text["before"].keys() == {"probability"}, "a plain text is not asked"
     assert text["before"]["probability"] == pytest.approx(summed["trajectory"][0]["held_out_prob"], rel=1e-4)
     assert text["after"]["probability"] == pytest.approx(summed["trajectory"][-1]["held_out_prob"], rel=1e-4)
+    assert summed["finished"].endswith("+00:00")
     assert set(summed["removed_share_by_layer"]) >= {"model.layers.0", "model.layers.1"}
 
     code, _, err = gru(*command(world, world / "plain", "--report-examples", 0))
