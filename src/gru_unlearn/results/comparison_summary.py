@@ -269,6 +269,8 @@ class ComparisonSummary(JobSummary):
     retain_model_said: dict[str, Said] = {}
     verdict: Verdict | None = None
     """what those of the methods come to together"""
+    kept_most: list[str] = []
+    """who kept most at equal forgetting and by how much, in sentences; empty where nobody can be compared"""
 
     @property
     def yardstick(self) -> tuple[str, Metrics]:
@@ -332,3 +334,5 @@ class DemoSummary(JobSummary):
     retain_model_said: dict[str, Said] = {}
     verdict: Verdict | None = None
     """what those of the runs come to together"""
+    kept_most: list[str] = []
+    """who kept most at equal forgetting and by how much, in sentences; empty where nobody can be compared"""
