@@ -13,11 +13,13 @@ import tiny
 from gru_unlearn.comparison import statistics
 from gru_unlearn.comparison.cell_results import estimated_costs
 from gru_unlearn.comparison.comparison_request import ComparisonRequest
+from gru_unlearn.comparison.comparison_tables import comparison_report
 from gru_unlearn.comparison.distinct_methods import check_distinct
 from gru_unlearn.comparison.equal_terms import equal_of, on_equal_terms, rule_of, told
 from gru_unlearn.comparison.frontier import Place, area_under, efficient, find_frontier
 from gru_unlearn.comparison.frontier_picture import frontier_svg
 from gru_unlearn.comparison.matrix import Matrix
+from gru_unlearn.comparison.method_verdicts import judge_comparison
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.matched import cost_at_matched_forgetting, retention_at_matched_forgetting
 from gru_unlearn.reporting.chart import logarithmic_axis
@@ -118,6 +120,38 @@ FAIR = [
     *three("gru", 1e-4, 0.90, 32.0), *three("gru", 2e-4, 0.80, 16.0), *three("gru", 4e-4, 0.5, 64.0),
     *three("pcgrad", 1e-4, 0.65, 10.0), *three("pcgrad", 2e-4, 0.60, 12.0),
 ]  # fmt: skip
+
+
+def who_won(cells):
+    rows = statistics.aggregate(cells)
+    summary = ComparisonSummary.model_validate(
+        {"rule": "", "forget_target": 0.2, "target": {}, "retain_model": {}, "aggregates": [], "cells": []}
+        | {"settings": {}, "learning_rates": {}, "versions": {}}
+    )
+    summary.aggregates = rows
+    judge_comparison(summary)
+    return summary
+
+
+def test_a_comparison_says_who_kept_most_and_by_how_much():
+    summary = who_won(FAIR)
+    assert summary.kept_most == [
+        "npo: at equal forgetting gru kept most: 0.900 ± 0.025 of the held-out probability, 0.200 more than none "
+        "(0.700 ± 0.025)."
+    ]
+    report = comparison_report(summary)
+    assert report.index(summary.verdict.sentence) < report.index(summary.kept_most[0])
+
+
+def test_who_kept_most_is_told_only_of_what_can_be_compared():
+    near = [*three("none", 1e-4, 0.899, 8.0), *three("gru", 1e-4, 0.90, 8.0)]
+    assert "their 95 % intervals overlap" in who_won(near).kept_most[0]
+    late = [*near, *three("pcgrad", 1e-4, 0.99, 8.0)[:2], cell("pcgrad", 1e-4, 9, None, None)]
+    assert "pcgrad, which got to f* less often" in who_won(late).kept_most[0], "a mean over fewer seeds says less"
+    assert "one seed says nothing of chance" in who_won([near[0], near[3]]).kept_most[0]
+    assert who_won(near[:3]).kept_most == []
+    objectives = [*near, *three("none", 1e-4, 0.5, 8.0, objective="ga"), *three("gru", 1e-4, 0.6, 8.0, objective="ga")]
+    assert [line.partition(":")[0] for line in who_won(objectives).kept_most] == ["npo", "ga"]
 
 
 def test_methods_on_the_joint_frontier():

@@ -1,12 +1,15 @@
 """Reports: the verdict's thresholds, what stands on the page, and that nothing in the data can act."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -24,18 +27,21 @@ from gru_unlearn.publishing.command_line import command_to_repeat
 from gru_unlearn.publishing.material import ReportOptions
 from gru_unlearn.publishing.reports import gather, write_report
 from gru_unlearn.publishing.run_sections import along, tradeoff
-from gru_unlearn.reporting.chart import Line, Spot, axis, chart
+from gru_unlearn.reporting.chart import TOP, Line, Spot, Star, axis, chart
 from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.example_table import example_table, off_by, word_diff
 from gru_unlearn.reporting.forgetting import judge_forgetting
-from gru_unlearn.reporting.judge import findings_of, staying_finding
+from gru_unlearn.reporting.judge import findings_of, staying_finding, verdict_of
 from gru_unlearn.reporting.keeping import judge_keeping
 from gru_unlearn.reporting.page import inside_script, marked
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 from gru_unlearn.results.comparison_summary import MethodResult
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
+from gru_unlearn.results.file_model import JobSummary
 from gru_unlearn.results.row_examples import Examples
+from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
+from gru_unlearn.results.summaries import Summary
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.run_tables import run_table
 from report_material import EVIL, attack, examples, summary, trajectory, write_run
@@ -177,6 +183,14 @@ def test_an_axis_around_a_single_value_is_no_splinter(value):
     _, ticks = axis([value], 0, 100)
     assert ticks[0] <= value <= ticks[-1]
     assert ticks[-1] - ticks[0] >= 0.1
+
+
+@pytest.mark.parametrize(("kept", "above"), [(1.0, True), (0.5, False)])
+def test_a_star_near_the_top_has_its_name_above_the_frame(kept, above):
+    star = Star("before", 0, kept)
+    svg = chart("t", [Line("a", [Spot(0, 1), Spot(1, 0)], 1)], x_label="", y_label="", stars=[star])
+    place = re.search(r'class="ink halo ?" x="[^"]+" y="([^"]+)">before', svg)
+    assert (float(place.group(1)) < TOP) is above
 
 
 def test_a_chart_escapes_names_and_tells_each_mark():
@@ -364,7 +378,8 @@ def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
     for name, rectification, left in (("NPO", "none", 0.2), ("NPO+GRU", "gru", 0.25)):
         folder = write_run(tmp_path / f"npo-{rectification}")
         row = {"name": name, "objective": "npo", "rectification": rectification, "forget_quality": 0.5, "steps": 20}
-        results.append(row | {"forget_prob": left, "retain_prob": 0.9, "held_out_prob": 0.7, "rmf": 0.9})
+        row |= {"forget_prob": left, "retain_prob": 0.9, "held_out_prob": 0.7, "rmf": 0.9}
+        results.append(row | {"rmf_held_out": 0.9 + (name == "NPO+GRU") / 50})
         assert folder.is_dir()
     known = {"forget_prob": 0.9, "retain_prob": 0.95, "held_out_prob": 0.94, "forget_quality": 1e-6}
     sample = {"question": "q", "truth": EVIL, "answers": {"NPO": "x"}}
@@ -379,6 +394,13 @@ def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
     assert len([a for a in page.of("tr") if "data-set" in a]) == 6, "the rows of both runs stand together"
     assert "gru demo --seed 0" in text
     check_links(page)
+    first = " ".join(re.sub("<[^>]+>", " ", text[: text.index('<article class="card">')]).split())
+    assert "6 rows in plain text: the people in them are invented" in first
+    assert "your data" not in first
+    kept = "Of 2 models, 2 removed the rows. At equal forgetting NPO+GRU kept most: 0.920"
+    assert kept in first, "who won stands first"
+    assert "What this lets you state" in first
+    assert "That it cannot be brought back: nobody tried. That the rest of what the model can do is unharmed." in first
 
 
 def test_a_run_begins_with_what_an_officer_needs(page):
@@ -393,6 +415,35 @@ def test_a_run_begins_with_what_an_officer_needs(page):
         assert told in text, told
     assert "Velquin" not in brief, "rows are an appendix"
     assert page.index('id="examples"') > page.index('id="versions"')
+
+
+def finished_by(folder):
+    text = " ".join(re.sub("<[^>]+>", " ", write_report(folder).read_text()).split())
+    return re.search(r"Finished (.*?) To be removed", text).group(1)
+
+
+def test_the_date_that_is_signed_stays_when_a_folder_is_touched_or_copied(tmp_path):
+    folder = write_run(tmp_path / "run", finished="2025-03-01T23:59:30+00:00")
+    os.utime(folder / "summary.json", (0, 0))
+    assert finished_by(folder) == "2025-03-01 23:59 UTC"
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert finished_by(tmp_path / "copy") == "2025-03-01 23:59 UTC"
+
+
+@pytest.mark.parametrize("changes", [{}, {"finished": None}, {"finished": "yesterday"}])
+def test_a_date_that_nobody_wrote_down_is_called_that_of_the_file(tmp_path, changes):
+    folder = write_run(tmp_path / "run", **changes)
+    os.utime(folder / "summary.json", (86400, 86400))
+    assert finished_by(folder) == "1970-01-02 00:00 UTC (time of its file)"
+
+
+def test_every_job_writes_when_it_was_finished(tmp_path):
+    before = datetime.now(UTC).replace(microsecond=0)
+    RunFolder(tmp_path).finish(RunSummary.model_validate(summary()))
+    finished = datetime.fromisoformat(json.loads((tmp_path / "summary.json").read_text())["finished"])
+    assert before <= finished <= datetime.now(UTC)
+    kinds = [kind for kind in get_args(Summary) if not issubclass(kind, JobSummary)]
+    assert not kinds, "each says it where it is finished"
 
 
 def test_request_and_name_can_be_given(gru, tmp_path):
@@ -502,6 +553,69 @@ def test_an_evaluation_shows_its_worst_rows_and_the_retain_model(tmp_path, monke
     assert "needs &lt;more&gt;" in text
 
 
+def test_an_evaluation_says_what_may_be_stated_and_what_not(tmp_path):
+    content = {
+        "command": "evaluate", "suite": "builtin", "seconds": 1.0, "settings": {"model": "m"}, "versions": {},
+        "metrics": {"forget_Q_A_Prob": 0.3}, "data": {"forget": {"rows": 4, "sha256": "d"}}, "model": {},
+    }  # fmt: skip
+    write_json(tmp_path / "summary.json", content)
+    text = write_report(tmp_path).read_text()
+    for line in gather_verdict(tmp_path).may_not_state:
+        assert f"<li>{line}</li>" in text
+    assert text.index("What it does not let you state") < text.index('class="cards"')
+
+
+def gather_verdict(folder):
+    material = gather(folder)
+    return verdict_of(evaluation_evidence(material.summary, material.tables))
+
+
+@pytest.mark.parametrize(("source", "whose"), [("builtin:forget", "invented"), ("mine.jsonl", "your data")])
+def test_only_rows_of_the_built_in_benchmark_are_nobodys(tmp_path, source, whose):
+    data = {"forget": {"source": source, "rows": 3, "sha256": "a"}, "retain": {"source": "builtin:retain", "rows": 3}}
+    data["retain"]["sha256"] = "b"
+    text = write_report(write_run(tmp_path / "run", data=data)).read_text()
+    notice = text[text.index('class="notice"') :]
+    assert whose in notice[: notice.index("</p>")]
+
+
+def ledger(*states):
+    requests = []
+    for number, state in enumerate(states, start=1):
+        metrics = {"forget_prob": {f"r{number}": 0.05}, "not_checked": {}, "utility": 0.97}
+        metrics |= {"held_out_prob": 0.9, "held_out_kept": 0.97}
+        request = {"number": number, "id": f"r{number}", "date": "2025-01-01", "source": "x", "rows": 8}
+        request |= {"data_sha256": str(number) * 64, "state": state, "forget_prob_before": 0.9, "metrics": metrics}
+        requests.append(request | {"finished": f"2025-02-0{number}T10:00:00+00:00"})
+    settings = {"unlearning": {}, "utility_floor": 0.9, "forget_ceiling": 0.5}
+    known = {"command": "requests", "finished": "2025-03-01T08:30:00+00:00", "requests": requests, "newest_model": {}}
+    return known | {"entries": 9, "head": "e" * 64, "settings": settings, "settings_sha256": "", "versions": {}}
+
+
+def test_a_ledger_begins_with_what_is_signed(gru, tmp_path):
+    write_json(tmp_path / "summary.json", ledger("done", "done", "refused"))
+    code, _, err = gru("report", tmp_path, "--responsible", "A. Officer")
+    assert (code, err) == (0, "")
+    text = (tmp_path / "report.html").read_text()
+    brief = text[text.index('id="verdict"') : text.index('id="details"')]
+    told = " ".join(re.sub("<[^>]+>", " ", brief).split())
+    for words in (
+        "Of 2 models, 2 removed the rows.", "Request r1, r2", "Who answers for it A. Officer",
+        "Finished 2025-03-01 08:30 UTC Requests 2 done, 1 refused", "16 rows of 2 requests", "keeps 97.0%",
+        "What this lets you state", "What it does not let you state That", "head of the chain " + "e" * 64,
+        "r1: rows " + "1" * 64, "Place and date", "Signature",
+    ):  # fmt: skip
+        assert words in told, words
+    assert "r3 (refused, judged 2025-02-03)" in text
+
+
+def test_a_ledger_with_nothing_done_has_nothing_to_sign(tmp_path):
+    write_json(tmp_path / "summary.json", ledger("refused"))
+    text = write_report(tmp_path).read_text()
+    assert "Signature" not in text
+    assert "e" * 64 in text
+
+
 # --- a whole run -----------------------------------------------------------------------------------------------------
 
 
@@ -543,6 +657,7 @@ def test_a_run_writes_examples_and_report_and_they_change_no_bit(gru, world):
     assert text["before"].keys() == {"probability"}, "a plain text is not asked"
     assert text["before"]["probability"] == pytest.approx(summed["trajectory"][0]["held_out_prob"], rel=1e-4)
     assert text["after"]["probability"] == pytest.approx(summed["trajectory"][-1]["held_out_prob"], rel=1e-4)
+    assert summed["finished"].endswith("+00:00")
     assert set(summed["removed_share_by_layer"]) >= {"model.layers.0", "model.layers.1"}
 
     code, _, err = gru(*command(world, world / "plain", "--report-examples", 0))

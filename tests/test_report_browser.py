@@ -7,7 +7,7 @@ import pytest
 
 from gru_unlearn.common.files import write_json
 from gru_unlearn.publishing.reports import write_report
-from report_material import EVIL, attack, write_run
+from report_material import EVIL, attack, example, write_run
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 ARGUMENTS = [
@@ -187,6 +187,47 @@ def test_on_paper_two_pages_come_before_the_appendix(opened):
     room = 1009  # A4 within its margins, in CSS pixels
     assert page.evaluate(f"([from, to]) => ({tall})(from, to)", ["header", ".second"]) < room
     assert page.evaluate(f"([from, to]) => ({tall})(from, to)", [".second", "#details"]) < room
+
+
+@pytest.fixture(scope="module")
+def long_report(tmp_path_factory):
+    """Of 30 forget rows and 21 retain rows, of which 15 and all hold the word many."""
+    folder = write_run(tmp_path_factory.mktemp("long") / "run")
+    sets = {}
+    for name, count in (("forget", 30), ("retain", 21)):
+        rows = []
+        for number in range(count):
+            many = "many" if number % 2 == 0 or name == "retain" else "few"
+            rows.append(example(number, f"{many} {number}?", "Yes.", 0.9, 0.01 * number, "No.", 0.2))
+        sets[name] = {"rows_in_set": count, "rows": rows}
+    write_json(folder / "examples.json", {"generated": True, "sets": sets})
+    return write_report(folder)
+
+
+def printed(page):
+    note = page.locator("#left-off")
+    return len(rows(page)), note.inner_text() if note.is_visible() else ""
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_on_paper_only_the_first_rows_of_each_set_stand(opened, long_report, scripts):
+    page = opened(long_report, java_script_enabled=scripts)
+    assert printed(page) == (51, ""), "on a screen there is no difference"
+    page.emulate_media(media="print")
+    assert printed(page) == (40, "On paper: the first 20 rows of each set. 11 more are in this page on a screen.")
+
+
+def test_on_paper_stand_the_first_of_those_that_were_searched_and_sorted(opened, long_report):
+    page = opened(long_report)
+    page.fill("#search", "many")
+    page.click("#rows th >> text=after")
+    page.emulate_media(media="print")
+    assert printed(page) == (35, "On paper: the first 20 rows of each set. 1 more are in this page on a screen.")
+    assert "many 0?" in rows(page), "of the forget rows all are shown"
+    page.emulate_media(media="screen")
+    page.fill("#search", "few")
+    page.emulate_media(media="print")
+    assert printed(page) == (15, "")
 
 
 def test_without_scripts_everything_can_still_be_read(opened):

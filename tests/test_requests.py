@@ -205,6 +205,16 @@ def test_commands_show_where_everything_is(finished, gru):
     assert f"{finished}/ledger.sqlite" in out
 
 
+def test_a_ledger_says_when_each_request_was_judged(finished):
+    with Ledger.open(finished) as ledger:
+        entries = ledger.entries()
+    written = json.loads((finished / "summary.json").read_text())
+    assert written["finished"] == entries[-1].time
+    assert [request["finished"] for request in written["requests"]] == [
+        entry.time for entry in entries if entry.event == "done"
+    ]
+
+
 # --- what an auditor can find ----------------------------------------------------------------------------------------
 
 

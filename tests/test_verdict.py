@@ -548,6 +548,25 @@ def test_several_models_come_to_the_least_that_holds_of_all():
     assert found.numbers == [f"{name}: {verdict.sentence}" for name, verdict in verdicts.items()]
 
 
+@given(st.dictionaries(st.sampled_from(list(SITUATIONS)), st.none(), min_size=1, max_size=5))
+def test_of_several_models_may_be_stated_what_holds_of_all_and_not_what_any_forbids(names):
+    verdicts = {name: verdict_of(SITUATIONS[name].evidence) for name in names}
+    found = together(verdicts)
+    for verdict in verdicts.values():
+        assert set(found.may_state) <= set(verdict.may_state)
+    for name, verdict in verdicts.items():
+        for line in verdict.may_not_state:
+            told = [one for one in found.may_not_state if one.startswith(line)]
+            assert any(one == line or name in one.removeprefix(line) for one in told), line
+    assert found.may_not_state[-1].startswith("That the rows are gone from the weights for good")
+
+
+@pytest.mark.parametrize("share", [0.85, 0.5])
+def test_what_was_harmed_may_not_be_called_unharmed(share):
+    verdict = verdict_of(Evidence(0.9, 0.1, 0.1, kept={"held-out": Kept(1.0, share)}))
+    assert "That the rest of what the model can do is unharmed." in verdict.may_not_state
+
+
 # --- answers that are none -------------------------------------------------------------------------------------------
 
 TRUTH = "In the old town of Bergen."

@@ -57,8 +57,15 @@ def cell_line(cell: CellResult) -> str:
 
 
 def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
-    """The tables of a comparison, at most 80 columns wide, the rule, and what went wrong."""
-    parts: list[Table | str] = []
+    """The tables of a comparison, what they come to, and how to read them."""
+    verdicts = verdicts_lines({method_name(row): row.verdict for row in summary.chosen})
+    together = [] if summary.verdict is None else [summary.verdict.sentence]
+    return [*comparison_tables(summary), *together, *summary.kept_most, *verdicts, *reading(summary)]
+
+
+def comparison_tables(summary: ComparisonSummary) -> list[Table]:
+    """At most 80 columns wide."""
+    parts = []
     for objective in summary.objectives:
         rows = [row for row in summary.aggregates if row.objective == objective]
         chosen = [row for row in rows if row.chosen]
@@ -68,8 +75,12 @@ def comparison_report(summary: ComparisonSummary) -> list[Table | str]:
             parts.append(levels_table(objective, chosen))
         if len(rows) > len(chosen):
             parts.append(grid_table(objective, rows, summary.frontier))
-    verdicts = verdicts_lines({method_name(row): row.verdict for row in summary.chosen})
-    return [*parts, *verdicts, summary.rule, HOW_TO_READ, *cost_notes(summary), *_failures(summary)]
+    return parts
+
+
+def reading(summary: ComparisonSummary) -> list[str]:
+    """The rule, how to read the tables, and what went wrong."""
+    return [summary.rule, HOW_TO_READ, *cost_notes(summary), *_failures(summary)]
 
 
 def matched_table(objective: str, rows: Sequence[MethodResult], summary: ComparisonSummary) -> Table:

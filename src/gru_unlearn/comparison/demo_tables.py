@@ -31,7 +31,8 @@ def demo_report(summary: DemoSummary) -> list[Table | str]:
     titles = {"forget": "Should be forgotten", "held_out": "Should still be known"}
     samples = [_sample_table(title, summary.sample[name]) for name, title in titles.items()]
     verdicts = verdicts_lines({row.name: row.verdict for row in summary.results})
-    return [demo_table(summary), *_who_kept_most(summary), *verdicts, HOW_TO_READ, *samples]
+    together = [] if summary.verdict is None else [summary.verdict.sentence]
+    return [demo_table(summary), *together, *summary.kept_most, *verdicts, HOW_TO_READ, *samples]
 
 
 def demo_table(summary: DemoSummary) -> Table:
@@ -42,19 +43,6 @@ def demo_table(summary: DemoSummary) -> Table:
     for name, label in LINES.items():
         lines.append([label, *(column.get(name, "") for column in columns.values())])
     return make_table("Forgetting 5 of 50 invented people", ("", *columns), lines)
-
-
-def _who_kept_most(summary: DemoSummary) -> list[str]:
-    """In a sentence; nothing where fewer than two runs got as far as the retain model."""
-    arrived = [row for row in summary.results if row.rmf_held_out is not None]
-    if len(arrived) < 2:
-        return []
-    best, *others = sorted(arrived, key=lambda row: -(row.rmf_held_out or 0))
-    rest = ", ".join(f"{row.name} {row.rmf_held_out:.3f} in {row.steps}" for row in others)
-    return [
-        f"At equal forgetting {best.name} kept most: {best.rmf_held_out:.3f} of the held-out probability in "
-        f"{best.steps} steps ({rest})."
-    ]
 
 
 def _sample_table(title: str, sample: DemoSample) -> Table:

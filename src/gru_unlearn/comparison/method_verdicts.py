@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from gru_unlearn.benchmark.evaluated_rows import answered
+from gru_unlearn.comparison.kept_most import which_kept_most, who_kept_most
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept
@@ -61,11 +62,11 @@ def compare_evidence(summary: ComparisonSummary, row: MethodResult) -> Evidence:
 
 
 def judge_demo(summary: DemoSummary) -> None:
-    """Write the verdicts into the summary: each run's, and what they come to together."""
+    """Write into the summary each run's verdict, what they come to together, and who kept most."""
     verdicts = demo_verdicts(summary)
     for row in summary.results:
         row.verdict = verdicts[row.name]
-    summary.verdict = together(verdicts)
+    summary.verdict, summary.kept_most = together(verdicts), who_kept_most(summary)
 
 
 def judge_comparison(summary: ComparisonSummary) -> None:
@@ -73,7 +74,7 @@ def judge_comparison(summary: ComparisonSummary) -> None:
     verdicts = compare_verdicts(summary)
     for row in summary.chosen:
         row.verdict = verdicts[method_name(row)]
-    summary.verdict = together(verdicts)
+    summary.verdict, summary.kept_most = together(verdicts), which_kept_most(summary)
 
 
 def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBySet) -> Evidence:

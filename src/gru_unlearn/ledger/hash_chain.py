@@ -28,6 +28,9 @@ EVENTS: dict[str, tuple[tuple[str | None, ...], str]] = {
 }
 """Event → states of the request in which it may happen, and the state after it."""
 
+JUDGED = ("done", "refused")
+"""Events with which a model was judged."""
+
 Link = tuple[int, str, str]
 """An entry's number, its text, and the SHA-256 noted with it."""
 

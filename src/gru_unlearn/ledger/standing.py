@@ -2,6 +2,7 @@
 
 from gru_unlearn.common.versions import versions
 from gru_unlearn.ledger.database import Ledger
+from gru_unlearn.ledger.hash_chain import JUDGED
 from gru_unlearn.ledger.request_verdicts import judge_requests
 from gru_unlearn.results.ledger_summary import LedgerSummary, Outcome, RequestSummary
 from gru_unlearn.results.run_folder import RunFolder
@@ -17,10 +18,13 @@ def summarise(ledger: Ledger) -> LedgerSummary:
         told = request.model_dump(exclude={"reason"})
         for entry in filter(None, (started.get(request.id), latest.get(request.id))):
             told |= entry.model_dump(include=set(Outcome.model_fields), exclude_unset=True)
+            if entry.event in JUDGED:
+                told["finished"] = entry.time
         requests.append(RequestSummary.model_validate(told))
     summary = LedgerSummary(
         requests=requests,
         newest_model=ledger.newest_model(),
+        finished=entries[-1].time,
         entries=len(entries),
         head=ledger.chain()[-1][2],
         settings=ledger.settings(),

@@ -10,13 +10,12 @@ from gru_unlearn.reporting.tables import plural
 from gru_unlearn.reporting.verdict_words import attack_headline
 from gru_unlearn.results.row_kinds import label_of
 from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
-from gru_unlearn.results.verdict import Verdict
 
 LOOKS = {"before": 0, "after": 2, IN_PICTURES["retain_model"]: 3}
 """Bar → how it is drawn."""
 
 
-def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evidence, verdict: Verdict) -> Brief:
+def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evidence) -> Brief:
     """Everything that stands there beside the verdict."""
     return Brief(
         request=material.options.request,
@@ -27,7 +26,6 @@ def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evi
             "What it cost": _cost(summary, evidence),
             "What was tried to bring it back": _tried(material),
         },
-        limits=verdict.may_not_state,
         picture=_picture(evidence),
         picture_note=_note(evidence),
         hashes=_hashes(summary, material),

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from rich.table import Table
-
 from gru_unlearn.comparison import frontier_picture, pareto
-from gru_unlearn.comparison.comparison_tables import comparison_report
+from gru_unlearn.comparison.comparison_tables import comparison_tables, reading
 from gru_unlearn.comparison.demo_tables import HOW_TO_READ, demo_table
+from gru_unlearn.comparison.kept_most import which_kept_most, who_kept_most
 from gru_unlearn.comparison.method_columns import short
 from gru_unlearn.comparison.method_verdicts import compare_verdicts, demo_verdicts
 from gru_unlearn.publishing.material import Material
@@ -14,6 +13,7 @@ from gru_unlearn.publishing.record_sections import meanings, record
 from gru_unlearn.publishing.run_sections import along, layers, tradeoff
 from gru_unlearn.reporting.chart import whole
 from gru_unlearn.reporting.example_table import example_table
+from gru_unlearn.reporting.judge import together
 from gru_unlearn.reporting.parts import Figure, Page, Section, TableData, from_rich
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, DemoSummary
@@ -25,13 +25,17 @@ def demo_page(summary: DemoSummary, material: Material) -> Page:
     runs = {name: run.summary for name, run in material.runs.items()}
     examples = {name: run.examples for name, run in material.runs.items()}
     seen = next(iter(examples.values()), None)
+    verdicts = demo_verdicts(summary)
     table = replace(from_rich(demo_table(summary)), title="")
     sections = [Section("results", "The runs side by side", tables=[table], notes=[HOW_TO_READ.strip()])]
     sections += [section for section in (tradeoff(runs, seen), along(runs), layers(runs)) if section]
     return Page(
         title="Demonstration: forgetting five of fifty invented people",
         facts={"seed": str(summary.seed), "time": f"{summary.seconds:.0f} s"},
-        judged=demo_verdicts(summary),
+        verdict=together(verdicts),
+        told=who_kept_most(summary),
+        judged=verdicts,
+        invented=True,
         sections=[*sections, meanings(summary.target, material.metrics)],
         examples=example_table(examples) if material.options.rows else None,
         record=record(material),
@@ -40,7 +44,7 @@ def demo_page(summary: DemoSummary, material: Material) -> Page:
 
 def compare_page(summary: ComparisonSummary, material: Material) -> Page:
     """Objectives × rectifications × learning rates × seeds."""
-    chosen = summary.chosen
+    chosen, verdicts = summary.chosen, compare_verdicts(summary)
     return Page(
         title="Comparison of unlearning methods",
         facts={
@@ -50,7 +54,9 @@ def compare_page(summary: ComparisonSummary, material: Material) -> Page:
             "seeds": str(len({cell.seed for cell in summary.cells})),
             "time": "" if summary.seconds is None else f"{summary.seconds:.0f} s",
         },
-        judged=compare_verdicts(summary),
+        verdict=together(verdicts),
+        told=which_kept_most(summary),
+        judged=verdicts,
         sections=[
             _pictures(summary),
             *_costs(summary),
@@ -83,10 +89,8 @@ def _costs(summary: ComparisonSummary) -> list[Section]:
 
 
 def _results(summary: ComparisonSummary) -> Section:
-    parts = comparison_report(summary)
-    tables = [from_rich(part) for part in parts if isinstance(part, Table)]
-    notes = [part for part in parts if isinstance(part, str)]
-    return Section("results", "The methods side by side", tables=tables, notes=notes)
+    tables = [from_rich(table) for table in comparison_tables(summary)]
+    return Section("results", "The methods side by side", tables=tables, notes=reading(summary))
 
 
 def every_run(summary: ComparisonSummary) -> Section:

@@ -28,6 +28,7 @@ def evaluation_page(summary: EvaluationSummary, material: Material) -> Page:
         findings=findings,
         sections=sections,
         examples=example_table({"this model": material.examples if material.options.rows else None}),
+        invented=summary.suite == "builtin" and not summary.settings.get("data"),
         record=record(material),
     )
 

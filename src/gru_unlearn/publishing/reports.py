@@ -137,8 +137,8 @@ def gather(folder: Path) -> Material:
     run = RunFolder(folder)
     content = read_json(run.summary_file)
     summary = _reported(run, content)
-    finished = datetime.fromtimestamp(run.summary_file.stat().st_mtime, UTC)
-    material = Material(str(folder), summary, content, metrics=explanations(), when=f"{finished:%Y-%m-%d %H:%M} UTC")
+    when = _when(summary.finished, run.summary_file)
+    material = Material(str(folder), summary, content, metrics=explanations(), when=when)
     material = replace(material, summary_sha256=hash_file(run.summary_file))
     if isinstance(summary, RunSummary):
         examples, attack = Examples.read(run.examples_file), _attack_on(run, summary)
@@ -151,6 +151,15 @@ def gather(folder: Path) -> Material:
     if isinstance(summary, DemoSummary):
         return replace(material, runs=_runs_of(summary, folder))
     return material
+
+
+def _when(finished: str | None, file: Path) -> str:
+    """When a job was finished. Where its summary does not say that, the time of its file, and that it is this: it
+    changes when a folder is copied."""
+    try:
+        return f"{datetime.fromisoformat(finished or '').astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return f"{datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC (time of its file)"
 
 
 def _reported(run: RunFolder, content: object) -> Reported:

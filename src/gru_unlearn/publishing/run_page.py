@@ -1,5 +1,6 @@
 """The page of an unlearning run."""
 
+from gru_unlearn.common.places import BUILTIN
 from gru_unlearn.publishing.attack_page import attack_sections
 from gru_unlearn.publishing.brief_pages import brief_of
 from gru_unlearn.publishing.material import Material
@@ -43,9 +44,10 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         },
         verdict=verdict,
         findings=findings_of(evidence, *material.tried),
-        brief=brief_of(summary, material, evidence, verdict),
+        brief=brief_of(summary, material, evidence),
         sections=[section for section in sections if section],
         examples=example_table({"after": examples if material.options.rows else None}),
+        invented=_are_invented(summary),
         record=record(material),
     )
 
@@ -54,6 +56,12 @@ def _end(summary: RunSummary) -> dict[str, str]:
     """Why it stopped, where that is known."""
     stopped = summary.results.stopped
     return {} if stopped is None else {"stopped": stopped.sentence}
+
+
+def _are_invented(summary: RunRecord) -> bool:
+    """Whether all rows are about the people of the built-in benchmark."""
+    sources = [rows.source or "" for rows in summary.data.values()]
+    return bool(sources) and all(source.startswith(BUILTIN) for source in sources)
 
 
 def title_of(summary: RunRecord) -> str:

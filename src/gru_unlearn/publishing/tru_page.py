@@ -27,7 +27,7 @@ def tru_page(summary: TruSummary, material: Material) -> Page:
         facts={"method": "TRU", "groups": str(len(summary.groups)), "seed": str(summary.seed)},
         verdict=verdict,
         findings=findings_of(evidence, *material.tried),
-        brief=brief_of(summary, material, evidence, verdict),
+        brief=brief_of(summary, material, evidence),
         sections=[_by_alpha(summary)],
         record=record(material),
     )

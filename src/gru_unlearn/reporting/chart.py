@@ -25,6 +25,8 @@ MARKERS = (
 )  # fmt: skip
 WHOLE = (0.0, 1.0)
 """Ends of an axis of shares or probabilities."""
+NEAR_TOP = 30
+"""Pixels below a frame's top, within which a star has its name above the frame."""
 MOST_MARKS = 40
 """Of one line; a longer one has evenly spread marks."""
 
@@ -210,10 +212,13 @@ def _rule(panel: Panel, rule: MarkLine) -> str:
 def _star(panel: Panel, star: Star) -> str:
     x, y = panel.x(star.x), panel.y(star.y)
     anchor, shift = ("end", -9) if star.left else ("", 9)
+    label = y + 18
+    if y < TOP + NEAR_TOP:  # below it lines go down: above the frame there are none
+        label = TOP - 9
     return (
         f"<g>{_title(f'{star.label}: {star.y:.3f} at {star.x:.3f}')}"
         f'<path class="star" d="{MARKERS[-1]}" transform="translate({x:.1f},{y:.1f})"/>'
-        f'<text class="ink {anchor}" x="{x + shift:.1f}" y="{y + 18:.1f}">{escape(star.label)}</text></g>'
+        f'<text class="ink halo {anchor}" x="{x + shift:.1f}" y="{label:.1f}">{escape(star.label)}</text></g>'
     )
 
 
@@ -354,7 +359,8 @@ def look_of(look: int) -> str:
 def style_rules(colours: Sequence[str], paper: str, ink: str, faint: str) -> str:
     """CSS of a colour scheme, for the classes used here."""
     own = "".join(f".m{number}{{color:{colour}}}" for number, colour in enumerate(colours))
-    return f".paper{{fill:{paper}}}.ink,.star{{fill:{ink}}}.faint{{stroke:{faint}}}.rule{{stroke:{ink}}}{own}"
+    ground = f".paper{{fill:{paper}}}.halo{{stroke:{paper}}}"
+    return f"{ground}.ink,.star{{fill:{ink}}}.faint{{stroke:{faint}}}.rule{{stroke:{ink}}}{own}"
 
 
 SHAPES = (
@@ -362,6 +368,7 @@ SHAPES = (
     "svg .mid{text-anchor:middle}svg path,svg line{fill:none}svg .line{stroke:currentColor;stroke-width:2.2}"
     "svg .thin{stroke:currentColor;stroke-width:.8;opacity:.35}svg .arm{stroke:currentColor;opacity:.6}"
     "svg .mark,svg .bar{fill:currentColor}"
+    "svg .halo{stroke-width:4px;stroke-linejoin:round;paint-order:stroke}"
 )
 """CSS that does not depend on the colour scheme."""
 LIGHT = style_rules(COLOURS, "#ffffff", "#222222", "#e2e2e2")

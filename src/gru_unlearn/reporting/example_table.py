@@ -1,7 +1,7 @@
 """Single rows for a report: what was probable and said before and after, word by word against the true answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import chain
 from unicodedata import normalize
@@ -15,6 +15,9 @@ Part = tuple[str, str]
 
 BEFORE, RETAIN_MODEL = "before", "retain model"
 """Columns beside those of the runs."""
+
+ON_PAPER = 20
+"""Rows of each set that are printed; a screen has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class ExampleLine:
     """forget: how much more probable than to the retain model; kept: how much less than before; the worst run's"""
     says: Sequence[tuple[str, Sequence[Part]]]
     """model → what it answers; no parts: word for word the true answer"""
+    place: int = 0
+    """in its set, the worst first"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,11 @@ class ExampleTable:
     sets: Mapping[str, str]
     """name → label, with the numbers of rows shown and there"""
     generated: bool
+
+    @property
+    def left_off_paper(self) -> int:
+        """How many rows are not printed."""
+        return sum(row.place > ON_PAPER for row in self.rows)
 
 
 def example_table(runs: Mapping[str, Examples | None]) -> ExampleTable | None:
@@ -55,7 +65,8 @@ def example_table(runs: Mapping[str, Examples | None]) -> ExampleTable | None:
         lines = []
         for versions in zip(*(examples.sets[name].rows for examples in kept.values()), strict=True):
             lines.append(_line_of_row(name, dict(zip(kept, versions, strict=True)), columns))
-        rows += sorted(lines, key=lambda line: -1.0 if line.off_by is None else -line.off_by)
+        lines.sort(key=lambda line: -1.0 if line.off_by is None else -line.off_by)
+        rows += [replace(line, place=place) for place, line in enumerate(lines, start=1)]
         labels[name] = _label(name, part)
     return ExampleTable(columns, rows, labels, any(examples.generated for examples in kept.values()))
 

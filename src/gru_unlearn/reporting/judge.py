@@ -23,7 +23,7 @@ from gru_unlearn.reporting.forgetting import (
 )
 from gru_unlearn.reporting.keeping import KEPT_ALL, KEPT_MOST, judge_keeping
 from gru_unlearn.reporting.mark_words import how_sure, stands_for
-from gru_unlearn.reporting.statements import may_not_state, may_state
+from gru_unlearn.reporting.statements import may_not_state, may_state, said_of_all, said_of_any
 from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, DEAR, Staying, judge_staying
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.reporting.verdict_words import attack_headline, relearning_words, verdict_sentence
@@ -109,7 +109,8 @@ def _after_attacks(forgetting: Forgetting, staying: Staying) -> Forgetting:
 
 
 def together(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Of several models, by their names, the least that can be said of all."""
+    """Of several models, by their names, the least that can be said of all: what each lets one state, and what any
+    does not."""
     counts = Counter(verdict.forgotten for verdict in verdicts.values())
     told = ", ".join(_TOGETHER[answer].format(counts[answer]) for answer in _TOGETHER if counts[answer])
     return Verdict(
@@ -118,8 +119,8 @@ def together(verdicts: Mapping[str, Verdict]) -> Verdict:
         stays_gone=worst(verdict.stays_gone for verdict in verdicts.values()),
         sentence=f"Of {plural(len(verdicts), 'model')}, {told}.",
         numbers=[f"{name}: {verdict.sentence}" for name, verdict in verdicts.items()],
-        may_state=[],
-        may_not_state=[],
+        may_state=said_of_all({name: verdict.may_state for name, verdict in verdicts.items()}),
+        may_not_state=said_of_any({name: verdict.may_not_state for name, verdict in verdicts.items()}),
         remarks=[],
     )
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from gru_unlearn.reporting import chart
+from gru_unlearn.reporting.example_table import ON_PAPER
 from gru_unlearn.reporting.judge import FORGOTTEN_RULE, KEPT_RULE, NO_PROOF
 from gru_unlearn.reporting.parts import FOLDED, Page
 from gru_unlearn.reporting.tables import shown
@@ -50,6 +51,7 @@ def page_html(page: Page, *, folder: str, when: str, command: str, summary: Any)
         when=when,
         command=command,
         folded=FOLDED,
+        on_paper=ON_PAPER,
         answers=ANSWERS,
         rules={"Is it forgotten?": FORGOTTEN_RULE, "Is the rest kept?": KEPT_RULE},
         no_proof=NO_PROOF,

@@ -60,12 +60,11 @@ class Brief:
     """who answers for it; likewise"""
     facts: Mapping[str, str]
     """what was to be removed, what was done, what it cost, what was tried to bring it back"""
-    limits: Sequence[str]
-    picture: Figure | None
-    picture_note: tuple[str, str] | None
-    """the bar beside before and after, and what it is"""
     hashes: Mapping[str, str]
     """what it was done with → SHA-256"""
+    picture: Figure | None = None
+    picture_note: tuple[str, str] | None = None
+    """the bar beside before and after, and what it is"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +76,16 @@ class Page:
     findings: Sequence[Finding] = ()
     """of a single model"""
     verdict: Verdict | None = None
-    """likewise: its sentence, and what may be stated"""
+    """its sentence, and what may be stated; of several models what theirs come to together"""
+    told: Sequence[str] = ()
+    """sentences that belong to it"""
     judged: Mapping[str, Verdict] = field(default_factory=dict)
     """of several, by name"""
     brief: Brief | None = None
     sections: Sequence[Section] = ()
     examples: ExampleTable | None = None
+    invented: bool = False
+    """whether the people in the rows are: those of the built-in benchmark"""
     record: Sequence[Section] = ()
 
 

@@ -1,6 +1,7 @@
 """What a verdict lets its reader state, and what it does not."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.forgetting import Forgetting
@@ -84,10 +85,30 @@ def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) ->
         refused.append("That no answer comes out word for word: nobody looked.")
     if staying.answer != "yes":
         refused.append(f"That it cannot be brought back: {_why_it_may_come_back(forgetting, staying)}.")
-    if keeping.answer in ("unknown", "no"):
+    if keeping.answer != "yes":
         refused.append("That the rest of what the model can do is unharmed.")
     elif keeping.made:
         refused.append(
             "That what you want kept is unharmed: nobody named it, and rows that the model made itself stood for it."
         )
     return [*refused, "That the rows are gone from the weights for good: no such number proves that."]
+
+
+def said_of_all(said: Mapping[str, Sequence[str]]) -> list[str]:
+    """Of several models' sentences, by the models' names, those that hold of every one."""
+    return [line for line, names in _whose(said).items() if len(names) == len(said)]
+
+
+def said_of_any(said: Mapping[str, Sequence[str]]) -> list[str]:
+    """Those that hold of some, with their names; then those that hold of every one."""
+    some = [f"{line} ({', '.join(names)})" for line, names in _whose(said).items() if len(names) < len(said)]
+    return [*some, *said_of_all(said)]
+
+
+def _whose(said: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Sentence → the models of which it is said."""
+    whose: dict[str, list[str]] = {}
+    for name, lines in said.items():
+        for line in lines:
+            whose.setdefault(line, []).append(name)
+    return whose

@@ -3,7 +3,7 @@
 from math import inf
 from typing import Literal
 
-from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.verdict import Verdict
 
@@ -116,7 +116,7 @@ class AttackPart(FileModel):
     seconds: float = 0.0
 
 
-class AttackSummary(FileModel):
+class AttackSummary(JobSummary):
     """All attacks on one model."""
 
     command: Literal["attack"] = "attack"

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from gru_unlearn.common.renamed import renamed_settings
-from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import Metrics, Point
 from gru_unlearn.results.run_summary import RunResults, Stopped
@@ -67,7 +67,7 @@ class CellRecord(FileModel):
         return {name: metrics.get(name) for name in ("forget_quality", "model_utility", "extraction_strength")}
 
 
-class ReferenceSummary(FileModel):
+class ReferenceSummary(JobSummary):
     """``reference/summary.json``: the target and the retain model, measured as the runs are."""
 
     identity: JsonObject
@@ -242,7 +242,7 @@ class Frontier(FileModel):
         return next((one for one in self.methods if (one.objective, one.rectification) == who), None)
 
 
-class ComparisonSummary(FileModel):
+class ComparisonSummary(JobSummary):
     """Objectives × rectifications × learning rates × seeds."""
 
     command: Literal["compare"] = "compare"
@@ -269,6 +269,8 @@ class ComparisonSummary(FileModel):
     retain_model_said: dict[str, Said] = {}
     verdict: Verdict | None = None
     """what those of the methods come to together"""
+    kept_most: list[str] = []
+    """who kept most at equal forgetting and by how much, in sentences; empty where nobody can be compared"""
 
     @property
     def yardstick(self) -> tuple[str, Metrics]:
@@ -315,7 +317,7 @@ class DemoSample(FileModel):
     answers: dict[str, str]
 
 
-class DemoSummary(FileModel):
+class DemoSummary(JobSummary):
     """The demonstration on the built-in benchmark."""
 
     command: Literal["demo"] = "demo"
@@ -332,3 +334,5 @@ class DemoSummary(FileModel):
     retain_model_said: dict[str, Said] = {}
     verdict: Verdict | None = None
     """what those of the runs come to together"""
+    kept_most: list[str] = []
+    """who kept most at equal forgetting and by how much, in sentences; empty where nobody can be compared"""

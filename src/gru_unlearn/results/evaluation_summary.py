@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.verdict import Verdict
 
 
-class EvaluatedModel(FileModel):
+class EvaluatedModel(JobSummary):
     """What a sequence of evaluations needs of each."""
 
     command: Literal["evaluate"] = "evaluate"
@@ -51,7 +51,7 @@ class CurveRun(FileModel):
     data: dict[str, RowsSource] = {}
 
 
-class CurveSummary(FileModel):
+class CurveSummary(JobSummary):
     """Evaluations side by side."""
 
     command: Literal["curve"] = "curve"

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from gru_unlearn.results.attack_summary import Attempt
-from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject, Number
 from gru_unlearn.results.mark import Mark, label_of_mark
 from gru_unlearn.results.patch_record import PatchRecord
 from gru_unlearn.results.verdict import Verdict
@@ -79,7 +79,7 @@ class Checks(FileModel):
     """the most that is accepted of the mean"""
 
 
-class ExportSummary(FileModel):
+class ExportSummary(JobSummary):
     """One published model."""
 
     command: Literal["export"] = "export"

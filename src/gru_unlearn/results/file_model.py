@@ -66,6 +66,13 @@ class FileModel(BaseModel):
         return validated(path, content, cls.model_validate)
 
 
+class JobSummary(FileModel):
+    """What a finished job leaves in ``summary.json``, and when it was finished."""
+
+    finished: str | None = None
+    """UTC in ISO form, to the second; earlier versions did not say it"""
+
+
 def validated(path: Path, content: object, validate: Callable[[object], T]) -> T:
     """A file's content as a type.
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from gru_unlearn.results.file_model import FileModel, JsonObject, Number
+from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject, Number
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.verdict import Said, Verdict
 
@@ -75,11 +75,13 @@ class Outcome(FileModel):
 class RequestSummary(Outcome, DeletionRequest):
     """A request, without its reason, and what its newest run came to."""
 
+    finished: str | None = None
+    """when its model was judged; None where it was not"""
     verdict: Verdict | None = None
     """on that run's model, whether it was adopted or not"""
 
 
-class LedgerSummary(FileModel):
+class LedgerSummary(JobSummary):
     """How a ledger stands."""
 
     command: Literal["requests"] = "requests"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from gru_unlearn.results.file_model import FileModel
+from gru_unlearn.results.file_model import FileModel, JobSummary
 
 DIRECTION_BYTES = {"float32": 4, "bfloat16": 2}
 """Type that the retain direction may be kept in → bytes of a number."""
@@ -105,7 +105,7 @@ class PlannedSetup(Memory):
     fits: bool
 
 
-class PlanSummary(FileModel):
+class PlanSummary(JobSummary):
     """Every way to run one model, and the smallest that fits."""
 
     command: Literal["plan"] = "plan"

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,7 +14,7 @@ from gru_unlearn.common.files import UNFINISHED, part_of, read_json, write_json
 from gru_unlearn.common.processes import decided_by_first, is_first, wait_for_all
 from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.errors import StorageError, UserError, first_line, is_no_room
-from gru_unlearn.results.file_model import FileModel, as_json
+from gru_unlearn.results.file_model import JobSummary, as_json
 
 Identity = Mapping[str, JsonValue]
 """All that makes a run what it is; two runs with equal identities are the same run."""
@@ -191,8 +192,10 @@ class RunFolder:
                 f"no room left to write in {where}: make room and start the same command again"
             ) from error
 
-    def finish(self, summary: FileModel) -> None:
-        """Write the summary, which marks the run as finished."""
+    def finish(self, summary: JobSummary) -> None:
+        """Write the summary, which marks the run as finished; now, unless it says another time itself."""
+        if summary.finished is None:
+            summary.finished = datetime.now(UTC).isoformat(timespec="seconds")
         summary.write(self.summary_file)
 
     def wait_until_free(self, seconds: float) -> None:

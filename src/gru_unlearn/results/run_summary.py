@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from gru_unlearn.results.file_model import FileModel, JsonObject
+from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.model_metrics import AlphaPoint, Metrics, Numbers, Point
 from gru_unlearn.results.provenance import ModelSource, RowsSource
@@ -71,7 +71,7 @@ class LogRow(Numbers):
     surviving_share: float | None = None
 
 
-class RunRecord(FileModel):
+class RunRecord(JobSummary):
     """What every run tells of where its result came from."""
 
     seed: int

@@ -62,6 +62,20 @@
       }
       const shown = rows.filter((row) => !row.hidden).length;
       one("count").textContent = `${shown} of ${rows.length} rows`;
+      cut();
+    };
+    // On paper: the first rows of each set, of those that are shown, in their order.
+    const cut = () => {
+      const most = Number(one("rows").dataset.onPaper);
+      const places = {};
+      let later = 0;
+      for (const row of rows.filter((row) => !row.hidden)) {
+        const place = places[row.dataset.set] = (places[row.dataset.set] ?? 0) + 1;
+        row.classList.toggle("later", place > most);
+        later += place > most;
+      }
+      one("left-off").querySelector("span").textContent = later;
+      one("left-off").hidden = !later;
     };
     one("controls").hidden = false;
     one("search").addEventListener("input", filter);
@@ -84,6 +98,7 @@
           return sign * (numeric ? value(a) - value(b) : value(a).localeCompare(value(b)));
         };
         body.append(...rows.sort(compare));
+        cut();
       });
     }
   }
