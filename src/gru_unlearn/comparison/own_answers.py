@@ -1,5 +1,7 @@
-"""What a comparison's models answer to the runs' rows, where no suite asks them: their verdicts count answers as those of
-single runs do."""
+"""What a comparison's models answer to the runs' rows, where no suite asks them.
+
+So their verdicts count answers as those of single runs do.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
