@@ -86,8 +86,10 @@ def judge_comparison(summary: ComparisonSummary) -> None:
 def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBySet) -> Evidence:
     """Of a row of results, beside those of the target and of the retain model."""
     target, retain_model = summary.target, summary.retain_model
-    rows = summary.forget_rows
-    if rows is None and isinstance(summary, DemoSummary):
+    rows, mark, sample = summary.forget_rows, None, None
+    if isinstance(summary, ComparisonSummary):
+        mark, sample = summary.mark, sample_of(summary.looked_at, rows)
+    elif rows is None:
         rows = BUILTIN_ROWS
     target_said = summary.target_said or _by_share(target, rows)
     by_retain_model = summary.retain_model_said or _by_share(retain_model, rows)
@@ -107,8 +109,8 @@ def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBy
         target_said.get(FORGET.key),
         by_retain_model.get(FORGET.key),
         kept,
-        None if isinstance(summary, DemoSummary) else summary.mark,
-        sample=None if isinstance(summary, DemoSummary) else sample_of(summary.looked_at, rows),
+        mark,
+        sample=sample,
     )
 
 

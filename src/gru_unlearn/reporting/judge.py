@@ -91,9 +91,11 @@ def verdict_of(
 
 def _of_what_is_gone(staying: Staying, forgotten: Answer, found: Sequence[str]) -> Staying:
     """What was never there, or never went, can neither stay gone nor come back."""
-    it_was: ItWas = "there" if forgotten == "no" else "unknown"
-    if it_was == "unknown" and remarks.NEVER_KNOWN not in found:
-        return staying
+    it_was: ItWas = "there"
+    if forgotten != "no":
+        it_was = "unknown"
+        if remarks.NEVER_KNOWN not in found:
+            return staying
     if staying.answer in ("yes", "unknown"):
         return replace(staying, answer="unknown", no_scale=False, it_was=it_was)
     return replace(staying, it_was=it_was)
@@ -229,7 +231,9 @@ def staying_of(
 ) -> Staying:
     """By the attacks; ``verdict``: of what there was to bring back, where that is known."""
     staying = judge_staying(attacks, cost)
-    return staying if verdict is None else _of_what_is_gone(staying, verdict.forgotten, verdict.remarks)
+    if verdict is None:
+        return staying
+    return _of_what_is_gone(staying, verdict.forgotten, verdict.remarks)
 
 
 def staying_finding(

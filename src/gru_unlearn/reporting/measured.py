@@ -86,7 +86,9 @@ def sample_of(most: int | None, rows: int | None) -> Sample | None:
 
 def _sample_of(summary: RunRecord, kind: RowKind) -> Sample | None:
     rows = summary.data.get(kind.key)
-    return None if rows is None else sample_of(looked_at(summary), rows.rows)
+    if rows is None:
+        return None
+    return sample_of(looked_at(summary), rows.rows)
 
 
 def marks_apart(mark: Mark | None) -> tuple[float | None, Mark | None]:

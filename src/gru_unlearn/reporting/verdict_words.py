@@ -123,9 +123,11 @@ def _whose(evidence: Evidence) -> str:
 
 def _asked_others(evidence: Evidence) -> bool:
     """Whether the rows that were asked are not those of which the probability is."""
-    of_all = evidence.rows
-    measured = of_all if evidence.sample is None else evidence.sample.rows
-    asked = of_all if evidence.said is None else evidence.said.asked
+    measured = asked = evidence.rows
+    if evidence.sample is not None:
+        measured = evidence.sample.rows
+    if evidence.said is not None:
+        asked = evidence.said.asked
     return measured != asked
 
 
