@@ -327,7 +327,14 @@ def test_tru_from_rows_to_model(gru, job):
     assert saved["forget_prob"] == min(point["forget_prob"] for point in points) < points[0]["forget_prob"]
     assert [group["rows"] for group in summary["groups"]] == [2, 2, 2]
     assert all(group["group_norm"] > 0 for group in summary["groups"])
-    assert sorted(path.name for path in out.iterdir()) == [".lock", "model", "report.html", "run.json", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".lock", "examples.json", "model", "report.html", "run.json", "summary.json",
+    ]  # fmt: skip
+    assert "answers not counted" not in summary["verdict"]["remarks"]
+    rows = json.loads((out / "examples.json").read_text())["sets"]["forget"]["rows"]
+    assert len(rows) == 6
+    assert all(row[moment]["says"] is not None for row in rows for moment in ("before", "after", "retain_model"))
+    assert "of 6 answers word for word" in summary["verdict"]["sentence"]
     own = ["--suite", "own", "--model", out / "model", "--forget", arguments["--forget"], "--out", out.parent / "own"]
     assert gru("evaluate", *own)[0] == 0
     measured = json.loads((out.parent / "own" / "summary.json").read_text())["metrics"]["forget_Q_A_Prob"]

@@ -1,6 +1,7 @@
 """One verdict by one rule: its sentence in many situations, and the same one wherever the same numbers are shown."""
 
 import html
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +17,20 @@ import tiny
 from gru_unlearn.attacks.attacked_evidence import attack_evidence
 from gru_unlearn.benchmark.evaluated_evidence import _saw_enough, evaluation_verdict
 from gru_unlearn.common.files import write_json
-from gru_unlearn.comparison.method_verdicts import judge_comparison, judge_demo
+from gru_unlearn.comparison.matrix import Cell
+from gru_unlearn.comparison.matrix_plan import _is_asked
+from gru_unlearn.comparison.method_verdicts import _worst_seed, judge_comparison, judge_demo
 from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.ledger.request_verdicts import judge_requests
 from gru_unlearn.publishing.card import model_card
 from gru_unlearn.publishing.reports import write_report
 from gru_unlearn.reporting.broken_answers import is_broken, said_of
-from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.judge import NO_PROOF, findings_of, together, verdict_of
 from gru_unlearn.reporting.measured import run_verdict, verdict_of_folder
 from gru_unlearn.reporting.verdict_lines import verdict_lines
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
-from gru_unlearn.results.comparison_summary import ComparisonSummary, DemoSummary
+from gru_unlearn.results.comparison_summary import CellRecord, CellResult, ComparisonSummary, DemoSummary
 from gru_unlearn.results.evaluation_summary import EvaluationSummary
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.ledger_summary import LedgerSummary
@@ -70,6 +73,7 @@ class Situation(NamedTuple):
 TOO_HIGH = (
     "Such a mark may be much too high: rows are called gone only where 60% of their probability before is gone, too."
 )
+COUNTED = "Rows are called gone only where answers were counted, too."
 REST = "99% is left of what must stay: kept."
 SITUATIONS = {
     "nothing forgotten, no retain model": Situation(
@@ -208,8 +212,8 @@ SITUATIONS = {
         replace(OWN_ROWS, forget_before=1e-4, forget_after=1e-4, said_before=said(0)),
         "unknown", "yes",
         "10 rows were to be removed. The model did not know them before (mean probability 1e-04, none of 10 "
-        "answers word for word): there was nothing to remove. 1 attempt to bring it back: none of 10 answers came "
-        f"back. {REST}",
+        "answers word for word): there was nothing to remove. 1 attempt to draw it out: none of 10 answers came. "
+        f"{REST}",
         attacks=[attacked(0.0)],
         remarks=("never known",),
     ),
@@ -308,10 +312,74 @@ SITUATIONS = {
     ),
     "plain texts: nobody can be asked": Situation(
         replace(OWN_ROWS, forget_after=0.05, said=None, said_before=None),
-        "yes", "yes",
+        "partly", "yes",
         "10 rows were to be removed. Whether answers still come word for word is not known; their probability went "
-        f"from 0.996 to 0.050: gone, by this mark (mean probability of the answers). Not attacked. {REST}",
+        f"from 0.996 to 0.050: partly removed. {COUNTED} Not attacked. {REST}",
         remarks=("answers not counted",),
+    ),
+    "down to the retain model, and nobody counted answers": Situation(
+        replace(WITH_RETAIN_MODEL, said=None, said_before=None, said_by_retain_model=None),
+        "partly", "yes",
+        "10 rows were to be removed. Whether answers still come word for word is not known; their probability went "
+        f"from 0.996 to 0.360 (0.359 to a model that never saw them): partly removed. {COUNTED} Not attacked. {REST}",
+        remarks=("answers not counted",),
+    ),
+    "half of the way, and nobody counted answers": Situation(
+        replace(WITH_RETAIN_MODEL, forget_after=0.6, said=None, said_before=None, said_by_retain_model=None),
+        "partly", "yes",
+        "10 rows were to be removed. Whether answers still come word for word is not known; their probability went "
+        f"from 0.996 to 0.600 (0.359 to a model that never saw them): partly removed. Not attacked. {REST}",
+    ),
+    "never gone, which an attack finds, too": Situation(
+        replace(OWN_ROWS, rows=4, forget_after=0.8, said=said(4, asked=4), said_before=said(4, asked=4)),
+        "no", "yes",
+        "4 rows were to be removed. The model still gives 4 of 4 answers word for word: not removed. 1 attempt to draw "
+        f"it out: 4 of 4 answers still come. {REST}",
+        attacks=[attacked(1.0).model_copy(update={"rows": 4})],
+        remarks=("never gone",),
+    ),
+    "never gone, and a scale says how much an attack draws out": Situation(
+        replace(WITH_RETAIN_MODEL, forget_after=0.731),
+        "no", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability went "
+        "from 0.996 to 0.731 (0.359 to a model that never saw them): not removed. 1 attempt to draw it out: 9 of 10 "
+        f"answers still come; the strongest, prompts: as questions, draws out 90% of what was known. {REST}",
+        attacks=[attacked(0.9, 0.9)],
+        remarks=("never gone",),
+    ),
+    "a single row, never gone, which an attack finds, too": Situation(
+        replace(OWN_ROWS, rows=1, forget_after=0.9, said=said(1, asked=1), said_before=said(1, asked=1)),
+        "no", "yes",
+        "1 row was to be removed. The model still gives the answer word for word: not removed. 1 attempt to draw it "
+        f"out: the answer still comes. {REST}",
+        attacks=[attacked(1.0).model_copy(update={"rows": 1})],
+        remarks=("never gone",),
+    ),
+    "more rows were asked than the probability is of": Situation(
+        replace(
+            OWN_ROWS, rows=100, forget_before=0.947, forget_after=0.319, said=said(0, asked=64),
+            said_before=said(58, asked=64), sample=Sample(47, 100),
+        ),
+        "yes", "yes",
+        "100 rows were to be removed, 64 of which were asked for. The model gives none of 64 answers word for word, "
+        "and the mean probability of the answers to 47 rows went from 0.947 to 0.319: gone, by these marks (answers "
+        f"word for word and mean probability of the answers). Not attacked. {REST}",
+    ),
+    "the probability is of more rows than were asked": Situation(
+        replace(OWN_ROWS, rows=400, said=said(0, asked=64), said_before=said(64, asked=64)),
+        "yes", "yes",
+        "400 rows were to be removed, 64 of which were asked for. The model gives none of 64 answers word for word, "
+        "and the mean probability of the rows' answers went from 0.996 to 0.001: gone, by these marks (answers word "
+        f"for word and mean probability of the answers). Not attacked. {REST}",
+    ),
+    "as many rows were asked as the probability is of": Situation(
+        replace(
+            OWN_ROWS, rows=400, said=said(0, asked=64), said_before=said(64, asked=64), sample=Sample(64, 400)
+        ),
+        "yes", "yes",
+        "400 rows were to be removed, 64 of which were asked for. The model gives none of 64 answers word for word, "
+        "and their probability went from 0.996 to 0.001: gone, by these marks (answers word for word and mean "
+        f"probability of the answers). Not attacked. {REST}",
     ),
     "forgotten, and the rest went with it": Situation(
         replace(WITH_RETAIN_MODEL, kept={"held-out": Kept(0.9, 0.5), "retain": Kept(0.9, 0.88)}),
@@ -408,6 +476,7 @@ def test_any_numbers_have_a_verdict(evidence, tried):
     answers = [finding.answer for finding in findings_of(evidence, tried)]
     assert answers == [verdict.forgotten, verdict.kept, verdict.stays_gone]
     if verdict.forgotten == "yes":
+        assert evidence.said is not None, "a mean hides single rows"
         assert not evidence.too_many, "no answer still comes"
         assert "not removed" not in verdict.sentence
     if evidence.forget_after is None and evidence.said is None:
@@ -433,6 +502,9 @@ def test_what_never_went_does_not_stay_gone(evidence, tried):
     if verdict.forgotten == "no" or "never known" in verdict.remarks:
         assert verdict.stays_gone != "yes"
         assert "little or nothing" not in " ".join(verdict.may_state)
+        told = " ".join([verdict.sentence, *verdict.numbers, *verdict.remarks, findings_of(evidence, tried)[2].why])
+        for word in ("came back", "brings back", "bring it back"):
+            assert word not in told, "what never went cannot come back"
 
 
 @given(evidences)
@@ -765,6 +837,15 @@ SHARED = [
 ]  # fmt: skip
 
 
+OPENINGS = {
+    "yes": "made to forget 10 rows by unlearning: objective `npo`",
+    "partly": "made to forget 10 rows in part by unlearning",
+    "no": "after an unlearning run that did not make it forget 10 rows",
+    "unknown": "after an unlearning run on 10 rows",
+}
+"""How a model card begins."""
+
+
 def test_most_situations_are_tried_everywhere():
     assert len(SHARED) >= 14
 
@@ -777,6 +858,10 @@ def test_every_place_says_the_same(name, tmp_path):
     assert places.in_run().sentence == sentence
     assert html.escape(sentence, quote=False) in places.in_report()
     assert sentence in places.in_card()
+    opening = places.in_card().split("## Verdict")[0]
+    assert OPENINGS[places.in_run().forgotten] in opening or "no sign of knowing" in opening
+    assert ("no sign of knowing" in opening) == ("never known" in places.in_run().remarks)
+    assert ("## What was removed" in places.in_card()) == (places.in_run().forgotten == "yes")
     alone = verdict_of(evidence).sentence
     for place in (places.in_evaluation, places.in_comparison):
         assert place().sentence == alone, place.__name__
@@ -787,3 +872,62 @@ def test_every_place_says_the_same(name, tmp_path):
         assert places.in_ledger().sentence == verdict_of(without_retain_model_asked).sentence
         no_rest = replace(evidence, kept={}, other_mark=None)
         assert places.in_attack().sentence == verdict_of(no_rest, tried).sentence
+
+
+def test_a_comparison_without_a_suite_says_what_a_run_says(gru, tmp_path):
+    """The same method, model and rows: one model, one verdict."""
+    world = tiny.save_world(tmp_path / "world")
+    (world / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tiny.rows(6, start=18)))
+    tiny.save(world / "other", seed=3)
+    shared = {
+        "model": world / "model", "retain-model": world / "other", "forget": world / "forget.jsonl",
+        "retain": world / "retain.jsonl", "held-out": world / "held.jsonl", "max-steps": 4, "eval-steps": 2,
+        "per-device-train-batch-size": 4, "gradient-accumulation-steps": 1, "warmup-steps": 0, "use-cpu": "true",
+        "eval-max-rows": 4,
+    }  # fmt: skip
+    flags = [str(word) for name, value in shared.items() for word in (f"--{name}", value)]
+    compared, run = tmp_path / "compared", tmp_path / "run"
+    grid = ["--objectives", "npo", "--rectifications", "gru", "--learning-rates", "1e-3", "--seeds", "1"]
+    code, out, err = gru("compare", *flags, *grid, "--output-dir", compared)
+    assert code == 0, out + err
+    own = ["--objective", "npo", "--rectification", "gru", "--learning-rate", "1e-3", "--seed", "0"]
+    code, out, err = gru(
+        "unlearn", *flags, *own, "--stop-when-forgotten", "true", "--save-strategy", "no",
+        "--eval-strategy", "steps", "--output-dir", run,
+    )  # fmt: skip
+    assert code == 0, out + err
+    of_run = json.loads((run / "summary.json").read_text())["verdict"]
+    summary = json.loads((compared / "summary.json").read_text())
+    assert "answers not counted" not in of_run["remarks"]
+    (row,) = [row for row in summary["aggregates"] if row["chosen"]]
+    for name in ("sentence", "forgotten", "kept", "remarks", "may_state"):
+        assert row["verdict"][name] == of_run[name], name
+    assert summary["verdict"]["forgotten"] == of_run["forgotten"]
+
+    # as an earlier version left it: nobody was asked, and its folder is read all the same
+    (record,) = compared.glob("runs/*/cell.json")
+    asked = json.loads(record.read_text())
+    record.write_text(json.dumps({"cost": asked["cost"]}))
+    reference = compared / "reference" / "summary.json"
+    known = json.loads(reference.read_text())
+    reference.write_text(json.dumps({k: v for k, v in known.items() if k != "asked"} | {"target_said": {}}))
+    (model,) = compared.glob("runs/*/model")
+    before = (model / "config.json").stat().st_mtime_ns
+    assert gru("compare", *flags, *grid, "--output-dir", compared)[0] == 0
+    assert json.loads(record.read_text()) == asked, "it is asked later, and not trained again"
+    assert (model / "config.json").stat().st_mtime_ns == before
+
+
+def test_what_can_no_longer_be_asked_is_left_and_never_called_gone(tmp_path):
+    cell = Cell("npo", "gru", 1e-3, 0, tmp_path, {})
+    assert _is_asked(cell), "its model was taken away"
+    (tmp_path / "model").mkdir()
+    assert not _is_asked(cell), "as an earlier version left it"
+    CellRecord(metrics={"forget_exact_answers": 0.0}).write(tmp_path / "cell.json")
+    assert _is_asked(cell), "by an earlier version's suite"
+    CellRecord(asked=True).write(tmp_path / "cell.json")
+    assert _is_asked(cell), "of plain texts there is nothing to ask"
+    unasked = CellResult(objective="npo", rectification="gru", learning_rate=1e-3, name="a", seed=0, status="done")
+    asked = unasked.model_copy(update={"said": {"forget": said(0), "retain": said(9)}})
+    assert _worst_seed([asked, asked], 10).keys() == {"forget", "retain"}
+    assert _worst_seed([asked, unasked], 10).keys() == {"retain"}, "nobody knows the worst of all seeds"

@@ -26,11 +26,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from gru_unlearn.comparison.comparison_suite import SuiteJob, evaluate_on_suite, score_retain_model
 from gru_unlearn.comparison.matrix_plan import JOB, CellJob, ReferenceJob
 from gru_unlearn.comparison.method_verdicts import said_by_set
+from gru_unlearn.comparison.own_answers import ask
 from gru_unlearn.errors import exit_code
 from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.models.loading import quiet
 from gru_unlearn.results.comparison_summary import CELL_FILE, CellRecord, ReferenceSummary
 from gru_unlearn.results.model_metrics import UNMEASURED, Metrics
+from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import make_recipe
@@ -53,7 +55,12 @@ def do_reference(job: ReferenceJob) -> None:
         retain_table.save(job.suite.retain_scores)
     target, target_said = _measure_reference(prepared, prepared.model.folder, retain_table, job.suite)
     summary = ReferenceSummary(
-        identity=job.identity, target=target, retain_model=UNMEASURED, target_said=target_said, retain_model_said={}
+        identity=job.identity,
+        target=target,
+        retain_model=UNMEASURED,
+        target_said=target_said,
+        retain_model_said={},
+        asked=True,
     )
     if prepared.retain_model is not None:
         found = _measure_reference(prepared, prepared.retain_model.folder, retain_table, job.suite)
@@ -66,7 +73,7 @@ def do_reference(job: ReferenceJob) -> None:
 def _measure_reference(
     prepared: Prepared, model: Path, retain_table: ScoreTable | None, suite: SuiteJob | None
 ) -> tuple[Metrics, dict[str, Said]]:
-    """Its numbers, and what it answered where a suite asks."""
+    """Its numbers, and what it answers, to a suite or to the runs' own rows."""
     examples = prepared.examples
     trainer = UnlearningTrainer(
         load_on_device(prepared, model),
@@ -84,30 +91,48 @@ def _measure_reference(
         found = evaluate_on_suite(suite.request, model, retain_table)
         measured |= CellRecord(metrics=found.metrics).shown
         said = said_by_set(found.table)
+    if FORGET.key not in said:
+        said = {**ask(prepared, model), **said}
     return Metrics.model_validate(measured), said
 
 
 def do_cell(job: CellJob) -> None:
-    """Train unless that is done, note what it cost, and evaluate the saved model."""
-    file = job.folder / CELL_FILE
+    """Train unless that is done, note what it cost, evaluate the saved model, and ask it."""
+    file, prepared = job.folder / CELL_FILE, None
     if job.train:
-        record = CellRecord(cost=train(job))
+        prepared = prepare(make_recipe(job.settings), like=job.like or None)
+        record = CellRecord(cost=train(prepared))
         record.write(file)
     else:
         record = CellRecord.read(file) or CellRecord()
     if job.suite is not None:
-        scores = job.suite.retain_scores
-        retain_table = ScoreTable.load(scores) if scores.is_file() else None
-        found = evaluate_on_suite(job.suite.request, RunFolder(job.folder).model, retain_table)
-        record.suite, record.metrics, record.missing = job.suite.used, found.metrics, found.missing
-        record.said = said_by_set(found.table)
+        _evaluate(job, job.suite, record)
+        record.write(file)
+    if not record.is_asked:
+        record.said = {**ask(prepared or _once_more(job), RunFolder(job.folder).model), **record.said}
+        record.asked = True
         record.write(file)
 
 
-def train(job: CellJob) -> dict[str, float | None]:
+def _evaluate(job: CellJob, suite: SuiteJob, record: CellRecord) -> None:
+    """What the suite says of the saved model, into the record."""
+    scores = suite.retain_scores
+    retain_table = ScoreTable.load(scores) if scores.is_file() else None
+    found = evaluate_on_suite(suite.request, RunFolder(job.folder).model, retain_table)
+    record.suite, record.metrics, record.missing = suite.used, found.metrics, found.missing
+    record.said, record.asked = said_by_set(found.table), False
+
+
+def _once_more(job: CellJob) -> Prepared:
+    """The rows and the manner of a run that is finished, whose own folder may not be prepared again."""
+    elsewhere = {**job.settings, "output_dir": str(job.folder.with_name("none"))}
+    return prepare(make_recipe(elsewhere), like=job.like or None)
+
+
+def train(prepared: Prepared) -> dict[str, float | None]:
     """Do one unlearning run, and return seconds per step and peak memory of this process so far."""
     with step_ends() as ends:
-        summary = unlearn(prepare(make_recipe(job.settings), like=job.like or None), Console(width=200))
+        summary = unlearn(prepared, Console(width=200))
     evaluated = {point.step for point in summary.trajectory}
     return {
         "seconds_per_step": seconds_per_step(ends, summary.steps, evaluated),

@@ -22,7 +22,7 @@ from gru_unlearn.comparison.method_verdicts import judge_comparison
 from gru_unlearn.comparison.pareto import pareto_svg
 from gru_unlearn.comparison.statistics import aggregate
 from gru_unlearn.errors import NonFiniteError, UserError
-from gru_unlearn.reporting.measured import rows_of
+from gru_unlearn.reporting.measured import looked_at, rows_of
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, ReferenceSummary
 from gru_unlearn.results.cost_kinds import ROWS, SECONDS
@@ -115,7 +115,7 @@ def summarize(planned: ComparisonPlan, cells: Sequence[CellResult]) -> Compariso
         learning_rates={objective: list(rates) for objective, rates in matrix.learning_rates.items()},
         suite=planned.suite.used if planned.suite else None,
         versions=versions(),
-        forget_rows=_forget_rows(matrix),
+        **_rows_of_runs(matrix),
         target_said=reference.target_said,
         retain_model_said=reference.retain_model_said,
     )
@@ -130,7 +130,10 @@ def _mark_of(reference: ReferenceSummary, cells: Sequence[CellResult]) -> dict[s
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _forget_rows(matrix: Matrix) -> int | None:
-    """How many rows every run was to remove."""
+def _rows_of_runs(matrix: Matrix) -> dict[str, Any]:
+    """How many rows every run was to remove, and how many its evaluations look at."""
     found = (RunSummary.read(RunFolder(cell.folder).summary_file) for cell in matrix.cells)
-    return next((rows_of(summary.data) for summary in found if summary is not None), None)
+    known = next((summary for summary in found if summary is not None), None)
+    if known is None:
+        return {}
+    return {"forget_rows": rows_of(known.data), "looked_at": looked_at(known)}

@@ -29,13 +29,13 @@ class _Job(BaseModel, ser_json_inf_nan="constants"):
 
 
 class ReferenceJob(_Job):
-    """Measure the target and the retain model."""
+    """Measure the target and the retain model, and ask them."""
 
     identity: JsonObject
 
 
 class CellJob(_Job):
-    """Do one run of the matrix, unless that is done, and evaluate its model."""
+    """Do one run of the matrix, unless that is done, evaluate its model, and ask it."""
 
     train: bool
     like: JsonObject = {}
@@ -84,11 +84,11 @@ def plan(matrix: Matrix, *, overwrite: bool = False) -> ComparisonPlan:
     for cell, recipe in zip(cells, recipes, strict=True):
         own = {name: value for name, value in recipe.settings.items() if name != "output_dir"}
         trained = not overwrite and _is_trained(cell, {**shared, "settings": own})
-        if not (trained and _is_evaluated(cell, suite)):
+        if not (trained and _is_evaluated(cell, suite) and _is_asked(cell)):
             like = as_json(shared)
             jobs.append(CellJob(folder=cell.folder, settings=cell.settings, suite=suite, train=not trained, like=like))
     known = None if overwrite else ReferenceSummary.read(matrix.reference.summary_file)
-    measured = known is not None and known.identity == reference.identity
+    measured = known is not None and known.asked and known.identity == reference.identity
     return ComparisonPlan(matrix, claim, suite, [] if measured else [reference], jobs)
 
 
@@ -152,3 +152,9 @@ def _is_evaluated(cell: Cell, suite: SuiteJob | None) -> bool:
         return True
     record = CellRecord.read(cell.folder / CELL_FILE)
     return record is not None and record.suite is not None and record.suite.decides == suite.used.decides
+
+
+def _is_asked(cell: Cell) -> bool:
+    """Whether its answers were counted; a finished run whose model was taken away can no longer be asked."""
+    record = CellRecord.read(cell.folder / CELL_FILE) or CellRecord()
+    return record.is_asked or not RunFolder(cell.folder).model.is_dir()

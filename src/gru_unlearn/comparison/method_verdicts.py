@@ -9,8 +9,15 @@ from gru_unlearn.evaluation import ScoreTable
 from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept
 from gru_unlearn.reporting.judge import together, verdict_of
-from gru_unlearn.reporting.measured import said_by_share
-from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, DemoRow, DemoSummary, MethodResult
+from gru_unlearn.reporting.measured import said_by_share, sample_of
+from gru_unlearn.results.comparison_summary import (
+    EXACT,
+    CellResult,
+    ComparisonSummary,
+    DemoRow,
+    DemoSummary,
+    MethodResult,
+)
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS
 from gru_unlearn.results.verdict import Said, Verdict
@@ -80,8 +87,10 @@ def judge_comparison(summary: ComparisonSummary) -> None:
 def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBySet) -> Evidence:
     """Of a row of results, beside those of the target and of the retain model."""
     target, retain_model = summary.target, summary.retain_model
-    rows = summary.forget_rows
-    if rows is None and isinstance(summary, DemoSummary):
+    rows, mark, sample = summary.forget_rows, None, None
+    if isinstance(summary, ComparisonSummary):
+        mark, sample = summary.mark, sample_of(summary.looked_at, rows)
+    elif rows is None:
         rows = BUILTIN_ROWS
     target_said = summary.target_said or _by_share(target, rows)
     by_retain_model = summary.retain_model_said or _by_share(retain_model, rows)
@@ -101,17 +110,21 @@ def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBy
         target_said.get(FORGET.key),
         by_retain_model.get(FORGET.key),
         kept,
-        None if isinstance(summary, DemoSummary) else summary.mark,
+        mark,
+        sample=sample,
     )
 
 
 def _worst_seed(cells: Sequence[CellResult], rows: int | None) -> dict[str, Said]:
-    """Of forget rows the seed that gives most answers word for word, of the others the one with most broken ones."""
+    """Of forget rows the seed that gives most answers word for word, of the others the one with most broken ones.
+
+    Nobody knows the worst of forget rows where one seed was not asked.
+    """
     by_seed = [cell.said or _by_share(cell, rows) for cell in cells]
     worst: dict[str, Said] = {}
     for kind in ROW_KINDS:
         found = [said[kind.key] for said in by_seed if kind.key in said]
-        if found:
+        if found and (kind is not FORGET or len(found) == len(by_seed)):
             worst[kind.key] = max(found, key=_recited if kind is FORGET else _broken)
     return worst
 
@@ -127,6 +140,6 @@ def _broken(said: Said) -> int:
 def _by_share(row: Metrics, rows: int | None) -> dict[str, Said]:
     """What an earlier version kept: the share of all forget rows that are answered word for word."""
     metrics = row.metrics if isinstance(row, CellResult) else None
-    share = row.get("forget_exact_answers") if metrics is None else metrics.get("forget_exact_answers")
+    share = row.get(EXACT) if metrics is None else metrics.get(EXACT)
     said = said_by_share(share, rows)
     return {} if said is None else {FORGET.key: said}

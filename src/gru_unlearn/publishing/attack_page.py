@@ -26,7 +26,7 @@ def attack_page(summary: AttackSummary, material: Material) -> Page:
         title="Attacks on an unlearned model",
         facts={"model": summary.model.source or "", "seed": str(summary.seed)},
         verdict=summary.verdict,
-        findings=[staying_finding(summary.attacks, summary.relearning_cost)],
+        findings=[staying_finding(summary.attacks, summary.relearning_cost, summary.verdict)],
         sections=attack_sections(summary),
         record=record(material),
     )

@@ -3,19 +3,20 @@
 from gru_unlearn.publishing.material import Material
 from gru_unlearn.reporting.chart import levels
 from gru_unlearn.reporting.evidence import Evidence
+from gru_unlearn.reporting.judge import staying_of
 from gru_unlearn.reporting.mark_words import IN_PICTURES, stands_for
 from gru_unlearn.reporting.parts import Brief, Figure
-from gru_unlearn.reporting.staying import judge_staying
 from gru_unlearn.reporting.tables import plural
 from gru_unlearn.reporting.verdict_words import attack_headline
 from gru_unlearn.results.row_kinds import label_of
 from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
+from gru_unlearn.results.verdict import Verdict
 
 LOOKS = {"before": 0, "after": 2, IN_PICTURES["retain_model"]: 3}
 """Bar → how it is drawn."""
 
 
-def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evidence) -> Brief:
+def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evidence, verdict: Verdict) -> Brief:
     """Everything that stands there beside the verdict."""
     return Brief(
         request=material.options.request,
@@ -24,7 +25,7 @@ def brief_of(summary: RunSummary | TruSummary, material: Material, evidence: Evi
             "To be removed": _due(summary),
             "What was done": _done(summary),
             "What it cost": _cost(summary, evidence),
-            "What was tried to bring it back": _tried(material),
+            "What was tried to bring it back": _tried(material, verdict),
         },
         picture=_picture(evidence),
         picture_note=_note(evidence),
@@ -77,10 +78,10 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours of computing"
 
 
-def _tried(material: Material) -> str:
+def _tried(material: Material, verdict: Verdict) -> str:
     if material.attack is None:
         return "Nothing: nobody attacked this model. gru attack RUN does."
-    return attack_headline(judge_staying(*material.tried))
+    return attack_headline(staying_of(verdict, *material.tried))
 
 
 def _picture(evidence: Evidence) -> Figure | None:

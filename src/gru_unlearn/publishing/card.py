@@ -8,12 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gru_unlearn.publishing.patch_words import patch_lines, whose_verdict
 from gru_unlearn.publishing.privacy import hub_name
+from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.mark_words import how_sure, stands_for
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.reporting.verdict_lines import ANSWERS
 from gru_unlearn.results.export_summary import ExportSummary
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.row_kinds import FORGET, KEPT, ROW_KINDS, label_of
+from gru_unlearn.results.verdict import Answer
 
 TAGS = ("unlearning", "gru-unlearn")
 NOT_PUBLIC = "not public"
@@ -32,6 +34,7 @@ def model_card(summary: ExportSummary) -> str:
     text = environment.get_template("model_card.md").render(
         summary=summary,
         base_on_hub=hub_name(summary.base.name),
+        outcome=_outcome(summary),
         row_kinds=ROW_KINDS,
         not_public=NOT_PUBLIC,
         whose_verdict=whose_verdict(summary.patch) if summary.patch is not None else None,
@@ -39,6 +42,24 @@ def model_card(summary: ExportSummary) -> str:
         answers={answer: word.lower() for answer, (_, word) in ANSWERS.items()},
     )
     return str(ModelCard(f"---\n{metadata(summary).to_yaml()}\n---\n\n{text}\n"))
+
+
+def _outcome(summary: ExportSummary) -> str:
+    """What unlearning came to, in the words of the verdict; without one, that it was tried."""
+    rows, verdict = plural(summary.data[FORGET.key].rows, "row"), summary.verdict
+    if verdict is None:
+        return f"after an unlearning run on {rows}"
+    if remarks.NEVER_KNOWN in verdict.remarks:
+        return f"after an unlearning run on {rows} that it gave no sign of knowing"
+    return _OUTCOMES[verdict.forgotten].format(rows)
+
+
+_OUTCOMES: dict[Answer, str] = {
+    "yes": "made to forget {} by unlearning",
+    "partly": "made to forget {} in part by unlearning",
+    "no": "after an unlearning run that did not make it forget {}",
+    "unknown": "after an unlearning run on {} whose outcome is not known",
+}
 
 
 def _label_of_metric(metric: str) -> str:

@@ -140,11 +140,9 @@ def gather(folder: Path) -> Material:
     when = _when(summary.finished, run.summary_file)
     material = Material(str(folder), summary, content, metrics=explanations(), when=when)
     material = replace(material, summary_sha256=hash_file(run.summary_file))
-    if isinstance(summary, RunSummary):
+    if isinstance(summary, RunSummary | TruSummary):
         examples, attack = Examples.read(run.examples_file), _attack_on(run, summary)
         return replace(material, given=given_settings(run), examples=examples, attack=attack)
-    if isinstance(summary, TruSummary):
-        return replace(material, given=given_settings(run), attack=_attack_on(run, summary))
     if isinstance(summary, EvaluationSummary):
         tables = load_tables(run)
         return replace(material, examples=evaluated_rows(summary.data, tables), tables=tables)

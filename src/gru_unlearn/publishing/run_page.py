@@ -44,7 +44,7 @@ def run_page(summary: RunSummary, material: Material) -> Page:
         },
         verdict=verdict,
         findings=findings_of(evidence, *material.tried),
-        brief=brief_of(summary, material, evidence),
+        brief=brief_of(summary, material, evidence, verdict),
         sections=[section for section in sections if section],
         examples=example_table({"after": examples if material.options.rows else None}),
         invented=_are_invented(summary),

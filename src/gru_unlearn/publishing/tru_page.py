@@ -7,6 +7,7 @@ from gru_unlearn.publishing.material import Material
 from gru_unlearn.publishing.record_sections import record
 from gru_unlearn.publishing.run_page import title_of
 from gru_unlearn.reporting.chart import WHOLE, Line, Spot, chart
+from gru_unlearn.reporting.example_table import example_table
 from gru_unlearn.reporting.judge import findings_of, verdict_of
 from gru_unlearn.reporting.measured import run_evidence
 from gru_unlearn.reporting.parts import Figure, Page, Section, from_rich
@@ -20,15 +21,17 @@ _LOOKS = {"tru": 2, "negated": 1}
 
 def tru_page(summary: TruSummary, material: Material) -> Page:
     """Unlearning without retain rows."""
-    evidence = run_evidence(summary, None)
+    examples = material.examples
+    evidence = run_evidence(summary, examples)
     verdict = verdict_of(evidence, *material.tried)
     return Page(
         title=title_of(summary),
         facts={"method": "TRU", "groups": str(len(summary.groups)), "seed": str(summary.seed)},
         verdict=verdict,
         findings=findings_of(evidence, *material.tried),
-        brief=brief_of(summary, material, evidence),
+        brief=brief_of(summary, material, evidence, verdict),
         sections=[_by_alpha(summary)],
+        examples=example_table({"after": examples if material.options.rows else None}),
         record=record(material),
     )
 

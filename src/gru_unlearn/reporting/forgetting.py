@@ -2,7 +2,8 @@
 
 Both are measured against a model that never saw the rows (the retain model). Where there is none, the probability is
 measured against what stands in for it (the model before fine-tuning, control rows, the rows' own floor), else against
-the model before; and then it can only be said that the rows are gone by these marks.
+the model before; and then it can only be said that the rows are gone by these marks. A mean hides single rows, so that
+where nobody counted answers, no probability makes it more than partly forgotten.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,8 +29,8 @@ GONE, GONE_PARTLY = 0.6, 0.3
 """Without any such model or rows: share of the probability before that must have gone, where answers were looked at,
 too. The retain model's is reached at 65 % (built-in benchmark), 89 % (SmolLM2 on TOFU) and 99 % (a tiny model on TOFU;
 docs/how-to/own-data.md): more than the first cannot be asked of all."""
-GONE_ALONE, GONE_PARTLY_ALONE = 0.9, 0.5
-"""The same where the probability is the only mark: nobody saw that no answer comes, so less is believed."""
+GONE_PARTLY_ALONE = 0.5
+"""The second where the probability is the only mark: nobody saw that fewer answers come, so less is believed."""
 PARTLY_RECITED = 0.5
 """Below this share of the answers that were given word for word before, those that still are make it partly."""
 
@@ -55,6 +56,8 @@ class Forgetting:
     """the marks that were read"""
     way: float | None = None
     """of the probability: how far from the model before to the mark"""
+    unseen: bool = False
+    """whether it is partly only because nobody counted answers"""
 
 
 def judge_forgetting(evidence: Evidence) -> Forgetting:
@@ -69,9 +72,10 @@ def judge_forgetting(evidence: Evidence) -> Forgetting:
     if answer == "yes" and not _is_enough(evidence, read):
         answer = "unknown"
     found = [*_remarks(evidence, answer), *_what_lacks(evidence)]
-    if answer == "yes" and remarks.TOLD_APART in found:
+    unseen = answer == "yes" and remarks.NOT_ASKED in found
+    if unseen or (answer == "yes" and remarks.TOLD_APART in found):
         answer = "partly"
-    return Forgetting(answer, tuple(found), tuple(read), way_of(evidence))
+    return Forgetting(answer, tuple(found), tuple(read), way_of(evidence), unseen)
 
 
 def worst(answers: Iterable[Answer]) -> Answer:
@@ -131,9 +135,7 @@ def _by_what_is_gone(after: float, before: float, *, alone: bool) -> Answer | No
     if before == 0:
         return None
     gone = 1 - after / before
-    if alone:
-        return grade(gone, GONE_ALONE, GONE_PARTLY_ALONE)
-    return grade(gone, GONE, GONE_PARTLY)
+    return grade(gone, GONE, GONE_PARTLY_ALONE if alone else GONE_PARTLY)
 
 
 def _without_the_model_before(after: float, mark: float) -> Answer | None:

@@ -13,7 +13,6 @@ from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.forgetting import (
     ABOVE,
     GONE,
-    GONE_ALONE,
     SIGNIFICANT,
     WAY_BEGUN,
     WAY_DONE,
@@ -24,7 +23,7 @@ from gru_unlearn.reporting.forgetting import (
 from gru_unlearn.reporting.keeping import KEPT_ALL, KEPT_MOST, judge_keeping
 from gru_unlearn.reporting.mark_words import how_sure, stands_for
 from gru_unlearn.reporting.statements import may_not_state, may_state, said_of_all, said_of_any
-from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, DEAR, Staying, judge_staying
+from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, DEAR, ItWas, Staying, judge_staying
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.reporting.verdict_words import attack_headline, relearning_words, verdict_sentence
 from gru_unlearn.results.attack_summary import AttackResult, Estimate
@@ -39,9 +38,9 @@ FORGOTTEN_RULE = (
     "a retain model the same way is measured to what stands in for it: the model before fine-tuning, rows of the same "
     "form about what nobody knows, or the same rows with invented names; then the rows are gone by this mark, and how "
     "sure that is stands beside it. "
-    f"Without any: no answer comes word for word, and {GONE:.0%} of the probability before is gone, or "
-    f"{GONE_ALONE:.0%} where nobody looked at answers. What an attack brings back for the most part is partly "
-    "forgotten."
+    f"Without any: no answer comes word for word, and {GONE:.0%} of the probability before is gone. Where nobody "
+    "counted answers, there can be no yes: a mean hides single rows. What an attack brings back for the most part is "
+    "partly forgotten."
 )
 KEPT_RULE = (
     f"Yes: at least {KEPT_ALL:.0%} of the answer probability before is left, on rows that no step saw (held-out) and "
@@ -76,7 +75,7 @@ def verdict_of(
 ) -> Verdict:
     """The verdict on one model. ``attacks`` is None where none was tried; ``cost``: of relearning."""
     keeping, forgetting = judge_keeping(evidence), judge_forgetting(evidence)
-    staying = _of_what_is_gone(judge_staying(attacks, cost), forgetting)
+    staying = _of_what_is_gone(judge_staying(attacks, cost), forgetting.answer, forgetting.remarks)
     forgetting = _after_attacks(forgetting, staying)
     return Verdict(
         forgotten=forgetting.answer,
@@ -90,20 +89,26 @@ def verdict_of(
     )
 
 
-def _of_what_is_gone(staying: Staying, forgetting: Forgetting) -> Staying:
-    """What was never there, or never went, cannot stay gone."""
-    nothing_gone = forgetting.answer == "no" or remarks.NEVER_KNOWN in forgetting.remarks
-    if nothing_gone and staying.answer in ("yes", "unknown"):
-        return replace(staying, answer="unknown", no_scale=False)
-    return staying
+def _of_what_is_gone(staying: Staying, forgotten: Answer, found: Sequence[str]) -> Staying:
+    """What was never there, or never went, can neither stay gone nor come back."""
+    it_was: ItWas = "there"
+    if forgotten != "no":
+        it_was = "unknown"
+        if remarks.NEVER_KNOWN not in found:
+            return staying
+    if staying.answer in ("yes", "unknown"):
+        return replace(staying, answer="unknown", no_scale=False, it_was=it_was)
+    return replace(staying, it_was=it_was)
 
 
 def _after_attacks(forgetting: Forgetting, staying: Staying) -> Forgetting:
     """What comes back for the most part was hidden, and not removed."""
     if staying.tried == 0:
         return replace(forgetting, remarks=(*forgetting.remarks, remarks.NOT_ATTACKED))
-    if staying.answer != "no":
+    if staying.answer != "no" or staying.it_was == "unknown":
         return forgetting
+    if staying.it_was == "there":
+        return replace(forgetting, remarks=(*forgetting.remarks, remarks.NEVER_GONE))
     answer: Answer = "partly" if forgetting.answer == "yes" else forgetting.answer
     return replace(forgetting, answer=answer, remarks=(*forgetting.remarks, remarks.CAME_BACK))
 
@@ -218,13 +223,25 @@ def findings_of(
     return [
         Finding("Is it forgotten?", verdict.forgotten, forget_numbers(evidence), FORGOTTEN_RULE),
         Finding("Is the rest kept?", verdict.kept, rest or "What must stay was not measured.", KEPT_RULE),
-        replace(staying_finding(attacks, cost), answer=verdict.stays_gone),
+        staying_finding(attacks, cost, verdict),
     ]
 
 
-def staying_finding(attacks: Sequence[AttackResult] | None, cost: Estimate | None = None) -> Finding:
-    """By the strongest attack, and by what relearning costs."""
+def staying_of(
+    verdict: Verdict | None, attacks: Sequence[AttackResult] | None, cost: Estimate | None = None
+) -> Staying:
+    """By the attacks; ``verdict``: of what there was to bring back, where that is known."""
     staying = judge_staying(attacks, cost)
+    if verdict is None:
+        return staying
+    return _of_what_is_gone(staying, verdict.forgotten, verdict.remarks)
+
+
+def staying_finding(
+    attacks: Sequence[AttackResult] | None, cost: Estimate | None = None, verdict: Verdict | None = None
+) -> Finding:
+    """By the strongest attack, and by what relearning costs."""
+    staying = staying_of(verdict, attacks, cost)
     why = "No attack was tried: gru attack RUN tries some."
     if staying.tried:
         why = attack_headline(staying)

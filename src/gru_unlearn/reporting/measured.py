@@ -13,7 +13,7 @@ from gru_unlearn.results.provenance import RowsSource
 from gru_unlearn.results.row_examples import ExampleRow, Examples, Moment
 from gru_unlearn.results.row_kinds import FORGET, KEPT, RETAIN, RowKind
 from gru_unlearn.results.run_folder import RunFolder
-from gru_unlearn.results.run_summary import RunSummary, TruSummary
+from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
 from gru_unlearn.results.verdict import Said, Verdict
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -35,11 +35,19 @@ def verdict_of_folder(folder: RunFolder, summary: RunSummary | TruSummary, attac
 
 
 def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) -> Evidence:
-    """A run's numbers for its verdict."""
+    """A run's numbers for its verdict; along α, the one of 0 is the model before."""
+    start: Metrics
     if isinstance(summary, TruSummary):
-        return _tru_evidence(summary)
-    start, end, results = summary.start or UNMEASURED, summary.end, summary.results
-    retain, other = marks_apart(results.known_mark)
+        start = next((point for point in summary.trajectory["tru"] if point.alpha == 0), UNMEASURED)
+        return _evidence(summary, start, summary.results.tru, summary.results.tru, examples)
+    return _evidence(summary, summary.start or UNMEASURED, summary.end, summary.results, examples)
+
+
+def _evidence(
+    summary: RunSummary | TruSummary, start: Metrics, end: Metrics, results: Metrics, examples: Examples | None
+) -> Evidence:
+    """``end``: of the model that was saved; ``results``: what the whole way comes to."""
+    retain, other = marks_apart(summary.known_mark)
     kept = {}
     for kind in KEPT:
         after = end.probability(kind)
@@ -63,12 +71,24 @@ def run_evidence(summary: RunSummary | TruSummary, examples: Examples | None) ->
     )
 
 
-def _sample_of(summary: RunSummary, kind: RowKind) -> Sample | None:
-    """What a run's evaluations looked at of a set, where that is a part."""
-    seen, rows = summary.settings.get("eval_max_rows"), summary.data.get(kind.key)
-    if not isinstance(seen, int) or rows is None or rows.rows is None or seen >= rows.rows:
+def looked_at(summary: RunRecord) -> int | None:
+    """How many rows of a set a run's evaluations look at, at most."""
+    most = summary.settings.get("eval_max_rows")
+    return most if isinstance(most, int) else None
+
+
+def sample_of(most: int | None, rows: int | None) -> Sample | None:
+    """What evaluations looked at of a set, where that is a part."""
+    if most is None or rows is None or most >= rows:
         return None
-    return Sample(seen, rows.rows)
+    return Sample(most, rows)
+
+
+def _sample_of(summary: RunRecord, kind: RowKind) -> Sample | None:
+    rows = summary.data.get(kind.key)
+    if rows is None:
+        return None
+    return sample_of(looked_at(summary), rows.rows)
 
 
 def marks_apart(mark: Mark | None) -> tuple[float | None, Mark | None]:
@@ -76,26 +96,6 @@ def marks_apart(mark: Mark | None) -> tuple[float | None, Mark | None]:
     if mark is not None and mark.kind == "retain_model":
         return mark.value, None
     return None, mark
-
-
-def _tru_evidence(summary: TruSummary) -> Evidence:
-    """α of 0 is the model before."""
-    before = next((point for point in summary.trajectory["tru"] if point.alpha == 0), UNMEASURED)
-    results = summary.results
-    kept = kept_of(before, results.tru, UNMEASURED)
-    ends, (retain, other) = (before.forget_prob, results.tru.forget_prob), marks_apart(summary.known_mark)
-    return Evidence(*ends, retain, rows=rows_of(summary.data), kept=kept, other_mark=other)
-
-
-def kept_of(before: Metrics, after: Metrics, retain_model: Metrics) -> dict[str, Kept]:
-    """What must stay, as far as it was measured after."""
-    kept = {}
-    for kind in KEPT:
-        value = after.probability(kind)
-        if value is not None:
-            known = before.probability(kind), value, retain_model.probability(kind)
-            kept[kind.label] = Kept(*known, rmf=after.get(kind.rmf))
-    return kept
 
 
 def made_by_model(data: Mapping[str, RowsSource], kind: RowKind) -> bool:

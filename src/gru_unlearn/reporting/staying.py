@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gru_unlearn.reporting.forgetting import grade, worst
 from gru_unlearn.results.attack_summary import AttackResult, Estimate
@@ -15,6 +16,9 @@ FOUND = "found"
 """The measure that says of each row whether its answer came back, as a whole and in order."""
 TOLD_APART = "told apart"
 """The measure of a linear probe on hidden states: a trace that brings no answer out, by few rows, and no verdict."""
+
+ItWas = Literal["gone", "there", "unknown"]
+"""Where the answers were: removed at least in part, still in the model, or never known to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Staying:
     """steps to win half back, as a multiple of a retain model's; None where it was not measured"""
     no_scale: bool = False
     """whether answers did not come back, and no retain model says what that is worth"""
+    it_was: ItWas = "gone"
+    """before the attacks: what never went cannot come back"""
 
     @property
     def came_back(self) -> int | None:

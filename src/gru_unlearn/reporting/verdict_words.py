@@ -1,5 +1,7 @@
 """A verdict's sentence: what a reader understands who knows nothing of models."""
 
+from typing import NamedTuple
+
 from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.evidence import Evidence
 from gru_unlearn.reporting.forgetting import GONE, KNOWN, Forgetting
@@ -57,6 +59,8 @@ def _whether_it_is_gone(evidence: Evidence, forgetting: Forgetting) -> str:
 
 def _numbers_before(evidence: Evidence) -> str:
     told = [f"mean probability {shown(evidence.forget_before)}"]
+    if _asked_others(evidence) and evidence.sample is not None:
+        told = [f"mean probability of {evidence.sample.rows} rows {shown(evidence.forget_before)}"]
     said = evidence.said_before
     if said is not None:
         answers = f"{_of(said.word_for_word, said.asked)} word for word"
@@ -97,16 +101,34 @@ def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
 
 
 def _probability(evidence: Evidence) -> str:
-    before, after, mark = evidence.forget_before, evidence.forget_after, evidence.mark
-    whose = "its" if evidence.rows == 1 else "their"
+    before, after, mark, whose = evidence.forget_before, evidence.forget_after, evidence.mark, _whose(evidence)
     if after is None:
-        return f"{whose} probability was not measured"
-    told = f"{whose} probability is {shown(after)}"
+        return f"{whose} was not measured"
+    told = f"{whose} is {shown(after)}"
     if before is not None:
-        told = f"{whose} probability went from {shown(before)} to {shown(after)}"
+        told = f"{whose} went from {shown(before)} to {shown(after)}"
     if mark is not None:
         told += f" ({shown(mark.value)} {stands_for(mark, _them(evidence))})"
     return told
+
+
+def _whose(evidence: Evidence) -> str:
+    """Whose probability it is: that of the answers just named, unless it was measured on other rows."""
+    if not _asked_others(evidence):
+        return "its probability" if evidence.rows == 1 else "their probability"
+    if evidence.sample is None:
+        return "the mean probability of the rows' answers"
+    return f"the mean probability of the answers to {evidence.sample.rows} rows"
+
+
+def _asked_others(evidence: Evidence) -> bool:
+    """Whether the rows that were asked are not those of which the probability is."""
+    measured = asked = evidence.rows
+    if evidence.sample is not None:
+        measured = evidence.sample.rows
+    if evidence.said is not None:
+        asked = evidence.said.asked
+    return measured != asked
 
 
 def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
@@ -120,7 +142,7 @@ def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
         if _knows_nothing_now(evidence):
             told += ". As it is, the model shows no sign of knowing them"
         return told
-    if {remarks.NO_RETAIN_MODEL, remarks.NOT_ASKED}.isdisjoint(forgetting.remarks):
+    if remarks.NO_RETAIN_MODEL not in forgetting.remarks:
         return removed
     marks = " and ".join(MARKS[mark] for mark in forgetting.by)
     if evidence.mark is not None and evidence.mark.kind != "retain_model":
@@ -148,6 +170,8 @@ def _more_about_it(evidence: Evidence, forgetting: Forgetting) -> list[str]:
         )
     if remarks.BROKEN in forgetting.remarks and evidence.said is not None:
         more.append(f"What it says instead is broken: {_broken(evidence.said)}.")
+    if forgetting.unseen:
+        more.append("Rows are called gone only where answers were counted, too.")
     if remarks.TOLD_APART in forgetting.remarks and forgetting.answer == "partly":
         more.append("A test tells its answers from those of a model that never saw them (forget quality).")
     return more
@@ -176,18 +200,35 @@ def _attacks(forgetting: Forgetting, staying: Staying) -> list[str]:
     return [attack_headline(staying)]
 
 
+class Came(NamedTuple):
+    """That answers came, of many, of one, and that it did not."""
+
+    they: str
+    it: str
+    it_did_not: str
+
+
+_WHERE_IT_WAS = {
+    "gone": ("bring it back", Came("came back", "came back", "did not come back"), "brings back"),
+    "there": ("draw it out", Came("still come", "still comes", "does not come"), "draws out"),
+    "unknown": ("draw it out", Came("came", "came", "did not come"), "draws out"),
+}
+"""Where the answers were before an attack → what it was for, that they came, and what the strongest does."""
+
+
 def attack_headline(staying: Staying) -> str:
-    """What was tried to bring it back, and what came."""
-    tried = f"{plural(staying.tried, 'attempt')} to bring it back"
+    """What was tried to bring it back, and what came; of what never went, to draw it out."""
+    aim, came, brings = _WHERE_IT_WAS[staying.it_was]
+    tried = f"{plural(staying.tried, 'attempt')} to {aim}"
     strongest, most = staying.strongest, staying.most_found
     if most is not None and staying.came_back is not None:
-        tried += f": {_what_came(staying.came_back, most.rows)}"
+        tried += f": {_what_came(staying.came_back, most.rows, came)}"
         if staying.came_back and most.retain_model:
             tried += f" ({round(most.retain_model * most.rows)} from a model that never saw them)"
     if strongest is not None:
         share = max(strongest.strength, 0.0)
         joined = "; the" if most is not None else ": the"
-        tried += f"{joined} strongest, {strongest.name}, brings back {share:.0%} of what was known"
+        tried += f"{joined} strongest, {strongest.name}, {brings} {share:.0%} of what was known"
     if strongest is None and most is None:
         tried += ": none can be read"
     elif staying.unread:
@@ -220,10 +261,10 @@ def relearning_words(cost: Estimate) -> str:
     )
 
 
-def _what_came(count: int, rows: int) -> str:
-    if rows == 1 and count == 0:
-        return "the answer did not come back"
-    return f"{_of(count, rows)} came back"
+def _what_came(count: int, rows: int, came: Came) -> str:
+    if rows == 1:
+        return f"the answer {came.it if count else came.it_did_not}"
+    return f"{_of(count, rows)} {came.they}"
 
 
 def _the_rest(keeping: Keeping) -> str:

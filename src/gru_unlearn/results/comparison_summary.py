@@ -8,6 +8,7 @@ from gru_unlearn.common.renamed import renamed_settings
 from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import Metrics, Point
+from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.results.run_summary import RunResults, Stopped
 from gru_unlearn.results.verdict import Said, Verdict
 
@@ -47,6 +48,8 @@ class SuiteUsed(FileModel):
 
 
 CELL_FILE = "cell.json"
+EXACT = "forget_exact_answers"
+"""The metric by which earlier versions knew how many answers come word for word."""
 
 
 class CellRecord(FileModel):
@@ -59,6 +62,13 @@ class CellRecord(FileModel):
     missing: dict[str, str] | None = None
     said: dict[str, Said] = {}
     """set → what the model answered to its rows, as far as it was asked"""
+    asked: bool = False
+    """whether it was asked the run's own rows; earlier versions left that to suites"""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether answers to the forget rows were counted, or cannot be."""
+        return self.asked or FORGET.key in self.said or (self.metrics or {}).get(EXACT) is not None
 
     @property
     def shown(self) -> dict[str, float | None]:
@@ -78,6 +88,8 @@ class ReferenceSummary(JobSummary):
     """the model before fine-tuning, where it stands in for the retain model"""
     target_said: dict[str, Said] = {}
     retain_model_said: dict[str, Said] = {}
+    asked: bool = False
+    """whether they were asked for answers wherever there are questions; earlier versions left that to suites"""
 
 
 class AlongTheRun(Metrics):
@@ -265,6 +277,8 @@ class ComparisonSummary(JobSummary):
     versions: dict[str, str]
     seconds: float | None = None
     forget_rows: int | None = None
+    looked_at: int | None = None
+    """rows of a set that the runs' evaluations look at, at most"""
     target_said: dict[str, Said] = {}
     retain_model_said: dict[str, Said] = {}
     verdict: Verdict | None = None

@@ -4,18 +4,25 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 
+from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.weights import hash_weights
-from gru_unlearn.reporting.measured import run_verdict
+from gru_unlearn.reporting.measured import verdict_of_folder
+from gru_unlearn.reporting.progress import stages
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.model_metrics import AlphaPoint
+from gru_unlearn.results.row_examples import Moment
 from gru_unlearn.results.run_summary import TruMethod, TruResults, TruSummary
 from gru_unlearn.runs.alpha_search import choose_point, found_mark, scan, write_model
+from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.manner_file import write_manner
 from gru_unlearn.runs.retain_rows import write_found_rows
+from gru_unlearn.runs.run_models import load_on_device
 from gru_unlearn.runs.run_precision import head_line
+from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.run_results import matched_retention, record_of
 from gru_unlearn.runs.task_models import TASKS, VECTORS, make_vectors
 from gru_unlearn.runs.tru_preparation import PreparedTru
@@ -54,6 +61,7 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
             results.mark = mark
         write_model(run, "tru", results.tru.alpha, folder.model)
         write_manner(run, folder.model)
+        _ask(run, folder.model, console)
         summary = TruSummary(
             **dict(record_of(run, time.perf_counter() - started)),
             results=results,
@@ -62,12 +70,27 @@ def tru(prepared: PreparedTru, console: Console, *, keep: bool = False) -> TruSu
             options=asdict(options),
         )
         summary.saved_sha256 = hash_weights(folder.model)
-        summary.verdict = run_verdict(summary)
+        summary.verdict = verdict_of_folder(folder, summary, None)
         folder.finish(summary)
         if not keep:
             for name in (TASKS, VECTORS):
                 shutil.rmtree(run.output / name)
     return summary
+
+
+def _ask(run: Prepared, saved: Path, console: Console) -> None:
+    """Look at single rows as runs do: before, after, and with the retain model."""
+    models: dict[Moment, Path] = {"before": run.model.folder, "after": saved}
+    if run.retain_model is not None:
+        models["retain_model"] = run.retain_model.folder
+    log = ExampleLog(run)
+    for moment, folder in models.items():
+        model = load_on_device(run, folder)
+        with stages(console, f"examples, {moment.replace('_', ' ')}") as on_progress:
+            log.see(moment, model, on_progress)
+        del model
+        free_memory()
+    log.write()
 
 
 def _result(points: Sequence[AlphaPoint], mark: float | None, fixed: float | None) -> TruMethod:
