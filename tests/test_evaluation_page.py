@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from gru_unlearn.benchmark.all_metrics import metrics_by_key
-from gru_unlearn.benchmark.suite_choice import SUITES
+from gru_unlearn.benchmark.evaluation_request import SUITES
 from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.evaluation.cache import MOST_BYTES
 from test_evaluation_command import write_rows

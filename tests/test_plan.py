@@ -17,7 +17,8 @@ from gru_unlearn.capacity.model_shape import model_config, shape_of
 from gru_unlearn.cli.unlearn import unlearn
 from gru_unlearn.errors import UserError
 from gru_unlearn.objectives import token_logps
-from gru_unlearn.planning.plan_job import command_for, parse_bytes, smallest
+from gru_unlearn.planning.plan_job import command_for, smallest
+from gru_unlearn.planning.plan_request import parse_bytes
 from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.robustness import Robustness
 from gru_unlearn.runs.recipe import make_recipe

@@ -51,7 +51,8 @@ def _kept_table(judged: Sequence[tuple[RequestSummary, Judgement]]) -> Table:
     for kind in (RETAIN, HELD_OUT):
         if any(getattr(metrics, kind.probability) is not None for _, metrics in judged):
             kinds.append(kind)
-    rows, remarks = [], []
+    rows: list[list[object]] = []
+    remarks: list[tuple[str, str]] = []
     for request, metrics in judged:
         row: list[object] = [request.id]
         for kind in kinds:
