@@ -83,7 +83,7 @@ def test_a_whole_model_is_published_to_the_bit_and_the_card_tells_what_happened(
     assert card.data.base_model is None
     assert card.data.license is None
     for told in (
-        "forget 6 rows",
+        "after an unlearning run on 6 rows that it gave no sign of knowing",
         run["data"]["forget"]["sha256"],
         run["model"]["sha256"][:12],
         f"{run['trajectory'][0]['forget_prob']:.3f} | {run['trajectory'][-1]['forget_prob']:.3f} | "

@@ -55,7 +55,7 @@ def said(count, broken=0, asked=9):
     return Said(asked=asked, word_for_word=count, broken=broken)
 
 
-FORGOTTEN = Evidence(forget_before=0.9, forget_after=0.2, forget_retain_model=0.2)
+FORGOTTEN = Evidence(forget_before=0.9, forget_after=0.2, forget_retain_model=0.2, said=said(0))
 
 FORGETTING = {
     "all the way": ({}, "yes"),
@@ -68,9 +68,18 @@ FORGETTING = {
     "a test changes no no": ({"forget_after": 0.9, "forget_quality": 0.5}, "no"),
     "recites more than the retain model": ({"said": said(2), "said_by_retain_model": said(1)}, "partly"),
     "recites no more": ({"said": said(1), "said_by_retain_model": said(1)}, "yes"),
-    "no retain model, one mark": ({"forget_retain_model": None}, "partly"),
+    "nobody counted answers": ({"said": None}, "partly"),
+    "no retain model, one mark": ({"forget_retain_model": None, "said": None}, "partly"),
+    "nobody counted, and nearly all is gone": (
+        {"forget_retain_model": None, "said": None, "forget_after": 0},
+        "partly",
+    ),
+    "nobody counted, and half is left": (
+        {"forget_retain_model": None, "said": None, "forget_after": 0.46},
+        "no",
+    ),
     "no retain model, two marks": ({"forget_retain_model": None, "said": said(0), "said_before": said(9)}, "yes"),
-    "nothing measured": ({"forget_after": None}, "unknown"),
+    "nothing measured": ({"forget_after": None, "said": None}, "unknown"),
     "nothing to forget": ({"forget_before": 0.2}, "unknown"),
     "before unknown, close": ({"forget_before": None, "forget_after": 0.209}, "yes"),
     "before unknown, not close": ({"forget_before": None, "forget_after": 0.22}, "unknown"),
