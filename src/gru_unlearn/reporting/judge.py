@@ -91,13 +91,15 @@ def verdict_of(
 
 def _of_what_is_gone(staying: Staying, forgotten: Answer, found: Sequence[str]) -> Staying:
     """What was never there, or never went, can neither stay gone nor come back."""
-    it_was: ItWas = "there"
-    if forgotten != "no":
+    it_was: ItWas = "gone"
+    if forgotten == "no":
+        it_was = "there"
+    elif remarks.NEVER_KNOWN in found:
         it_was = "unknown"
-        if remarks.NEVER_KNOWN not in found:
-            return staying
+    if it_was == "gone":
+        return staying
     if staying.answer in ("yes", "unknown"):
-        return replace(staying, answer="unknown", no_scale=False, it_was=it_was)
+        staying = replace(staying, answer="unknown", no_scale=False)
     return replace(staying, it_was=it_was)
 
 
