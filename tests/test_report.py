@@ -406,7 +406,7 @@ def test_a_demonstration_shows_its_runs_in_one_table(tmp_path):
     first = " ".join(re.sub("<[^>]+>", " ", text[: text.index('<article class="card">')]).split())
     assert "6 rows in plain text: the people in them are invented" in first
     assert "your data" not in first
-    kept = "Of 2 models, 2 removed them in part. At equal forgetting NPO+GRU kept most: 0.920"
+    kept = "Of 2 models, 2 removed the rows in part. At equal forgetting NPO+GRU kept most: 0.920"
     assert kept in first, "who won stands first"
     assert "What this lets you state" in first
     assert "That it cannot be brought back: nobody tried. That the rest of what the model can do is unharmed." in first
@@ -609,7 +609,7 @@ def test_a_ledger_begins_with_what_is_signed(gru, tmp_path):
     brief = text[text.index('id="verdict"') : text.index('id="details"')]
     told = " ".join(re.sub("<[^>]+>", " ", brief).split())
     for words in (
-        "Of 2 models, 2 removed them in part.", "Request r1, r2", "Who answers for it A. Officer",
+        "Of 2 models, 2 removed the rows in part.", "Request r1, r2", "Who answers for it A. Officer",
         "Finished 2025-03-01 08:30 UTC Requests 2 done, 1 refused", "16 rows of 2 requests", "keeps 97.0%",
         "What this lets you state", "What it does not let you state That", "head of the chain " + "e" * 64,
         "r1: rows " + "1" * 64, "Place and date", "Signature",

@@ -616,7 +616,7 @@ def test_several_models_come_to_the_least_that_holds_of_all():
     verdicts = {name: verdict_of(SITUATIONS[name].evidence) for name in list(SITUATIONS)[:3]}
     found = together(verdicts)
     assert found.forgotten == "no"
-    assert found.sentence == "Of 3 models, 1 removed the rows, 2 did not."
+    assert found.sentence == "Of 3 models, 1 removed the rows, 2 did not remove the rows."
     assert found.numbers == [f"{name}: {verdict.sentence}" for name, verdict in verdicts.items()]
 
 

@@ -134,8 +134,8 @@ def together(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 _TOGETHER: dict[Answer, str] = {
     "yes": "{} removed the rows",
-    "partly": "{} removed them in part",
-    "no": "{} did not",
+    "partly": "{} removed the rows in part",
+    "no": "{} did not remove the rows",
     "unknown": "of {} it cannot be said",
 }
 
