@@ -123,6 +123,8 @@ COMPLETIONS = {
     "unlearn --rectification rec": {"recommended"},
     "unlearn --robust ": {"none", "recommended", "spectral", "drift"},
     "requests ": {"init", "add", "run", "show"},
+    "requests change --learning-r": {"--learning-rate"},
+    "compare --objectives nppo --robustn": {"--robustness"},
 }
 
 RUN_ALL = """

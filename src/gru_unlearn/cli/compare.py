@@ -21,6 +21,8 @@ class CompareCommand(SettingsCommand):
             UserError: a word that belongs to nothing, or an objective, rectification or robustness that there is not.
         """
         left = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # for completion, and for pages about the command
+            return left
         compared = {"objectives": "objective", "rectifications": "rectification", "robustness": "robust"}
         for flag, setting in compared.items():
             for name in parse_names(ctx.params.get(flag) or ""):

@@ -42,7 +42,8 @@ class LedgerFirst(SettingsCommand):
         Raises:
             UserError: a flag comes first, or a word belongs to nothing.
         """
-        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+        flag_first = bool(args) and args[0].startswith("-") and args[0] not in ctx.help_option_names
+        if flag_first and not ctx.resilient_parsing:
             raise UserError(f"the folder of the ledger comes first: {ctx.command_path} LEDGER [FLAGS]")
         return super().parse_args(ctx, args)
 
@@ -57,6 +58,8 @@ class SomethingChanges(LedgerFirst):
             UserError: as :class:`LedgerFirst`; or neither setting nor limit is given.
         """
         left = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # for completion, and for pages about the command
+            return left
         given, limits = ctx.params["given"], [ctx.params[one.name] for one in fields(ChangedLimits)]
         if not given.recipe and not given.flags and limits.count(None) == len(limits):
             raise UserError(NOTHING_TO_CHANGE)
