@@ -1,6 +1,7 @@
 """Words that stand in tables and behind verdicts and are no metrics: what each means, for ``--explain``."""
 
 from gru_unlearn.common.explanation import Explanation
+from gru_unlearn.reporting import remarks
 
 _HERE = "this package"
 _SHARE = "0 to 1"
@@ -45,7 +46,7 @@ _OF_ATTACKS = (
         "gru attack",
     ),
     _word(
-        "told apart",
+        remarks.TOLD_APART,
         "As an attack's measure: how well a linear probe on hidden states tells forget rows from others. Behind a "
         "verdict: forget quality is so low that a test tells the answers from the retain model's",
     ),
@@ -128,23 +129,23 @@ _OF_LEDGERS = (
           "gru requests"),
 )  # fmt: skip
 
-REMARKS = (
-    _word("no effect", "The model answers the forget rows as it did before"),
-    _word("never known", "The model did not know the rows before: nothing could be forgotten"),
+_REMARKS = (
+    _word(remarks.NO_EFFECT, "The model answers the forget rows as it did before"),
+    _word(remarks.NEVER_KNOWN, "The model did not know the rows before: nothing could be forgotten"),
     _word(
-        "overshoot",
+        remarks.OVERSHOOT,
         "The forget answers are far less probable than to a model that never saw the rows: that itself gives them away",
     ),
-    _word("broken answers", "Most answers are loops, empty, or one word for many"),
-    _word("not measured", "The probability of the forget answers is not known"),
-    _word("nothing to compare with", "Neither the model before nor a mark says how much forgetting is enough"),
-    _word("no retain model", "No model that never saw the rows says how it answers them"),
-    _word("answers not counted", "Nobody looked how many forget questions are answered word for word"),
-    _word("not attacked", "No attack was tried: gru attack does"),
-    _word("never gone", "An attack brings answers out that were in the model all the time: nothing was removed"),
-    _word("came back under attack", "An attack brings the answers back for the most part: hidden, and not removed"),
+    _word(remarks.BROKEN, "Most answers are loops, empty, or one word for many"),
+    _word(remarks.NOT_MEASURED, "The probability of the forget answers is not known"),
+    _word(remarks.NOTHING_TO_COMPARE, "Neither the model before nor a mark says how much forgetting is enough"),
+    _word(remarks.NO_RETAIN_MODEL, "No model that never saw the rows says how it answers them"),
+    _word(remarks.NOT_ASKED, "Nobody looked how many forget questions are answered word for word"),
+    _word(remarks.NOT_ATTACKED, "No attack was tried: gru attack does"),
+    _word(remarks.NEVER_GONE, "An attack brings answers out that were in the model all the time: nothing was removed"),
+    _word(remarks.CAME_BACK, "An attack brings the answers back for the most part: hidden, and not removed"),
 )
 """What a verdict has a word of its own for; *told apart* is a measure of attacks, too."""
 
-TABLE_WORDS = {one.key: one for one in (*_OF_ATTACKS, *_OF_COMPARISONS, *_OF_RUNS, *_OF_LEDGERS, *REMARKS)}
+TABLE_WORDS = {one.key: one for one in (*_OF_ATTACKS, *_OF_COMPARISONS, *_OF_RUNS, *_OF_LEDGERS, *_REMARKS)}
 """Word → what it means."""

@@ -10,6 +10,9 @@ from gru_unlearn.reporting.tables import add_remarks, make_table
 from gru_unlearn.results.ledger_summary import Judgement, LedgerSummary, RequestSummary
 from gru_unlearn.results.row_kinds import HELD_OUT, RETAIN
 
+_SETS_ABREAST = 5
+"""Forget sets of one table: as many as 80 columns hold."""
+
 
 def requests_table(summary: LedgerSummary) -> Table:
     """Every request: its state, and what the model knew of its rows before and after."""
@@ -40,9 +43,6 @@ def models_tables(summary: LedgerSummary) -> list[Table]:
         headings = ("after", *(one.id for one in asked))
         tables.append(_narrow(make_table("Forget probability of each request's rows", headings, rows)))
     return [*tables, _kept_table(judged)]
-
-
-_SETS_ABREAST = 5
 
 
 def _kept_table(judged: Sequence[tuple[RequestSummary, Judgement]]) -> Table:

@@ -7,6 +7,9 @@ from pathlib import Path
 from gru_unlearn.common.options import check_ranges, option
 from gru_unlearn.errors import UserError
 
+TYPES_TO_WRITE = ("bfloat16", "float32")
+"""To which weights can be converted."""
+
 
 @dataclass(frozen=True)
 class ExportRequest:
@@ -26,7 +29,7 @@ class ExportRequest:
         "auto",
         one_of=("auto", "linear", "all"),
     )
-    dtype: str | None = option("Convert to bfloat16 or float32.", None, shown="as is", choices=("bfloat16", "float32"))
+    dtype: str | None = option("Convert to bfloat16 or float32.", None, shown="as is", choices=TYPES_TO_WRITE)
     max_shard_size: str | None = option("Split the weights, such as 5GB.", None)
     base_model: str | None = option("Hub name of the model that the run started from, if it was a local copy.", None)
     license: str | None = option("Such as mit.", None, shown="as the base model's card says")

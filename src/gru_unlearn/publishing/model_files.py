@@ -17,10 +17,11 @@ from gru_unlearn.evaluation.tasks import Task
 from gru_unlearn.models.loading import load_model, load_tokenizer
 from gru_unlearn.models.locating import ADAPTER_CONFIG, holds_adapters
 from gru_unlearn.models.shared_weights import require_mergeable
+from gru_unlearn.publishing.export_request import TYPES_TO_WRITE
 from gru_unlearn.results.export_summary import Checks
 from gru_unlearn.results.manner import Manner
 
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in TYPES_TO_WRITE}
 
 COPIED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.py")
 """What is copied of a model that is published as it is. Trainer's other files name folders of this machine."""
