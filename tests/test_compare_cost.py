@@ -344,7 +344,10 @@ def check(rectifications, folder, objectives=("npo",), **request_):
         (["gru", "gru/model/gradient"], "gru/model/gradient would run exactly as gru does: leave one of them out"),
         (["hamu", "hamu/tensor"], "hamu/tensor would run exactly as hamu does"),
         (["gru", "gru@new_gradient_weight=0.8"], "exactly as gru does"),
-        (["recommended", "gru/element/update"], "exactly as recommended does: pass --equal passes or --equal time"),
+        (
+            ["recommended", "gru/element/update/metric"],
+            "exactly as recommended does: pass --equal passes or --equal time",
+        ),
         (["gru", "none@retain_every=2"], "method 'none@retain_every=2': retain_every needs a rectification"),
         (["gru", "none@retain_loss=anchor"], "method 'none@retain_loss=anchor': retain_loss needs"),
         (["sago@retain_weight=2", "sago/weight=2"], "exactly as sago@retain_weight=2 does"),

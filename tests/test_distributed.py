@@ -20,7 +20,13 @@ SCENARIOS = {
     "ddp_after": {"kind": "ddp", "objective": "ga", "retain_weight": 0.5, "retain_placement": "after"},
     "ddp_plain": {"kind": "ddp", "objective": "graddiff", "rectification": "none", "learning_rate": 5e-4},
     "ddp_primal_dual": {"kind": "ddp", "objective": "ga", "rectification": "pdu", "learning_rate": 5e-4},
-    "ddp_stale": {"kind": "ddp", "rectification": "recommended", "retain_every": 3},
+    "ddp_stale": {"kind": "ddp", "rectification": "gru/element/update", "retain_every": 3},
+    "ddp_metric": {
+        "kind": "ddp",
+        "rectification": "gru/element/update/metric",
+        "retain_loss": "nll",
+        "retain_weight": 1.0,
+    },
     "ddp_stale_primal_dual": {"kind": "ddp", "rectification": "pdu", "retain_every": 2, "learning_rate": 5e-4},
     "fsdp2": {"kind": "fsdp2"},
     "fsdp2_sago_stale": {"kind": "fsdp2", "rectification": "sago", "retain_every": 2},
@@ -28,6 +34,12 @@ SCENARIOS = {
     "fsdp2_lora": {"kind": "fsdp2", "lora": True, "learning_rate": 2e-4},
     "fsdp2_lora_kl": {"kind": "fsdp2", "lora": True, "retain_loss": "kl", "retain_weight": 1.0, "learning_rate": 2e-4},
     "fsdp2_element_update": {"kind": "fsdp2", "rectification": "gru/element/update"},
+    "fsdp2_metric": {
+        "kind": "fsdp2",
+        "rectification": "free/update/metric",
+        "retain_loss": "nll",
+        "retain_weight": 1.0,
+    },
     "fsdp2_layer_memory": {"kind": "fsdp2", "rectification": "gru/layer/memory=3"},
 }
 AUTO = {"kind": "ddp", "rectification": "recommended", "learning_rate": "auto"}

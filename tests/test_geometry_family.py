@@ -740,7 +740,7 @@ def choices():
 
 def test_words_and_values_correspond():
     every = list(choices())
-    assert len(every) == len({str(value) for value in every}) == 53
+    assert len(every) == len({str(value) for value in every}) == 63
     for value in every:
         assert parse_rectification(str(value)) == value
     assert parse_rectification("none") is None

@@ -156,7 +156,8 @@ class _Parts:
     def _direction(self) -> int:
         if self.rectification is None:
             return 0
-        return self.trained * self._direction_bytes // self.setup.devices * self.rectification.memory
+        vectors = self.rectification.memory + (self.rectification.metric > 0)  # the metric is one more like r
+        return self.trained * self._direction_bytes // self.setup.devices * vectors
 
     @property
     def on_device(self) -> int:

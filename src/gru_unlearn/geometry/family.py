@@ -6,7 +6,7 @@ from functools import partial
 from inspect import signature
 
 from gru_unlearn.geometry.cone import Solver, cone, subspace
-from gru_unlearn.geometry.rules import PrimalDual, Rule, cosine_clip, gru, hamu, ngdiff, pcgrad, sago
+from gru_unlearn.geometry.rules import PrimalDual, Rule, cosine_clip, free, gru, hamu, ngdiff, pcgrad, sago
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ FAMILY = {
         granularities=("tensor",),
         descends_on_retain=True,
     ),
+    "free": Member(lambda: free, in_update_space=True),
     # Geometric-disentanglement unlearning (arXiv 2511.17100): off the span of the last K retain gradients, in the
     # metric of the optimizer's preconditioner H: g = (I − U(UᵀHU)⁻¹UᵀH) u, as in its authors' published description.
     "gu": Member(None, solver=subspace, in_optimizer_metric=True),

@@ -9,10 +9,23 @@ from gru_unlearn.geometry.blocks import INSIDE_TENSORS, Measures, group_names, r
 from gru_unlearn.geometry.cone import Solver, rectify_against_
 from gru_unlearn.geometry.products import Vector
 from gru_unlearn.geometry.rectification import Rectification
+from gru_unlearn.geometry.retain_metric import RetainMetric
 from gru_unlearn.geometry.rules import Rule
 
 Projection = Callable[[Vector, Sequence[Vector], Vector | None], Measures]
 """Rectifies a vector against the retain directions: in place, or in what it does to a target."""
+
+
+def turned_first(metric: RetainMetric, projection: Projection) -> Projection:
+    """A projection of displacements that are turned in a metric before."""
+
+    def turn_and_rectify(vector: Vector, directions: Sequence[Vector], target: Vector | None) -> Measures:
+        assert target is not None, "Rectification has seen to it"
+        (r,) = directions
+        metric.turn_(vector, r, target)
+        return projection(vector, directions, target)
+
+    return turn_and_rectify
 
 
 def choose_projection(

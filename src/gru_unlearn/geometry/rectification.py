@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from gru_unlearn.geometry.blocks import GRANULARITIES, INSIDE_TENSORS
 from gru_unlearn.geometry.family import FAMILY, Member, names_of
+from gru_unlearn.geometry.retain_metric import FLOOR
 from gru_unlearn.geometry.rules import Rule
 
 SPACES = ("gradient", "update")
 
-RECOMMENDED = "gru/element/update"
+RECOMMENDED = "gru/element/update/metric"
 """What ``recommended`` stands for, if you do not know what to choose; the evidence is in docs/results.md. The trainer
 adds to it that four times as many retain as forget examples make a step."""
 
@@ -28,6 +29,8 @@ class Rectification:
             weight decay and clipping made of the gradient.
         memory: 1, r is the smoothed retain gradient; K, the gradients of the last K steps are held, and u is
             projected on the cone of directions that none of them forbids (see :mod:`cone`).
+        metric: in update space, turn the displacement to where it costs retention little before it is rectified (see
+            :mod:`retain_metric`, whose floor this is); 0: leave it.
         settings: name and value of the rule's own settings, such as ``(("weight", 0.1),)`` for ``sago``.
 
     Raises:
@@ -38,6 +41,7 @@ class Rectification:
     granularity: str = ""
     space: str = "gradient"
     memory: int = 1
+    metric: float = 0.0
     settings: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -59,6 +63,10 @@ class Rectification:
         if self.memory > 1 and member.solver is None:
             able = names_of(lambda other: other.solver is not None)
             raise ValueError(f"{self} has no form: only {able} have a memory")
+        if not 0 <= self.metric < math.inf:
+            raise ValueError(f"metric must be finite and not negative, got {self.metric:g}")
+        if self.metric and (self.space != "update" or self.holds_several):
+            raise ValueError(f"{self} has no form: a metric turns what one r rectifies in update space")
         if self.holds_several and self.granularity in INSIDE_TENSORS:
             raise ValueError(f"memory {self.memory} works on whole tensors: granularity model, layer or tensor")
         if member.granularities is not None and self.granularity not in member.granularities:
@@ -107,12 +115,14 @@ class Rectification:
             parts.append(self.space)
         if self.memory > 1:
             parts.append(f"memory={self.memory}")
+        if self.metric:
+            parts.append("metric" if self.metric == FLOOR else f"metric={self.metric!r}".removesuffix(".0"))
         parts += [f"{name}={float(value)!r}".removesuffix(".0") for name, value in self.settings]
         return "/".join(parts)
 
 
 def parse_rectification(text: str) -> Rectification | None:
-    """``RULE[/GRANULARITY][/SPACE][/memory=K][/SETTING=NUMBER]`` → its value; None for ``none``.
+    """``RULE[/GRANULARITY][/SPACE][/memory=K][/metric[=FLOOR]][/SETTING=NUMBER]`` → its value; None for ``none``.
 
     Raises:
         ValueError: an unknown part, with what there is.
@@ -124,13 +134,13 @@ def parse_rectification(text: str) -> Rectification | None:
     rule, *parts = text.split("/")
     if rule in ("none", "recommended"):
         raise ValueError(f"rectification {text!r}: {rule!r} stands alone, without granularity, space or memory")
-    choices: dict[str, str | int] = {}
+    choices: dict[str, str | float] = {}
     settings: dict[str, float] = {}
     for part in parts:
         name, value = _choice(part, text)
         if name in choices or name in settings:
             raise ValueError(f"rectification {text!r} names its {name} twice")
-        if isinstance(value, float):
+        if isinstance(value, float) and name != "metric":
             settings[name] = value
         else:
             choices[name] = value
@@ -143,6 +153,8 @@ def _choice(part: str, text: str) -> tuple[str, str | int | float]:
         return "granularity", part
     if part in SPACES:
         return "space", part
+    if part == "metric":
+        return "metric", FLOOR
     word, _, number = part.partition("=")
     if word == "memory" and number.isdecimal():
         return "memory", int(number)
@@ -150,8 +162,8 @@ def _choice(part: str, text: str) -> tuple[str, str | int | float]:
         return word, found
     raise ValueError(
         f"unknown part {part!r} in rectification {text!r}: after the name come a granularity "
-        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}), memory=K and settings of the rule, as in "
-        "sago/weight=0.1"
+        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}), memory=K, metric, and settings of the rule, as "
+        "in sago/weight=0.1"
     )
 
 

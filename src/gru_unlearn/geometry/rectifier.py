@@ -18,9 +18,10 @@ from gru_unlearn.geometry.gradient_window import Window
 from gru_unlearn.geometry.late_warning import LateWarning
 from gru_unlearn.geometry.loss_scale import LossScale, refuse_scaled_gradients, spoil_
 from gru_unlearn.geometry.products import local
-from gru_unlearn.geometry.projections import choose_projection
+from gru_unlearn.geometry.projections import choose_projection, turned_first
 from gru_unlearn.geometry.rectification import Rectification, default_gradient_weight, resolve_rectification
 from gru_unlearn.geometry.retain_memory import RetainMemory
+from gru_unlearn.geometry.retain_metric import RetainMetric
 from gru_unlearn.geometry.rules import Rule
 from gru_unlearn.geometry.sharding import align, splits_rows
 from gru_unlearn.geometry.telemetry import StepTelemetry, removed_by_layer, summed
@@ -126,10 +127,14 @@ class GradientRectifier:
         self.max_grad_norm = max_grad_norm
         self.retain_step = retain_step
         self.measure_change = measure_change
-        self.rule, self._project = choose_projection(chosen, self._names, optimizer)
         self._replicas = replicas
 
         new_direction = partial(Direction, retain_dtype, retain_device)
+        self.rule, self._project = choose_projection(chosen, self._names, optimizer)
+        self._metric: RetainMetric | None = None
+        if chosen.metric:
+            self._metric = RetainMetric(self._names, new_direction, chosen.metric)
+            self._project = turned_first(self._metric, self._project)
         self._memory = RetainMemory(self._names, chosen, new_direction, keep_previous)
         self._fresh = new_direction()  # this window's retain gradient, kept only for retain_step
         self._window = Window()
@@ -379,9 +384,13 @@ class GradientRectifier:
     def state_dict(self) -> dict[str, Any]:
         """Retain directions by parameter name, and the settings they belong to: all that a resumed run needs.
 
-        With memory K the names end in ``@0`` (the oldest) to ``@K−1``. To be taken between two steps.
+        With memory K the names end in ``@0`` (the oldest) to ``@K−1``; what a metric keeps ends in ``@squares``. To
+        be taken between two steps.
         """
-        state = {**self._settings(), "retain_direction": self._memory.copies()}
+        vectors = self._memory.copies()
+        if self._metric is not None:
+            vectors |= self._metric.copies()
+        state = {**self._settings(), "retain_direction": vectors}
         if hasattr(self.rule, "state_dict"):
             state["rule"] = self.rule.state_dict()
         return state
@@ -396,7 +405,10 @@ class GradientRectifier:
         for name in ("new_gradient_weight", "rectification"):
             if state.get(name, here[name]) != here[name]:
                 raise ValueError(f"saved with {name} {state[name]}, here it is {here[name]}")
-        self._memory.restore(state["retain_direction"])
+        vectors = state["retain_direction"]
+        if self._metric is not None:
+            vectors = self._metric.restore(vectors)
+        self._memory.restore(vectors)
         if hasattr(self.rule, "load_state_dict"):
             self.rule.load_state_dict(state["rule"])
         self._start_anew()

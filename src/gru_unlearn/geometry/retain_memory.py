@@ -1,15 +1,14 @@
 """What is remembered of the retain gradients: one smoothed r, or the gradients of the last windows themselves."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.geometry.attachment import plain_name
 from gru_unlearn.geometry.direction import Direction
+from gru_unlearn.geometry.named_directions import named_tensors, put_named
 from gru_unlearn.geometry.products import Vector, inner_product
 from gru_unlearn.geometry.rectification import Rectification
-from gru_unlearn.geometry.sharding import distribute
 
 
 class RetainMemory:
@@ -81,11 +80,7 @@ class RetainMemory:
 
     def copies(self) -> dict[str, Tensor]:
         """All tensors by their parameter's name; with several directions ``@0`` (the oldest) to ``@K−1`` behind it."""
-        found = {}
-        for place, direction in enumerate(self._held):
-            for param, r in direction.copies():
-                found[self._key(param, place)] = r
-        return found
+        return named_tensors(self._by_kind(self._held), self._names)
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
         """Take in what :meth:`copies` gave.
@@ -93,23 +88,12 @@ class RetainMemory:
         Raises:
             ValueError: an unknown parameter name, or another shape.
         """
-        by_key: dict[str, tuple[nn.Parameter, int]] = {}
-        for place in range(self._places):
-            by_key |= {self._key(param, place): (param, place) for param in self._params}
-
         held = [self._new_direction() for _ in range(self._places)]
-        for saved_name, r in saved.items():
-            name = plain_name(saved_name)
-            if name not in by_key:
-                raise ValueError(f"the saved retain direction has a parameter that is not trained here: {name}")
-            param, place = by_key[name]
-            if r.shape != param.shape:
-                raise ValueError(f"{name}: saved shape {tuple(r.shape)}, here {tuple(param.shape)}")
-            held[place].put(param, distribute(r, param))
+        put_named(saved, self._by_kind(held), self._names)
         self._held = [direction for direction in held if direction] or [self._new_direction()]
         self._previous = None
 
-    def _key(self, param: nn.Parameter, place: int) -> str:
+    def _by_kind(self, held: Sequence[Direction]) -> dict[str, Direction]:
         if self._holds_several:
-            return f"{self._names[param]}@{place}"
-        return self._names[param]
+            return {f"@{place}": direction for place, direction in enumerate(held)}
+        return {"": held[0]}

@@ -28,6 +28,11 @@ def gru(conflict: Conflict) -> tuple[Factor, Factor]:
     return 1.0, -conflict.coefficient
 
 
+def free(conflict: Conflict) -> tuple[Factor, Factor]:
+    """g = u: nothing is taken away, and conflicts are measured all the same. For what the metric of retention turns."""
+    return 1.0, 0.0
+
+
 def cosine_clip(conflict: Conflict, least_cosine: float = -0.5) -> tuple[Factor, Factor]:
     """The closed form with cos(u, r) raised to ``least_cosine`` where it is lower, as in the GRU authors' code.
 

@@ -55,7 +55,9 @@ class PlanRequest:
         "cpu: keep r in main memory; default: with the weights.", None, one_of=("cpu",)
     )
     robust: str = option("As for gru unlearn.", "none")
-    anchor_rows: int = option("Retain rows that --retain-loss anchor scores once and keeps in main memory.", 0, least=0)
+    anchor_rows: int = option(
+        "Retain rows that the retain loss anchor (recommended has it) scores once and keeps in main memory.", 0, least=0
+    )
     parts: bool = option("Show what the memory is for: weights, gradients, AdamW, r, ...", False)
     out: Path | None = option("Folder for summary.json.", None)
     overwrite_output_dir: bool = option("Discard the plan in the output folder.", False)

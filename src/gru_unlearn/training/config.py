@@ -22,6 +22,10 @@ from gru_unlearn.training.inherited_settings import check_accelerator, check_inh
 from gru_unlearn.training.on_its_own import AUTO, settled
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
+ANCHOR_WEIGHT = 100.0
+"""Of the retain loss ``anchor`` beside a metric of retention. It is zero where the model answers as it did, and of
+second order near there: a few hundredths of a nat have to weigh as much as forgetting a whole answer."""
+
 
 def _understands_old_names(config: "type[UnlearningConfig]") -> "type[UnlearningConfig]":
     """Lets the settings be given under the names that they used to have, too; what follows from them is added."""
@@ -68,7 +72,8 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     objective: str = option(f"Forget objective: {', '.join(OBJECTIVES)}.", "npo")
     rectification: str = option(
         f"What happens to conflicting gradients: {', '.join(NAMES)}; gru also as "
-        "gru/GRANULARITY/SPACE/memory=K, for example gru/element/update; a rule's own settings as in sago/weight=0.1. "
+        "gru/GRANULARITY/SPACE/memory=K/metric, for example gru/element/update; a rule's own settings as in "
+        "sago/weight=0.1. "
         "Where learning_rate is auto: recommended.",
         "gru",
     )
@@ -106,11 +111,12 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         "Field of the forget rows with another answer, for DPO, IDK and AltPO.", "alternate"
     )
     retain_loss: str | None = option(
-        f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, else nll.", None
+        f"Retain loss: {', '.join(RETAIN_LOSSES)}; None: rmu for the objective rmu, anchor with a metric, else nll.",
+        None,
     )
     retain_weight: float | None = option(
-        "Weight λ of the retain term; None: the objective's own (docs/objectives.md). With sago, pcgrad and pdu, "
-        "which add the retain gradient themselves, that of theirs.",
+        "Weight λ of the retain term; None: the objective's own (docs/objectives.md), 100 with a metric. With "
+        "sago, pcgrad and pdu, which add the retain gradient themselves, that of theirs.",
         None,
     )
     retain_placement: str | None = option(
@@ -262,6 +268,12 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         self.objective_args = found or None
 
     @property
+    def _has_metric(self) -> bool:
+        """Whether steps are turned in the metric of retention, which takes nothing back: a retain term must."""
+        chosen = parse_rectification(self.rectification)
+        return chosen is not None and chosen.metric > 0
+
+    @property
     def resolved_rectification(self) -> Rectification | None:
         """The setting's value; None for ``none``. A rule with a weight of its own that is not in its word gets that of
         the retain term."""
@@ -306,9 +318,11 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     @property
     def resolved_retain_weight(self) -> float:
-        """λ of the retain term: as set, or as the objective defines it."""
+        """λ of the retain term: as set, or as the metric of retention asks for, or as the objective defines it."""
         if self.retain_weight is not None:
             return self.retain_weight
+        if self._has_metric and self.resolved_retain_loss == "anchor":
+            return ANCHOR_WEIGHT
         return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
 
     @property
@@ -341,8 +355,10 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     @property
     def resolved_retain_loss(self) -> str:
-        """As set, or as the objective defines it."""
-        return self.retain_loss or ("rmu" if self.objective == "rmu" else "nll")
+        """As set, or as the objective defines it, or as the metric of retention asks for."""
+        if self.retain_loss or self.objective == "rmu":
+            return self.retain_loss or "rmu"
+        return "anchor" if self._has_metric else "nll"
 
     @property
     def fallback_alternatives(self) -> tuple[str, ...]:
