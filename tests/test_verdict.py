@@ -24,7 +24,7 @@ from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.ledger.request_verdicts import judge_requests
 from gru_unlearn.publishing.card import model_card
 from gru_unlearn.publishing.reports import write_report
-from gru_unlearn.reporting.broken_answers import is_broken, said_of
+from gru_unlearn.reporting.broken_answers import Told, is_broken, said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.judge import NO_PROOF, findings_of, together, verdict_of
 from gru_unlearn.reporting.measured import run_verdict, verdict_of_folder
@@ -665,7 +665,7 @@ def test_the_true_answer_is_never_broken(text):
 
 def test_a_short_answer_may_be_short():
     assert not is_broken("Bergen.", "Oslo")
-    assert said_of([("Bergen.", "Oslo"), (TRUTH, TRUTH), (TRUTH, "p p p p")]) == Said(
+    assert said_of([Told("Bergen.", "Oslo"), Told(TRUTH, TRUTH), Told(TRUTH, "p p p p")]) == Said(
         asked=3, word_for_word=1, broken=1
     )
     assert said_of([]) is None
