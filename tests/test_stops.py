@@ -97,16 +97,16 @@ def test_the_rows_of_which_least_is_left_decide():
 @pytest.mark.parametrize(
     ("forget", "said", "told"),
     [
-        (0.09, None, "enough is forgotten: the forget probability is 0.090, at or below the mark of 0.100"),
+        (0.09, None, "the forget probability is 0.090, at or below the mark of 0.100"),
         (
             2e-5,
             0.0,
-            "enough is forgotten: the forget probability is 2e-05, at or below the mark of 0.100, and no answer",
+            "enough is forgotten: the forget probability is 2e-05, at or below the mark of 0.100, and nothing",
         ),
         (
             0.05,
             0.025,
-            "the forget probability is 0.050, at or below the mark of 0.100, though 2.5% of the answers still",
+            "the forget probability is 0.050, at or below the mark of 0.100, though 2.5% of the rows still",
         ),
     ],
 )
