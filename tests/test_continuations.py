@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import tiny
+from gru_unlearn import UnlearningConfig, UnlearningTrainer
 from gru_unlearn.data import Encoder, pad_examples, to_record
 from gru_unlearn.data.continuations import MOST, cut_text
 from gru_unlearn.evaluation import score
@@ -183,6 +184,22 @@ def test_an_evaluation_counts_them_too(knows):
     expected = counted_plainly(knows, encoder, texts(*TEXTS))
     found = measured.compute(score(knows, encoder, suite), None)
     assert found.rows["forget"].tolist() == list(map(float, expected))
+
+
+@pytest.mark.parametrize(
+    ("lines", "share"), [(["Ada", "Bob"], None), (["Ada", TEXTS[0]], 1.0), ([TEXTS[0], OTHERS[0]], 0.5)]
+)
+def test_along_a_run_a_text_too_short_to_be_cut_is_left_out(knows, tmp_path, lines, share):
+    rows = [{"text": line} for line in lines]
+    trainer = UnlearningTrainer(
+        knows,
+        UnlearningConfig(output_dir=str(tmp_path), use_cpu=True, stop_at_forget_prob=0.999999, learning_rate="auto"),
+        forget_dataset=rows,
+        retain_dataset=tiny.rows(4),
+        processing_class=tiny.tokenizer(),
+    )
+    assert trainer.share_said(trainer.forget_examples) == share
+    assert trainer.measure_set("forget", trainer.forget_examples).get("forget_word_for_word") == share
 
 
 # --- in two processes ------------------------------------------------------------------------------------------------
