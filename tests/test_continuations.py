@@ -19,6 +19,7 @@ from gru_unlearn.evaluation import score
 from gru_unlearn.evaluation.generation import generate
 from gru_unlearn.evaluation.suites import own
 from gru_unlearn.results.verdict import Said
+from gru_unlearn.runs import seen_rows
 from gru_unlearn.runs.seen_rows import said_by, see_rows
 from gru_unlearn.training.word_for_word import said_word_for_word
 
@@ -157,6 +158,13 @@ def test_continuations_are_counted_by_one_pass_as_by_greedy_decoding(knows):
     assert [row.seen.says == row.due for row in seen] == expected
     assert said_by(seen) == Said(asked=9, word_for_word=sum(expected), broken=said_by(seen).broken, continued=9)
     assert [row.given + " " + row.due for row in seen][:3] == TEXTS[:3]
+
+
+def test_an_answer_longer_than_generations_are_is_counted(knows, monkeypatch):
+    monkeypatch.setattr(seen_rows, "LONGEST_GENERATION", 3)
+    (seen,) = see_rows(knows, Encoder(tiny.tokenizer()), {"forget": questions(5)}, batch_size=4, generate=True).values()
+    assert [row.seen.says == row.due for row in seen] == [True] * 4 + [False]
+    assert len(seen[4].seen.says.split()) == 3
 
 
 def test_texts_beside_questions_are_counted_with_them(knows):

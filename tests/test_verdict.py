@@ -810,7 +810,7 @@ class Places:
         entries = []
         for number in range(self.evidence.rows):
             said = None if self.evidence.said is None else says(self.evidence.said, number)
-            scores = np.zeros(3, np.float32), np.ones(3, bool), np.zeros(3, np.float32), np.ones(3, np.float32)
+            scores = np.zeros(3, np.float32), np.zeros(3, bool), np.zeros(3, np.float32), np.ones(3, np.float32)
             entry = Entry("who?", TRUTH, *scores, closing=1, generation=said, uses=[Use("forget", number)])
             if self.is_text(number):
                 entry.continuation = TRUTH

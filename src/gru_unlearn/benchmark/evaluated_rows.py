@@ -41,7 +41,7 @@ def _rows_of_set(name: str, tables: Tables) -> list[ExampleRow]:
         row = ExampleRow(row=number, question=entry.prompt, answer=entry.answer)
         if entry.continuation is not None:
             row.continuation = entry.continuation
-        row.after = Seen(probability=_probability(entry), says=entry.generation)
+        row.after = Seen(probability=_probability(entry), says=entry.said)
         if len(by_retain_model) == len(answers):
             row.retain_model = Seen(probability=_probability(by_retain_model[number]))
         rows.append(row)
@@ -58,8 +58,8 @@ def _worst(name: str, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
 def answered(table: ScoreTable | None, name: str) -> Iterator[Told]:
     """What the model said to each row of a set that was asked, or was continued."""
     for entry in _answers(table, name):
-        if entry.generation is not None:
-            yield Told(entry.due, entry.generation, entry.continuation is not None)
+        if entry.said is not None:
+            yield Told(entry.due, entry.said, entry.continuation is not None)
 
 
 def mean_probability(table: ScoreTable | None, name: str) -> float | None:

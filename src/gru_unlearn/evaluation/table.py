@@ -81,6 +81,16 @@ class Entry:
         return self.answer if self.continuation is None else self.continuation
 
     @property
+    def said(self) -> str | None:
+        """The generation; however long, the answer, where each of its tokens is the likeliest behind those before it.
+
+        Generations are cut at a length, and one that was cut is no answer word for word.
+        """
+        if self.generation is not None and self.continuation is None and self.hits.all():
+            return self.answer
+        return self.generation
+
+    @property
     def text(self) -> slice:
         """The answer's tokens without those that close it."""
         return slice(0, len(self.logps) - self.closing)

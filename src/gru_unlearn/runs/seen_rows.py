@@ -76,6 +76,6 @@ def said_by(rows: Iterable[SeenRow]) -> Said | None:
 
 def _seen_row(entry: Entry) -> SeenRow:
     seen = Seen(probability=math.exp(-entry.loss) if math.isfinite(entry.loss) else None)
-    if entry.generation is not None:
-        seen.says = entry.generation
+    if entry.said is not None:
+        seen.says = entry.said
     return SeenRow(seen, entry.prompt, entry.due, entry.continuation is not None)
