@@ -152,6 +152,14 @@ def test_the_command_in_two_processes_gives_what_it_gives_in_one(tmp_path):
     ours, theirs = ({k: v for k, v in run["trajectory"][-1].items() if k != "seconds"} for run in (two, one))
     assert ours == pytest.approx(theirs, abs=1e-5)
     assert one["best"]["step"] == two["best"]["step"]
+    assert one["verdict"] == two["verdict"]
+    assert "answers not counted" not in two["verdict"]["remarks"]
+    one, two = (json.loads((tmp_path / f"out{n}" / "examples.json").read_text()) for n in (1, 2))
+    for name, part in one["sets"].items():
+        for ours, theirs in zip(two["sets"][name]["rows"], part["rows"], strict=True):
+            for moment in ("before", "after"):
+                assert ours.pop(moment)["says"] == theirs.pop(moment)["says"]
+            assert ours == theirs
     refused = unlearn(2)
     assert refused.returncode != 0
     assert refused.stderr.count("holds this run, finished") == 1

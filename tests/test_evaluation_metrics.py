@@ -248,16 +248,18 @@ def test_metrics_do_not_depend_on_the_order_of_the_entries(order):
 
 def test_a_table_survives_its_file(tmp_path):
     original = ScoreTable(
-        [entry(0.5, 0.1, uses=[("forget", 0), ("retain", 3, "wrong", 2)], generation="so"), entry(0.2, gradnorm=1.5)],
+        [
+            entry(0.5, 0.1, uses=[("forget", 0), ("retain", 3, "wrong", 2)], generation="so"),
+            entry(0.2, gradnorm=1.5, continuation="on"),
+        ],
         {"model": "abc"},
     )
     original.save(tmp_path / "scores.parquet")
     loaded = ScoreTable.load(tmp_path / "scores.parquet")
     assert loaded.settings == original.settings
     for one, other in zip(original.entries, loaded.entries, strict=True):
-        assert (one.prompt, one.answer, one.uses, one.generation, one.gradnorm) == (
-            other.prompt, other.answer, other.uses, other.generation, other.gradnorm,
-        )  # fmt: skip
+        for name in ("prompt", "answer", "uses", "generation", "continuation", "gradnorm"):
+            assert getattr(one, name) == getattr(other, name)
         for name in ("logps", "hits", "mu", "sigma"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
             assert getattr(one, name).dtype == getattr(other, name).dtype

@@ -31,6 +31,7 @@ from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import prepare
+from gru_unlearn.runs.seen_rows import SeenRow
 from gru_unlearn.runs.unlearn_job import unlearn
 from gru_unlearn.task_vectors.low_rank import largest_rows, low_rank, squared_error
 
@@ -296,7 +297,10 @@ def replace_answers(monkeypatch):
 
     def knowing(model, encoder, sets, **_):
         calls.append(sets)
-        return {name: [Seen(says=record.answer) for record in records] for name, records in sets.items()}
+        return {
+            name: [SeenRow(Seen(says=row.answer), row.prompt, row.answer) for row in records]
+            for name, records in sets.items()
+        }
 
     monkeypatch.setattr(patch_effect, "see_rows", knowing)
     return calls

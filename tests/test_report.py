@@ -662,8 +662,8 @@ def test_a_run_writes_examples_and_report_and_they_change_no_bit(gru, world):
             assert 0 < row[moment]["probability"] < 1
             assert isinstance(row[moment]["says"], str)
     text = found["held_out"]["rows"][0]
-    assert text["question"] == ""
-    assert text["before"].keys() == {"probability"}, "a plain text is not asked"
+    assert (text["question"], text["continuation"]) == ("Ada lives in", "the red one ."), "a plain text is continued"
+    assert isinstance(text["before"]["says"], str)
     assert text["before"]["probability"] == pytest.approx(summed["trajectory"][0]["held_out_prob"], rel=1e-4)
     assert text["after"]["probability"] == pytest.approx(summed["trajectory"][-1]["held_out_prob"], rel=1e-4)
     assert summed["finished"].endswith("+00:00")

@@ -36,6 +36,7 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.objectives import token_logps
 from gru_unlearn.results.ledger_summary import LedgerSummary
 from gru_unlearn.results.row_examples import Seen
+from gru_unlearn.runs.seen_rows import SeenRow
 from gru_unlearn.training import UnlearningTrainer
 
 requests = SimpleNamespace(
@@ -699,7 +700,7 @@ def test_bad_input_is_one_line_and_changes_nothing(gru, world, asked, tmp_path, 
 def test_what_cannot_be_judged_is_an_error(finished, world):
     recipe = recipe_for(RUN | {"retain": "x"}, str(world / "model"), "x", finished)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adoption, "see_rows", lambda *a, **k: {"forget": [Seen(probability=None)]})
+        patch.setattr(adoption, "see_rows", lambda *a, **k: {"forget": [SeenRow(Seen(probability=None))]})
         with pytest.raises(NonFiniteError, match="not a finite number"):
             adoption.probabilities(recipe, world / "model", {"forget": []}, QUIET, "")
     with pytest.raises(BrokenLedger, match="no entry has the noted hash"):

@@ -97,16 +97,16 @@ def test_the_rows_of_which_least_is_left_decide():
 @pytest.mark.parametrize(
     ("forget", "said", "told"),
     [
-        (0.09, None, "enough is forgotten: the forget probability is 0.090, at or below the mark of 0.100"),
+        (0.09, None, "the forget probability is 0.090, at or below the mark of 0.100"),
         (
             2e-5,
             0.0,
-            "enough is forgotten: the forget probability is 2e-05, at or below the mark of 0.100, and no answer",
+            "enough is forgotten: the forget probability is 2e-05, at or below the mark of 0.100, and nothing",
         ),
         (
             0.05,
             0.025,
-            "the forget probability is 0.050, at or below the mark of 0.100, though 2.5% of the answers still",
+            "the forget probability is 0.050, at or below the mark of 0.100, though 2.5% of the rows still",
         ),
     ],
 )
@@ -219,6 +219,18 @@ def world(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def text_world(tmp_path_factory):
+    """The same of plain texts."""
+    folder, sets = tmp_path_factory.mktemp("texts"), {}
+    for name, rows in (("forget", tiny.rows(6)), ("retain", tiny.rows(12, start=6)), ("held_out", tiny.rows(12, 18))):
+        sets[name] = [{"text": f"{row['question']} {row['answer']}"} for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sets[name]))
+    taught([*sets["forget"], *sets["retain"], *sets["held_out"]], folder / "model")
+    taught([*sets["retain"], *sets["held_out"]], folder / "retain_model")
+    return folder
+
+
 def flags(world, out, *more):
     named = [f"--{name.replace('_', '-')}={world / name}.jsonl" for name in ("forget", "retain", "held_out")]
     named += [f"--model={world / 'model'}", f"--output-dir={out}", "--report-examples=0", "--use-cpu"]
@@ -278,6 +290,26 @@ def test_a_run_stops_at_the_mark_and_keeps_that_model(gru, world, at_rate, tmp_p
     assert not list((tmp_path / "out").glob("best*/"))
     assert gru("report", tmp_path / "out")[0] == 0
     assert stopped["sentence"].partition(":")[0] in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_of_plain_texts_stop_and_verdict_agree(gru, text_world, at_rate, tmp_path):
+    """What is continued word for word keeps a run going, and is what its verdict counts."""
+    at_rate(1e-3)
+    given = [word for word in flags(text_world, tmp_path / "out", *to_the_mark(text_world)) if "examples" not in word]
+    code, _, err = gru(*given)
+    assert code == 0, err
+    summary = summary_of(tmp_path / "out")
+    stopped, verdict = summary["results"]["stopped"], summary["verdict"]
+    assert stopped["why"] == "forgotten"
+    assert stopped["sentence"].endswith("and nothing comes word for word")
+    assert verdict["forgotten"] == "yes"
+    assert "The model continues none of 6 texts word for word, and their probability went from" in verdict["sentence"]
+    assert "answers not counted" not in verdict["remarks"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert verdict["sentence"] in page
+    for row in json.loads((tmp_path / "out" / "examples.json").read_text())["sets"]["forget"]["rows"]:
+        assert f"{row['question']} {row['continuation']}" == row["answer"]
+        assert f'<p class="question">{row["question"]}</p>' in page
 
 
 def test_a_run_that_breaks_the_rest_stops_and_keeps_its_last_good_model(gru, world, at_rate, tmp_path):

@@ -24,7 +24,7 @@ from gru_unlearn.evaluation import Entry, ScoreTable, Use
 from gru_unlearn.ledger.request_verdicts import judge_requests
 from gru_unlearn.publishing.card import model_card
 from gru_unlearn.publishing.reports import write_report
-from gru_unlearn.reporting.broken_answers import is_broken, said_of
+from gru_unlearn.reporting.broken_answers import Told, is_broken, said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.judge import NO_PROOF, findings_of, together, verdict_of
 from gru_unlearn.reporting.measured import run_verdict, verdict_of_folder
@@ -53,6 +53,10 @@ WITH_RETAIN_MODEL = replace(
 
 def said(count, broken=0, asked=10):
     return Said(asked=asked, word_for_word=count, broken=broken)
+
+
+def continued(count, broken=0, asked=10):
+    return Said(asked=asked, word_for_word=count, broken=broken, continued=asked)
 
 
 def attacked(found=0.0, recovered=None, measure="found", name="prompts"):
@@ -310,7 +314,51 @@ SITUATIONS = {
         "10 rows were to be removed. The model gives none of 10 answers word for word, and their probability is "
         "0.731 (0.359 to a model that never saw them): not removed. What must stay was not measured.",
     ),
-    "plain texts: nobody can be asked": Situation(
+    "plain texts, all continued otherwise": Situation(
+        replace(OWN_ROWS, said=continued(0), said_before=continued(10)),
+        "yes", "yes",
+        "10 rows were to be removed. The model continues none of 10 texts word for word, and their probability went "
+        "from 0.996 to 0.001: gone, by these marks (texts word for word and mean probability of the texts). Not "
+        f"attacked. {REST}",
+    ),
+    "plain texts, as by a retain model": Situation(
+        replace(
+            WITH_RETAIN_MODEL, rows=100, said=continued(2, broken=6), said_before=continued(9),
+            said_by_retain_model=continued(2),
+        ),
+        "yes", "yes",
+        "100 rows were to be removed, 10 of which were continued from their beginning. The model still continues 2 of "
+        "10 texts word for word, one that never saw them 2, and the mean probability of the rows' texts went from "
+        "0.996 to 0.360 (0.359 to a model that never saw them): removed. What it says instead is broken: 6 of 10 "
+        f"continuations are loops, empty, or a single word. Not attacked. {REST}",
+    ),
+    "plain texts, some of which still come": Situation(
+        replace(OWN_ROWS, said=continued(3), said_before=continued(10)),
+        "partly", "yes",
+        "10 rows were to be removed. The model still continues 3 of 10 texts word for word: partly removed. Not "
+        f"attacked. {REST}",
+    ),
+    "a single text": Situation(
+        replace(OWN_ROWS, rows=1, said=continued(0, asked=1), said_before=continued(1, asked=1)),
+        "yes", "yes",
+        "1 row was to be removed. The model does not continue the text word for word, and its probability went from "
+        f"0.996 to 0.001: gone, by these marks (texts word for word and mean probability of the texts). Not attacked. "
+        f"{REST}",
+    ),
+    "plain texts that the model never knew": Situation(
+        replace(OWN_ROWS, forget_before=0.01, forget_after=0.009, said=continued(0), said_before=continued(0)),
+        "unknown", "yes",
+        "10 rows were to be removed. The model did not know them before (mean probability 0.010, none of 10 texts "
+        f"word for word): there was nothing to remove. {REST}",
+    ),
+    "questions and plain texts": Situation(
+        replace(OWN_ROWS, said=said(0).model_copy(update={"continued": 4}), said_before=said(10)),
+        "yes", "yes",
+        "10 rows were to be removed. The model gives none of 10 answers and texts word for word, and their "
+        "probability went from 0.996 to 0.001: gone, by these marks (answers and texts word for word and mean "
+        f"probability of the answers and texts). Not attacked. {REST}",
+    ),
+    "plain texts that nobody continued": Situation(
         replace(OWN_ROWS, forget_after=0.05, said=None, said_before=None),
         "partly", "yes",
         "10 rows were to be removed. Whether answers still come word for word is not known; their probability went "
@@ -453,8 +501,10 @@ def test_a_verdict_says_what_may_be_stated_and_what_not(situation):
 
 probabilities = st.none() | st.floats(0, 1)
 counts = st.none() | st.builds(
-    lambda asked, exact, broken: Said(asked=asked, word_for_word=min(asked, exact), broken=min(asked, broken)),
-    st.integers(1, 20), st.integers(0, 20), st.integers(0, 20),
+    lambda asked, exact, broken, texts: Said(
+        asked=asked, word_for_word=min(asked, exact), broken=min(asked, broken), continued=min(asked, texts)
+    ),
+    st.integers(1, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20),
 )  # fmt: skip
 evidences = st.builds(
     Evidence,
@@ -464,6 +514,20 @@ evidences = st.builds(
     st.dictionaries(st.sampled_from(["held-out", "retain"]), st.builds(Kept, *[probabilities] * 3)),
     st.none() | st.builds(Mark, kind=st.sampled_from(get_args(MarkKind)), value=st.floats(0, 1)),
 )
+
+
+def test_of_texts_nothing_is_said_of_questions():
+    texts = replace(OWN_ROWS, said=continued(0, broken=2), said_before=continued(10), said_by_retain_model=continued(0))
+    verdict = verdict_of(texts)
+    assert verdict.forgotten == "yes"
+    assert verdict.may_state[0].startswith("The beginnings of these texts no longer bring the removed texts out")
+    assert any(line.startswith("That no other part of a text comes out") for line in verdict.may_not_state)
+    assert "Of 10 of these texts it continues 0 word for word, and 2 with a loop" in verdict.numbers[0]
+    told = " ".join([verdict.sentence, *verdict.numbers, *verdict.may_state, *verdict.may_not_state])
+    assert "answer" not in told
+    assert "question" not in told
+
+
 attacks = st.none() | st.lists(st.builds(attacked, st.floats(0, 1), st.none() | st.floats(-1, 1)), min_size=1)
 
 
@@ -665,7 +729,7 @@ def test_the_true_answer_is_never_broken(text):
 
 def test_a_short_answer_may_be_short():
     assert not is_broken("Bergen.", "Oslo")
-    assert said_of([("Bergen.", "Oslo"), (TRUTH, TRUTH), (TRUTH, "p p p p")]) == Said(
+    assert said_of([Told("Bergen.", "Oslo"), Told(TRUTH, TRUTH), Told(TRUTH, "p p p p")]) == Said(
         asked=3, word_for_word=1, broken=1
     )
     assert said_of([]) is None
@@ -722,10 +786,16 @@ class Places:
 
     def row(self, number):
         row = {"row": number, "question": "who?", "answer": TRUTH}
+        if self.is_text(number):
+            row = {"row": number, "question": "It is told:", "answer": f"It is told: {TRUTH}", "continuation": TRUTH}
         for moment, said in zip(("before", "after", "retain_model"), self.all_said(), strict=True):
             if said is not None:
                 row[moment] = {"probability": 0.5, "says": says(said, number)}
         return row
+
+    def is_text(self, number):
+        said = self.evidence.said or self.evidence.said_before
+        return said is not None and number < (said.continued or 0)
 
     def all_said(self):
         return self.evidence.said_before, self.evidence.said, self.evidence.said_by_retain_model
@@ -740,8 +810,11 @@ class Places:
         entries = []
         for number in range(self.evidence.rows):
             said = None if self.evidence.said is None else says(self.evidence.said, number)
-            scores = np.zeros(3, np.float32), np.ones(3, bool), np.zeros(3, np.float32), np.ones(3, np.float32)
-            entries.append(Entry("who?", TRUTH, *scores, closing=1, generation=said, uses=[Use("forget", number)]))
+            scores = np.zeros(3, np.float32), np.zeros(3, bool), np.zeros(3, np.float32), np.ones(3, np.float32)
+            entry = Entry("who?", TRUTH, *scores, closing=1, generation=said, uses=[Use("forget", number)])
+            if self.is_text(number):
+                entry.continuation = TRUTH
+            entries.append(entry)
         measured = {"forget_Q_A_Prob": self.evidence.forget_after, "forget_quality": self.evidence.forget_quality}
         measured |= {f"{name}_Q_A_Prob": kept.after for name, kept in self.kept.items()}
         summary = EvaluationSummary(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED, Battery
 from gru_unlearn.attacks.probing import PROBABILITY
-from gru_unlearn.reporting.broken_answers import said_of
+from gru_unlearn.reporting.broken_answers import Told, said_of
 from gru_unlearn.reporting.evidence import Evidence
 from gru_unlearn.reporting.judge import verdict_of
 from gru_unlearn.reporting.measured import run_evidence
@@ -58,5 +58,5 @@ def _said(battery: Battery, before: Sequence[AttackedRows]) -> dict[str, Said]:
     """By model, where it was made to speak."""
     spoken = next((rows.said for rows in before if rows.said), {})
     answers = [record.answer for record in battery.forget]
-    found = {model: said_of(zip(answers, texts, strict=True)) for model, texts in spoken.items()}
+    found = {model: said_of(map(Told, answers, texts)) for model, texts in spoken.items()}
     return {model: said for model, said in found.items() if said is not None}

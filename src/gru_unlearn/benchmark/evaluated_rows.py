@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gru_unlearn.evaluation.table import Entry, Missing, ScoreTable
+from gru_unlearn.reporting.broken_answers import Told
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Seen
 from gru_unlearn.results.row_kinds import FORGET
 from gru_unlearn.results.run_folder import RunFolder
@@ -38,7 +39,9 @@ def _rows_of_set(name: str, tables: Tables) -> list[ExampleRow]:
     rows = []
     for number, entry in enumerate(answers):
         row = ExampleRow(row=number, question=entry.prompt, answer=entry.answer)
-        row.after = Seen(probability=_probability(entry), says=entry.generation)
+        if entry.continuation is not None:
+            row.continuation = entry.continuation
+        row.after = Seen(probability=_probability(entry), says=entry.said)
         if len(by_retain_model) == len(answers):
             row.retain_model = Seen(probability=_probability(by_retain_model[number]))
         rows.append(row)
@@ -52,11 +55,11 @@ def _worst(name: str, rows: Sequence[ExampleRow]) -> list[ExampleRow]:
     return sorted(worst[:MOST_ROWS], key=lambda row: row.row)
 
 
-def answered(table: ScoreTable | None, name: str) -> Iterator[tuple[str, str]]:
-    """The true answer of each row of a set that was asked, and what the model said."""
+def answered(table: ScoreTable | None, name: str) -> Iterator[Told]:
+    """What the model said to each row of a set that was asked, or was continued."""
     for entry in _answers(table, name):
-        if entry.generation is not None:
-            yield entry.answer, entry.generation
+        if entry.said is not None:
+            yield Told(entry.due, entry.said, entry.continuation is not None)
 
 
 def mean_probability(table: ScoreTable | None, name: str) -> float | None:

@@ -113,7 +113,8 @@ _OF_RUNS = (
     _word("off by", "How far an answer's probability is from the retain model's, on a report's single rows", _SHARE,
           "lower on forget rows"),
     _word("word for word", "Share of questions answered by greedy generation with all tokens of the true answer and "
-          "its end; of forget rows it should be low", _SHARE),
+          "its end, or of plain texts continued behind their first half (at most 50 tokens of each); of forget rows it "
+          "should be low", _SHARE),
     _word("95 % interval", "Where the value would lie with other rows, by bootstrap, nineteen times of twenty"),
     _word("metric", "The name of a number; --explain all shows all"),
     _word("value", "Of the metric, on the rows of the suite"),
@@ -140,7 +141,11 @@ _REMARKS = (
     _word(remarks.NOT_MEASURED, "The probability of the forget answers is not known"),
     _word(remarks.NOTHING_TO_COMPARE, "Neither the model before nor a mark says how much forgetting is enough"),
     _word(remarks.NO_RETAIN_MODEL, "No model that never saw the rows says how it answers them"),
-    _word(remarks.NOT_ASKED, "Nobody looked how many forget questions are answered word for word"),
+    _word(
+        remarks.NOT_ASKED,
+        "Nobody counted how many forget questions are answered, or plain texts continued, word for word; a text of a "
+        "single token cannot be continued",
+    ),
     _word(remarks.NOT_ATTACKED, "No attack was tried: gru attack does"),
     _word(remarks.NEVER_GONE, "An attack brings answers out that were in the model all the time: nothing was removed"),
     _word(remarks.CAME_BACK, "An attack brings the answers back for the most part: hidden, and not removed"),

@@ -3,19 +3,15 @@
 So their verdicts count answers as those of single runs do.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gru_unlearn.common.sequences import evenly_spread
-from gru_unlearn.data import Record
 from gru_unlearn.models.loading import free_memory
-from gru_unlearn.reporting.broken_answers import said_of
-from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.run_models import load_on_device
 from gru_unlearn.runs.run_preparation import Prepared
-from gru_unlearn.runs.seen_rows import see_rows
+from gru_unlearn.runs.seen_rows import said_by, see_rows
 
 ASKED = Recipe.report_examples
 """Rows of each set: as many, and the same ones, as a run asks that nobody told otherwise."""
@@ -29,18 +25,12 @@ def ask(prepared: Prepared, folder: Path) -> dict[str, Said]:
         folder: the model's.
 
     Returns:
-        Set → answers; without sets of plain texts, which ask nothing.
+        Set → answers; without sets of plain texts that are all too short to be continued.
     """
     chosen = {name: evenly_spread(rows, ASKED) for name, rows in prepared.sets.items()}
     model, size = load_on_device(prepared, folder), prepared.recipe.config.per_device_eval_batch_size
     seen = see_rows(model, prepared.model.encoder, chosen, batch_size=size, generate=True)
     del model
     free_memory()
-    found = {name: said_of(_answered(rows, seen[name])) for name, rows in chosen.items()}
+    found = {name: said_by(rows) for name, rows in seen.items()}
     return {name: said for name, said in found.items() if said is not None}
-
-
-def _answered(rows: Sequence[Record], seen: Sequence[Seen]) -> Iterator[tuple[str, str]]:
-    for record, one in zip(rows, seen, strict=True):
-        if one.says is not None:
-            yield record.answer, one.says

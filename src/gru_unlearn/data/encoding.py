@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gru_unlearn.common.sequences import common_prefix_length
+from gru_unlearn.data.continuations import cut_text
 from gru_unlearn.data.records import Record
 from gru_unlearn.data.rendering import RowRefusal, TextFormat
 from gru_unlearn.data.text_tokens import TextTokens
@@ -157,6 +158,25 @@ class Encoder:
             return []
         row = next(self._encode([record], "prompts"))
         return row.ids[: row.start]
+
+    def asks(self, example: Example) -> Example | None:
+        """What a model is asked to see whether it says an example word for word: supervised is what should come.
+
+        That is the example itself, or of a plain text its continuation behind the beginning
+        (:mod:`gru_unlearn.data.continuations`). None: the text is too short to be cut, or nothing but blanks follows.
+        """
+        ids = example["input_ids"]
+        if example["labels"][0] == IGNORE_INDEX:
+            return example
+        opening = self._tokens.opening
+        before = len(opening) if ids[: len(opening)] == opening else 0
+        cut = cut_text(ids, opening=before, closing=example.get("closing", 0), stop=self.stop_tokens)
+        if cut is None:
+            return None
+        due = ids[cut.given : cut.end]
+        if not str(self.tokenizer.decode(due, skip_special_tokens=True)).strip():
+            return None
+        return {"input_ids": ids[: cut.end], "labels": [IGNORE_INDEX] * cut.given + due, "closing": 0}
 
     def running_text(self, prompt: str, continuation: str) -> tuple[list[int], int]:
         """The tokens of a text that goes on as one, without an end, and where its continuation begins."""

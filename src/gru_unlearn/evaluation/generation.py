@@ -33,7 +33,7 @@ class Continuation:
 def continue_prompts(
     model: nn.Module, encoder: Encoder, tasks: Sequence[Task], entries: Mapping[int, Entry], batch_size: int
 ) -> Iterator[tuple[list[int], str]]:
-    """Continue every distinct prompt of the tasks that want it, once.
+    """Continue every distinct opening of the tasks that want it, once.
 
     Where the scored answers tell how the greedy continuation begins, it goes on from there.
 
@@ -68,11 +68,11 @@ def continue_prompts(
 def _wanted_continuations(
     tasks: Sequence[Task], entries: Mapping[int, Entry], stop: Set[int], most: int | None
 ) -> list[Continuation]:
-    """One for each distinct prompt of the tasks that want any; prompt and continuation have at most ``most`` tokens."""
+    """One for each distinct opening of the tasks that want any; the two have at most ``most`` tokens."""
     asking: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
         if task.max_new_tokens:
-            asking.setdefault(task.prompt, []).append(number)
+            asking.setdefault(task.opening, []).append(number)
 
     known = _known_starts(tasks, entries)
     wanted = []
@@ -146,16 +146,17 @@ def _within(most: int | None, prompt: Sequence[int], limit: int) -> int:
 
 
 def _known_starts(tasks: Sequence[Task], entries: Mapping[int, Entry]) -> dict[tuple[int, ...], list[int]]:
-    """Prompt → the beginning of its greedy continuation, as far as the scores tell.
+    """Opening → the beginning of its greedy continuation, as far as the scores tell.
 
     Where the most probable tokens are those of a scored answer, that answer is how generation begins.
     """
     starts: dict[tuple[int, ...], list[int]] = {}
     for number, task in enumerate(tasks):
-        hits = entries[number].hits
+        begin = len(task.opening)
+        hits = entries[number].hits[begin - task.start :]
         right = len(hits) if hits.all() else int(hits.argmin())
-        if right > len(starts.get(task.prompt, [])):
-            starts[task.prompt] = task.answer[:right]
+        if right > len(starts.get(task.opening, [])):
+            starts[task.opening] = task.ids[begin : begin + right]
     return starts
 
 

@@ -50,7 +50,8 @@ class Metric:
     """A number about a model, as a function of its score table and of the retain model's (None where there is none).
 
     ``needs`` and ``retain_needs`` tell the scoring pass what to compute, as ``SET.WHAT``; WHAT is ``answer``,
-    ``paraphrase`` or ``wrong`` (log-probabilities of these answers), ``generation`` or ``gradnorm``.
+    ``paraphrase`` or ``wrong`` (log-probabilities of these answers), ``generation`` (answers to questions),
+    ``word_for_word`` (of plain texts continuations, too) or ``gradnorm``.
     """
 
     key: str

@@ -17,7 +17,7 @@ import scipy  # its parts load on first use
 
 from gru_unlearn.common.words import pieces, without_case, words
 from gru_unlearn.evaluation.measure import Measured, Metric, RowValues, Summand, finite
-from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WRONG, Entry, Missing, ScoreTable
+from gru_unlearn.evaluation.table import ANSWER, PARAPHRASE, WORD_FOR_WORD, WRONG, Entry, Missing, ScoreTable
 
 TOFU = "Maini et al., TOFU, arXiv 2401.06121"
 TOFU_UTILITY = f"{TOFU}, section 2.2.2"
@@ -152,21 +152,24 @@ def _mean_over_answers(
 
 
 def exact_answers(key: str, set_name: str, better: str = "higher", *, case: bool = True) -> Metric:
-    """Share of questions that the model answers word for word; ``case``: capitals and small letters differ."""
+    """Share of questions that the model answers word for word, or of plain texts that it so continues.
+
+    ``case``: capitals and small letters differ.
+    """
 
     def letters(text: str) -> list[str]:
         return pieces(text if case else without_case(text))
 
     def values(table: ScoreTable) -> list[float]:
         pairs = zip(table.generations(set_name), table.answers(set_name), strict=True)
-        return [float(letters(text) == letters(entry.answer)) for text, entry in pairs]
+        return [float(letters(text) == letters(entry.due)) for text, entry in pairs]
 
     ignored = "blanks" if case else "blanks, capitals"
     definition = (
-        f"Share of the {set_name} rows whose greedy generation equals the answer; {ignored} and the encoding of "
-        "accents do not count"
+        f"Share of the {set_name} rows whose greedy generation equals the answer, of plain texts the tokens "
+        f"behind their first half (at most 50 of each); {ignored} and the encoding of accents do not count"
     )
-    return _mean_over_rows(key, set_name, values, ("generation", ANSWER), definition, better, "this package")
+    return _mean_over_rows(key, set_name, values, (WORD_FOR_WORD, ANSWER), definition, better, "this package")
 
 
 def _mean_over_rows(

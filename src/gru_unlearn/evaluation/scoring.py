@@ -10,7 +10,7 @@ from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Encoder
 from gru_unlearn.data.model_room import require_room
 from gru_unlearn.evaluation.answers import score_answers
-from gru_unlearn.evaluation.generation import continue_prompts
+from gru_unlearn.evaluation.generation import continue_prompts, decoded
 from gru_unlearn.evaluation.gradnorm import task_gradient_norms
 from gru_unlearn.evaluation.measure import Evaluation, measure
 from gru_unlearn.evaluation.rows import Suite
@@ -122,6 +122,9 @@ def _score_tasks(
         task = tasks[number]
         record = task.record
         entries[number] = Entry(record.prompt, record.answer, *scores, closing=task.closing, uses=task.uses)
+        if task.given:
+            entries[number].prompt = decoded(task.opening, encoder)
+            entries[number].continuation = decoded(task.due, encoder)
         report("score", len(entries), len(tasks))
 
     done = 0
@@ -146,9 +149,9 @@ def _share_of_process(model: nn.Module, tasks: Sequence[Task]) -> Sequence[int]:
 
     if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return range(len(tasks))
-    prompts = dict.fromkeys(task.prompt for task in tasks)
+    prompts = dict.fromkeys(task.opening for task in tasks)
     process = {prompt: number % dist.get_world_size() for number, prompt in enumerate(prompts)}
-    return [number for number, task in enumerate(tasks) if process[task.prompt] == dist.get_rank()]
+    return [number for number, task in enumerate(tasks) if process[task.opening] == dist.get_rank()]
 
 
 def _gathered(entries: dict[int, Entry]) -> dict[int, Entry]:

@@ -22,6 +22,9 @@ TokenFloats = npt.NDArray[np.float32]
 ANSWER, PARAPHRASE, WRONG = ("answer", "paraphrase", "wrong")
 """What an answer is to its row: the row's own answer, the same in other words, or a wrong one."""
 
+WORD_FOR_WORD = "word_for_word"
+"""A metric's need of a set: what the model says to questions, and how it continues plain texts."""
+
 
 class Missing(Exception):
     """A metric cannot be computed from these tables; the message says what is missing."""
@@ -44,6 +47,7 @@ class Entry:
     """
 
     prompt: str
+    """the question; of a plain text that was continued, its beginning"""
     answer: str
     logps: TokenFloats
     """[n], log-probability of each answer token given the prompt and the answer tokens before it"""
@@ -61,12 +65,30 @@ class Entry:
     end-of-sequence"""
     generation: str | None = None
     """greedy continuation of the prompt; None where no metric asked for it"""
+    continuation: str | None = None
+    """how a plain text goes on behind its beginning, as long as a generation; None of questions, and where no metric
+    asked for it"""
     uses: list[Use] = field(default_factory=list)
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy over all answer tokens, in nats."""
         return -float(self.logps.mean(dtype=np.float64))
+
+    @property
+    def due(self) -> str:
+        """What a generation is compared with: the answer, or the continuation of a plain text."""
+        return self.answer if self.continuation is None else self.continuation
+
+    @property
+    def said(self) -> str | None:
+        """The generation; however long, the answer, where each of its tokens is the likeliest behind those before it.
+
+        Generations are cut at a length, and one that was cut is no answer word for word.
+        """
+        if self.generation is not None and self.continuation is None and self.hits.all():
+            return self.answer
+        return self.generation
 
     @property
     def text(self) -> slice:
@@ -155,7 +177,8 @@ class ScoreTable:
         try:
             table = pq.read_table(path)
             names = [OLD_COLUMNS.get(name, name) for name in table.column_names]
-            rows = table.rename_columns(names).select(_ENTRY_SCHEMA.names).cast(_ENTRY_SCHEMA).to_pylist()
+            known = _with_later_columns(table.rename_columns(names))
+            rows = known.select(_ENTRY_SCHEMA.names).cast(_ENTRY_SCHEMA).to_pylist()
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not a score table: {str(error).splitlines()[0]}") from None
         settings = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -173,12 +196,22 @@ _ENTRY_SCHEMA = pa.schema(
         "closing": pa.int32(),
         "gradnorm": pa.float64(),
         "generation": pa.string(),
+        "continuation": pa.string(),
         "uses": pa.list_(pa.struct({"set": pa.string(), "row": pa.int32(), "role": pa.string(), "number": pa.int32()})),
     }
 )
 
 OLD_COLUMNS = {"closed": "closing"}
 """What version 0.1.0 called them: whether one token closes the answer."""
+LATER_COLUMNS = ("continuation",)
+"""What version 0.1.0 did not know."""
+
+
+def _with_later_columns(table: pa.Table) -> pa.Table:
+    for name in LATER_COLUMNS:
+        if name not in table.column_names:
+            table = table.append_column(_ENTRY_SCHEMA.field(name), pa.nulls(len(table), pa.string()))
+    return table
 
 
 def _of_role(answers: Mapping[tuple[str, int], Entry], role: str) -> list[Entry]:

@@ -1,13 +1,13 @@
 """Which distinct answers a suite's metrics need scored, encoded once each."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, field
 
 from gru_unlearn.common.words import blank_between
 from gru_unlearn.data import Encoder, Example, Record
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.rows import RowSet, Suite
-from gru_unlearn.evaluation.table import ANSWER, Use
+from gru_unlearn.evaluation.table import ANSWER, WORD_FOR_WORD, Use
 from gru_unlearn.objectives import IGNORE_INDEX
 
 
@@ -25,13 +25,25 @@ class Task:
     """how many of the last ``ids`` close the answer"""
     max_new_tokens: int = 0
     """longest generation; 0: none wanted"""
+    given: int = 0
+    """of a plain text that is to be continued: how many of ``ids`` are given; 0: all before ``start``"""
     cut_at: str = ""
     gradnorm: bool = False
 
     @property
     def prompt(self) -> tuple[int, ...]:
-        """What comes before the answer; generation goes on from it."""
+        """What comes before the answer."""
         return tuple(self.ids[: self.start])
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """What generation goes on from: the prompt, or the beginning of a plain text."""
+        return tuple(self.ids[: self.given or self.start])
+
+    @property
+    def due(self) -> list[int]:
+        """Of a plain text that is to be continued, the tokens that should come."""
+        return self.ids[self.given : self.given + self.max_new_tokens]
 
     @property
     def answer(self) -> list[int]:
@@ -52,6 +64,9 @@ def plan_tasks(suite: Suite, needs: Collection[str], encoder: Encoder) -> list[T
         if wanted:
             _add_answers(tasks, name, rows, wanted)
         _encode(list(tasks.values())[known:], name, encoder)
+    for task in tasks.values():
+        if task.max_new_tokens and not task.record.turns:
+            _cut(task, encoder)
     return list(tasks.values())
 
 
@@ -68,7 +83,7 @@ def _wanted_of(name: str, needs: Collection[str]) -> set[str]:
     return {what for set_name, _, what in parted if set_name == name}
 
 
-def _add_answers(tasks: dict[tuple[Record, bool], Task], name: str, rows: RowSet, wanted: Collection[str]) -> None:
+def _add_answers(tasks: dict[tuple[Record, bool], Task], name: str, rows: RowSet, wanted: Set[str]) -> None:
     """Note the wanted answers of a set: a new task for each that no set before has asked for."""
     for row, item in enumerate(rows.items):
         for role, number, record in item.answers():
@@ -80,10 +95,10 @@ def _add_answers(tasks: dict[tuple[Record, bool], Task], name: str, rows: RowSet
                 _ask(task, rows, wanted)
 
 
-def _ask(task: Task, rows: RowSet, wanted: Collection[str]) -> None:
+def _ask(task: Task, rows: RowSet, wanted: Set[str]) -> None:
     """What is wanted of a row's own answer beyond its log-probabilities."""
     task.gradnorm |= "gradnorm" in wanted
-    if "generation" in wanted:
+    if not wanted.isdisjoint(("generation", WORD_FOR_WORD)):
         task.max_new_tokens = max(task.max_new_tokens, rows.max_new_tokens)
         task.cut_at = rows.cut_at
 
@@ -100,6 +115,16 @@ def _encode(tasks: list[Task], name: str, encoder: Encoder) -> None:
     examples += [encoder.encode_all([task.record], name)[0] for task in texts]
     for task, example in zip(chats + texts, examples, strict=True):
         task.ids, task.start, task.closing = example["input_ids"], _answer_start(example), example["closing"]
+
+
+def _cut(text: Task, encoder: Encoder) -> None:
+    """Give a model no more than the beginning of a text; one that is too short for that is not continued."""
+    asked = encoder.asks({"input_ids": text.ids, "labels": text.ids, "closing": text.closing})
+    if asked is None:
+        text.max_new_tokens = 0
+        return
+    text.given = _answer_start(asked)
+    text.max_new_tokens = min(text.max_new_tokens, len(asked["input_ids"]) - text.given)
 
 
 def _running_text(record: Record, encoder: Encoder, name: str) -> tuple[list[int], int]:

@@ -18,15 +18,13 @@ from gru_unlearn.data import Record, canonical, count_overlap, fingerprint, load
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.ledger.database import Baseline, Ledger
 from gru_unlearn.models.loading import free_memory
-from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.results.ledger_summary import DeletionRequest, Judgement, LedgerSettings
-from gru_unlearn.results.row_examples import Seen
 from gru_unlearn.results.row_kinds import KEPT, RowKind
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import recipe_settings
-from gru_unlearn.runs.seen_rows import see_rows
+from gru_unlearn.runs.seen_rows import said_by, see_rows
 
 MOST_ASKED = 64
 """Rows of a request, evenly spread, whose answers are compared word for word; their texts are not kept."""
@@ -169,15 +167,15 @@ def look(
     with stages(console, title) as on_progress:
         seen = see_rows(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
     asked = evenly_spread(sets.get(ask, []), MOST_ASKED)
-    spoken: list[Seen] = []
+    said = None
     if asked:
-        spoken = see_rows(loaded, encoder, {ask: asked}, batch_size=batch_size, generate=True)[ask]
+        said = said_by(see_rows(loaded, encoder, {ask: asked}, batch_size=batch_size, generate=True)[ask])
     del loaded
     free_memory()
     found: dict[str, list[float]] = {}
     for name, rows in seen.items():
-        found[name] = [row.probability for row in rows if row.probability is not None]
+        values = [row.seen.probability for row in rows]
+        found[name] = [value for value in values if value is not None]
         if len(found[name]) < len(rows):
             raise NonFiniteError(f"{model}: the probability of an answer is not a finite number")
-    texts = [(row.answer, seen.says) for row, seen in zip(asked, spoken, strict=True) if seen.says is not None]
-    return Looked(found, said_of(texts))
+    return Looked(found, said)

@@ -13,10 +13,9 @@ from gru_unlearn.data import Example, Record
 from gru_unlearn.errors import NonFiniteError, UserError, first_line
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.subject import Subject
-from gru_unlearn.reporting.broken_answers import said_of
 from gru_unlearn.results.patch_record import PatchedRows
 from gru_unlearn.results.verdict import Said
-from gru_unlearn.runs.seen_rows import see_rows
+from gru_unlearn.runs.seen_rows import said_by, see_rows
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 
 BATCH = 8
@@ -78,11 +77,7 @@ class PatchEffect:
         seen = see_rows(model, self._encoder, self._asked, batch_size=BATCH, generate=True)
         del model
         free_memory()
-        found = {}
-        for name, records in self._asked.items():
-            pairs = zip(records, seen[name], strict=True)
-            found[name] = said_of((record.answer, one.says) for record, one in pairs if one.says is not None)
-        return found
+        return {name: said_by(rows) for name, rows in seen.items()}
 
     def _scored(self, model: Any, examples: Mapping[str, Sequence[Example]] | None = None) -> Scores:
         """And let go of the model's memory, if nobody else holds it."""

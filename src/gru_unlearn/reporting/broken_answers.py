@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from gru_unlearn.common.words import pieces, words
 from gru_unlearn.results.verdict import Said
@@ -19,16 +20,30 @@ _STUTTER = re.compile(r"(.{1,4}?)\1{4,}")
 """The same few signs five times or more."""
 
 
-def said_of(answers: Iterable[tuple[str, str]]) -> Said | None:
-    """What a model said to questions, of pairs: the true answer, and what it said. None where it was asked none."""
-    asked = exact = broken = 0
-    for truth, text in answers:
+class Told(NamedTuple):
+    """What a model said to one row."""
+
+    truth: str
+    """the true answer, or how the text goes on"""
+    says: str
+    continues: bool = False
+    """whether the row is a plain text"""
+
+
+def said_of(told: Iterable[Told]) -> Said | None:
+    """What a model said to rows, in numbers; None where it was asked none."""
+    asked = exact = broken = continued = 0
+    for row in told:
         asked += 1
-        exact += pieces(text) == pieces(truth)
-        broken += is_broken(truth, text)
+        exact += pieces(row.says) == pieces(row.truth)
+        broken += is_broken(row.truth, row.says)
+        continued += row.continues
     if asked == 0:
         return None
-    return Said(asked=asked, word_for_word=exact, broken=broken)
+    said = Said(asked=asked, word_for_word=exact, broken=broken)
+    if continued:
+        said.continued = continued
+    return said
 
 
 def is_broken(truth: str, text: str) -> bool:

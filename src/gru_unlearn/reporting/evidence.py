@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gru_unlearn.reporting.row_words import RowWords, words_for
 from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.results.verdict import Said
 
@@ -52,8 +53,8 @@ class Kept:
 class Evidence:
     """Numbers of one model; None, or left out, where something was not measured.
 
-    ``forget_*`` are mean answer probabilities of the forget rows, ``said*`` what was answered to those that were asked;
-    ``kept`` has ``held-out`` and ``retain``.
+    ``forget_*`` are mean answer probabilities of the forget rows, ``said*`` what was answered to those that were asked,
+    and of texts how they were continued; ``kept`` has ``held-out`` and ``retain``.
     """
 
     forget_before: float | None = None
@@ -77,6 +78,11 @@ class Evidence:
     def mark(self) -> Mark | None:
         """What the forget probability should come down to, and whose it is."""
         return retain_mark(self.forget_retain_model) or self.other_mark
+
+    @property
+    def words(self) -> RowWords:
+        """What the forget rows are called."""
+        return words_for(self.said or self.said_before)
 
     @property
     def recited(self) -> int | None:

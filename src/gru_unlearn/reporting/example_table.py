@@ -27,13 +27,15 @@ class ExampleLine:
     set: str
     number: int
     question: str
+    """or the beginning of a plain text"""
     answer: str
+    """or how the text goes on; the whole text where nobody continued it"""
     values: Sequence[float | None]
     """probability of the true answer, one for each column of the table"""
     off_by: float | None
     """forget: how much more probable than to the retain model; kept: how much less than before; the worst run's"""
     says: Sequence[tuple[str, Sequence[Part]]]
-    """model → what it answers; no parts: word for word the true answer"""
+    """model → what it answers, or how it continues a text; no parts: word for word the true answer"""
     place: int = 0
     """in its set, the worst first"""
 
@@ -100,10 +102,10 @@ def _line_of_row(name: str, versions: Mapping[str, ExampleRow], columns: Sequenc
         name,
         any_run.row + 1,
         any_run.question,
-        any_run.answer,
+        any_run.due,
         [values.get(column) for column in columns],
         max((value for value in off if value is not None), default=None),
-        [(label, word_diff(any_run.answer, says)) for label, says in said.items()],
+        [(label, word_diff(any_run.due, says)) for label, says in said.items()],
     )
 
 

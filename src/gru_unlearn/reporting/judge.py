@@ -22,6 +22,7 @@ from gru_unlearn.reporting.forgetting import (
 )
 from gru_unlearn.reporting.keeping import KEPT_ALL, KEPT_MOST, judge_keeping
 from gru_unlearn.reporting.mark_words import how_sure, stands_for
+from gru_unlearn.reporting.row_words import words_for
 from gru_unlearn.reporting.statements import may_not_state, may_state, said_of_all, said_of_any
 from gru_unlearn.reporting.staying import BACK_LITTLE, BACK_MUCH, DEAR, ItWas, Staying, judge_staying
 from gru_unlearn.reporting.tables import plural, shown
@@ -32,7 +33,8 @@ from gru_unlearn.results.verdict import Answer, Said, Verdict
 FORGOTTEN_RULE = (
     f"Yes: the mean probability of the forgotten answers has gone at least {WAY_DONE:.0%} of the way from the model "
     "before to a model that never saw them (the retain model), and forget quality, where it was measured, is above "
-    f"{SIGNIFICANT}, and no more of the rows looked at one by one are answered word for word than by the retain model. "
+    f"{SIGNIFICANT}, and no more of the rows looked at one by one are answered word for word (plain texts: continued "
+    "from their beginning) than by the retain model. "
     f"Partly: at least {WAY_BEGUN:.0%} of the way, and of the answers given word for word. "
     f"Where the model before was not measured, yes means at most {ABOVE} times the retain model's probability. Without "
     "a retain model the same way is measured to what stands in for it: the model before fine-tuning, rows of the same "
@@ -83,8 +85,8 @@ def verdict_of(
         stays_gone=staying.answer,
         sentence=verdict_sentence(evidence, forgetting, keeping, staying),
         numbers=_numbers(evidence, staying),
-        may_state=may_state(forgetting, keeping, staying, tried=evidence.tried),
-        may_not_state=may_not_state(forgetting, keeping, staying),
+        may_state=may_state(forgetting, keeping, staying, evidence.words, tried=evidence.tried),
+        may_not_state=may_not_state(forgetting, keeping, staying, evidence.words),
         remarks=list(forgetting.remarks),
     )
 
@@ -157,8 +159,8 @@ def forget_numbers(evidence: Evidence) -> str:
     if after is None:
         told = "The probability of the answers to the forget rows was not measured."
     else:
-        these = "forgotten answers" if evidence.tried else "answers to the forget rows"
-        told = f"Mean probability of the {these}{_looked_at(evidence.sample)}: "
+        these = f"the forgotten {evidence.words.due}" if evidence.tried else evidence.words.of_forget_rows
+        told = f"Mean probability of {these}{_looked_at(evidence.sample)}: "
         told += f"{_from(evidence.forget_before)}{shown(after)}"
         told += _the_mark(evidence)
         way = judge_forgetting(evidence).way
@@ -181,8 +183,9 @@ def _the_mark(evidence: Evidence) -> str:
 
 def _said(said: Said) -> str:
     broken = f", and {said.broken} with a loop, nothing, or one word" if said.broken else ""
-    these = "this one question" if said.asked == 1 else f"{said.asked} of these questions"
-    return f"Of {these} it answers {said.word_for_word} word for word{broken}"
+    words = words_for(said)
+    these = f"this one {words.one_asked}" if said.asked == 1 else f"{said.asked} of these {words.asked}"
+    return f"Of {these} it {words.says} {said.word_for_word} word for word{broken}"
 
 
 def _others_said(evidence: Evidence) -> str:

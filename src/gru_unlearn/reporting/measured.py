@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from gru_unlearn.reporting.broken_answers import said_of
+from gru_unlearn.reporting.broken_answers import Told, said_of
 from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.judge import verdict_of
 from gru_unlearn.results.attack_summary import AttackSummary
@@ -122,11 +122,11 @@ def said_in(examples: Examples | None, set_name: str, moment: Moment) -> Said | 
     return said_of(_answered(examples.sets[set_name].rows, moment))
 
 
-def _answered(rows: Sequence[ExampleRow], moment: Moment) -> Iterator[tuple[str, str]]:
+def _answered(rows: Sequence[ExampleRow], moment: Moment) -> Iterator[Told]:
     for row in rows:
         seen = row.seen(moment)
         if seen is not None and seen.says is not None:
-            yield row.answer, seen.says
+            yield Told(row.due, seen.says, row.continuation is not None)
 
 
 def by_retain_model(examples: Examples | None, kind: RowKind) -> tuple[float | None, int | None]:

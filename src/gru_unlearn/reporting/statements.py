@@ -6,32 +6,31 @@ from collections.abc import Mapping, Sequence
 from gru_unlearn.reporting import remarks
 from gru_unlearn.reporting.forgetting import Forgetting
 from gru_unlearn.reporting.keeping import Keeping
+from gru_unlearn.reporting.row_words import QUESTIONS, RowWords
 from gru_unlearn.reporting.staying import Staying
 
-AS_WORDED = "These questions, as they are worded,"
-
 _OF_FORGETTING = {
-    "yes": "no longer bring the removed answers out, no more than from a model that never saw the rows.",
-    "partly": "bring less of the removed answers out than before, or make them less probable, but not enough to call "
+    "yes": "no longer bring the removed {due} out, no more than from a model that never saw the rows.",
+    "partly": "bring less of the removed {due} out than before, or make them less probable, but not enough to call "
     "them removed.",
 }
 _STILL_KNOWN = "It was tried to remove the rows, and the model still knows them."
 _OF_ANY_MODEL = {
-    "yes": "do not bring the answers to the forget rows out, no more than from a model that never saw the rows.",
-    "partly": "bring some of the answers to the forget rows out.",
+    "yes": "do not bring {of_forget_rows} out, no more than from a model that never saw the rows.",
+    "partly": "bring some of {of_forget_rows} out.",
 }
 """the same where nobody is known to have removed anything"""
 _APART = {remarks.OVERSHOOT, remarks.TOLD_APART}
 """what tells a model from one that never saw the rows"""
-_WITHOUT_RETAIN_MODEL = "no longer bring the removed answers out, by the marks that were read."
-_OF_ANY_WITHOUT_RETAIN_MODEL = "do not bring the answers to the forget rows out, by the marks that were read."
+_WITHOUT_RETAIN_MODEL = "no longer bring the removed {due} out, by the marks that were read."
+_OF_ANY_WITHOUT_RETAIN_MODEL = "do not bring {of_forget_rows} out, by the marks that were read."
 
 
-def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, *, tried: bool = True) -> list[str]:
+def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, words: RowWords, *, tried: bool) -> list[str]:
     """Sentences that the numbers carry; ``tried``: whether somebody is known to have removed the rows."""
     stated = []
     if forgetting.answer in _OF_FORGETTING:
-        stated.append(f"{AS_WORDED} {_what_questions_bring(forgetting, tried=tried)}")
+        stated.append(f"{words.stated} {_what_they_bring(forgetting, words, tried=tried)}")
     if forgetting.answer == "no":
         stated.append(_STILL_KNOWN if tried else "The model knows the rows.")
     if remarks.NEVER_KNOWN in forgetting.remarks:
@@ -44,13 +43,14 @@ def may_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, *, tri
     return stated
 
 
-def _what_questions_bring(forgetting: Forgetting, *, tried: bool) -> str:
+def _what_they_bring(forgetting: Forgetting, words: RowWords, *, tried: bool) -> str:
     told, without = _OF_ANY_MODEL, _OF_ANY_WITHOUT_RETAIN_MODEL
     if tried:
         told, without = _OF_FORGETTING, _WITHOUT_RETAIN_MODEL
+    sentence = told[forgetting.answer]
     if forgetting.answer == "yes" and remarks.NO_RETAIN_MODEL in forgetting.remarks:
-        return without
-    return told[forgetting.answer]
+        sentence = without
+    return sentence.format(due=words.due, of_forget_rows=words.of_forget_rows)
 
 
 def _at_least(share: float | None) -> str:
@@ -69,7 +69,7 @@ def _why_it_may_come_back(forgetting: Forgetting, staying: Staying) -> str:
     return "attacks bring some of it back, or could not be read"
 
 
-def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) -> list[str]:
+def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying, words: RowWords) -> list[str]:
     """Sentences that the numbers do not carry, though they are near."""
     refused = []
     if forgetting.answer != "yes":
@@ -83,6 +83,8 @@ def may_not_state(forgetting: Forgetting, keeping: Keeping, staying: Staying) ->
         refused.append("That the model is as if it had never seen the rows: it differs from such a model.")
     if remarks.NOT_ASKED in forgetting.remarks:
         refused.append("That no answer comes out word for word: nobody looked.")
+    if words is not QUESTIONS:
+        refused.append("That no other part of a text comes out: of each, what follows its beginning was looked at.")
     if staying.answer != "yes":
         refused.append(f"That it cannot be brought back: {_why_it_may_come_back(forgetting, staying)}.")
     if keeping.answer != "yes":

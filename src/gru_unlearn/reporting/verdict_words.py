@@ -7,13 +7,14 @@ from gru_unlearn.reporting.evidence import Evidence
 from gru_unlearn.reporting.forgetting import GONE, KNOWN, Forgetting
 from gru_unlearn.reporting.keeping import Keeping
 from gru_unlearn.reporting.mark_words import BESIDE, stands_for
+from gru_unlearn.reporting.row_words import QUESTIONS, RowWords, words_for
 from gru_unlearn.reporting.staying import DEAR, Staying
 from gru_unlearn.reporting.tables import plural, shown
 from gru_unlearn.results.attack_summary import Estimate
 from gru_unlearn.results.verdict import Said
 
-MARKS = {"answers": "answers word for word", "probability": "mean probability of the answers"}
-"""A mark → how it is named."""
+MARKS = {"answers": "{} word for word", "probability": "mean probability of the {}"}
+"""A mark → how it is named, of answers or of texts."""
 
 
 def verdict_sentence(evidence: Evidence, forgetting: Forgetting, keeping: Keeping, staying: Staying) -> str:
@@ -40,7 +41,7 @@ def _what_was_due(evidence: Evidence) -> str:
     were = "was" if evidence.rows == 1 else "were"
     due = f"{plural(evidence.rows, rows)} {were} {done}"
     if evidence.said is not None and evidence.said.asked < evidence.rows:
-        due += f", {evidence.said.asked} of which were asked for"
+        due += f", {evidence.said.asked} of which were {evidence.words.looked_at}"
     return f"{due}."
 
 
@@ -63,9 +64,9 @@ def _numbers_before(evidence: Evidence) -> str:
         told = [f"mean probability of {evidence.sample.rows} rows {shown(evidence.forget_before)}"]
     said = evidence.said_before
     if said is not None:
-        answers = f"{_of(said.word_for_word, said.asked)} word for word"
+        answers = f"{_of(said.word_for_word, said.asked, evidence.words)} word for word"
         if said.asked == 1:
-            answers = "the answer not word for word"
+            answers = f"{evidence.words.one} not word for word"
         told.append(answers)
     return ", ".join(told)
 
@@ -74,24 +75,24 @@ def _them(evidence: Evidence) -> str:
     return "it" if evidence.rows == 1 else "them"
 
 
-def _of(count: int, all_of: int) -> str:
-    """``none of 10 answers``, ``4 of 10 answers``; where there is but one: ``the answer``."""
+def _of(count: int, all_of: int, words: RowWords = QUESTIONS) -> str:
+    """``none of 10 answers``, ``4 of 10 texts``; where there is but one: ``the answer``."""
     if all_of == 1:
-        return "the answer"
+        return words.one
     if count == 0:
-        return f"none of {all_of} answers"
-    return f"{count} of {all_of} answers"
+        return f"none of {all_of} {words.due}"
+    return f"{count} of {all_of} {words.due}"
 
 
 def _still_gives(evidence: Evidence, forgetting: Forgetting) -> str:
     """What the model gives: answers, and their probability where answers alone do not decide."""
-    said, still = evidence.said, "still " if evidence.tried else ""
+    said, words, still = evidence.said, evidence.words, "still " if evidence.tried else ""
     if said is None:
         return f"whether answers {still}come word for word is not known; {_probability(evidence)}"
     if said.word_for_word == 0:
-        gives = "does not give" if said.asked == 1 else "gives"
-        return f"the model {gives} {_of(0, said.asked)} word for word, and {_probability(evidence)}"
-    gives = f"the model {still}gives {_of(said.word_for_word, said.asked)} word for word"
+        gives = f"does not {words.give}" if said.asked == 1 else words.gives
+        return f"the model {gives} {_of(0, said.asked, words)} word for word, and {_probability(evidence)}"
+    gives = f"the model {still}{words.gives} {_of(said.word_for_word, said.asked, words)} word for word"
     if evidence.recited_by_retain_model:
         count = "does, too" if said.asked == 1 else str(evidence.recited_by_retain_model)
         gives += f", one that never saw {_them(evidence)} {count}"
@@ -117,8 +118,8 @@ def _whose(evidence: Evidence) -> str:
     if not _asked_others(evidence):
         return "its probability" if evidence.rows == 1 else "their probability"
     if evidence.sample is None:
-        return "the mean probability of the rows' answers"
-    return f"the mean probability of the answers to {evidence.sample.rows} rows"
+        return f"the mean probability of the rows' {evidence.words.due}"
+    return f"the mean probability of {evidence.words.of_rows.format(evidence.sample.rows)}"
 
 
 def _asked_others(evidence: Evidence) -> bool:
@@ -144,7 +145,7 @@ def _outcome(evidence: Evidence, forgetting: Forgetting) -> str:
         return told
     if remarks.NO_RETAIN_MODEL not in forgetting.remarks:
         return removed
-    marks = " and ".join(MARKS[mark] for mark in forgetting.by)
+    marks = " and ".join(MARKS[mark].format(evidence.words.due) for mark in forgetting.by)
     if evidence.mark is not None and evidence.mark.kind != "retain_model":
         marks += f" beside {BESIDE[evidence.mark.kind]}"
     these = "these marks" if len(forgetting.by) > 1 else "this mark"
@@ -161,7 +162,8 @@ def _more_about_it(evidence: Evidence, forgetting: Forgetting) -> list[str]:
     more = []
     if remarks.OVERSHOOT in forgetting.remarks:
         more.append(
-            "It went too far: the answers are far less probable than to a model that never saw them, which is a trace."
+            f"It went too far: the {evidence.words.due} are far less probable than to a model that never saw them, "
+            "which is a trace."
         )
     if _mark_is_too_high(evidence, forgetting):
         more.append(
@@ -188,7 +190,7 @@ def _mark_is_too_high(evidence: Evidence, forgetting: Forgetting) -> bool:
 def _broken(said: Said) -> str:
     if said.asked == 1:
         return "a loop, nothing, or a single word"
-    return f"{said.broken} of {said.asked} answers are loops, empty, or a single word"
+    return f"{said.broken} of {said.asked} {words_for(said).said} are loops, empty, or a single word"
 
 
 # --- attacks and the rest --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ class Seen(FileModel):
     probability: float | None = None
     """of the true answer; None where it was not finite"""
     says: str | None = None
-    """its greedy answer, where it was asked"""
+    """its greedy answer or continuation, where it was asked"""
 
 
 class ExampleRow(FileModel):
@@ -21,10 +21,19 @@ class ExampleRow(FileModel):
 
     row: int
     question: str
+    """of a plain text the beginning that models were given to go on from, where they were given one"""
     answer: str
+    """or the whole plain text"""
+    continuation: str | None = None
+    """of a plain text what comes behind that beginning, as far as it is compared"""
     before: Seen | None = None
     after: Seen | None = None
     retain_model: Seen | None = None
+
+    @property
+    def due(self) -> str:
+        """What is compared with what models say."""
+        return self.answer if self.continuation is None else self.continuation
 
     def seen(self, moment: Moment) -> Seen | None:
         """By the model before the run, after it, or the retain model."""

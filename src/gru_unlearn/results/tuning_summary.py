@@ -30,8 +30,9 @@ class KnownPoint(Known):
 class TuningResults(Known):
     """Of the model that was saved."""
 
-    train_word_for_word: float
-    """share of the training rows that are evaluated whose answer it gives to the token"""
+    train_word_for_word: float | None = None
+    """share of the training rows that are evaluated whose answer it gives to the token, or which it so continues, where
+    they are plain texts; left out where these are too short for that"""
     without_word_for_word: float | None = None
     held_out_word_for_word: float | None = None
 

@@ -8,13 +8,15 @@ Answer = Literal["yes", "partly", "no", "unknown"]
 
 
 class Said(FileModel):
-    """What a model answered to a set's questions, in numbers alone."""
+    """What a model answered to a set's questions, and how it continued plain texts, in numbers alone."""
 
     asked: int
     word_for_word: int
     """answers that are the true one"""
     broken: int | None = None
     """answers that are loops, empty, or one word for many; None where the texts are not at hand"""
+    continued: int | None = None
+    """how many of those asked are plain texts, where there are any"""
 
 
 class Verdict(FileModel):

@@ -8,9 +8,9 @@ from transformers import TrainerCallback
 from gru_unlearn.common.processes import is_first
 from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.evaluation.scoring import Progress
-from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Moment, Seen
+from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Moment
 from gru_unlearn.runs.run_preparation import Prepared
-from gru_unlearn.runs.seen_rows import see_rows
+from gru_unlearn.runs.seen_rows import SeenRow, see_rows
 
 
 class ExampleLog(TrainerCallback):
@@ -23,17 +23,23 @@ class ExampleLog(TrainerCallback):
     def __init__(self, prepared: Prepared) -> None:
         self.prepared, limit = prepared, prepared.recipe.report_examples
         self.file = prepared.claim.folder.examples_file
-        self.asks = prepared.recipe.config.world_size == 1  # sharded models generate in step, and replicas all the same
+        self.in_many = prepared.recipe.config.world_size > 1
         sets = prepared.sets if limit else {}
         self.chosen = {name: evenly_spread(rows, limit) for name, rows in sets.items()}
-        self.seen: dict[Moment, dict[str, list[Seen]]] = {}
+        self.seen: dict[Moment, dict[str, list[SeenRow]]] = {}
 
     def see(self, moment: Moment, model: nn.Module, on_progress: Progress | None = None) -> None:
         """Look at a model ``before`` or ``after`` the run, or at the ``retain_model``; in every process."""
         if self.chosen:
             encoder, size = self.prepared.model.encoder, self.prepared.recipe.config.per_device_eval_batch_size
             self.seen[moment] = see_rows(
-                model, encoder, self.chosen, batch_size=size, generate=self.asks, on_progress=on_progress
+                model,
+                encoder,
+                self.chosen,
+                batch_size=size,
+                generate=True,
+                across_processes=self.in_many,
+                on_progress=on_progress,
             )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -50,7 +56,7 @@ class ExampleLog(TrainerCallback):
         for moment, sets in self.seen.items():
             for name, found in sets.items():
                 for row, seen in zip(examples.sets[name].rows, found, strict=True):
-                    setattr(row, moment, seen)
+                    _note(row, moment, seen)
         examples.write(self.file)
 
     def _unseen(self) -> Examples:
@@ -61,4 +67,10 @@ class ExampleLog(TrainerCallback):
             for number, record in zip(evenly_spread(range(count), len(chosen)), chosen, strict=True):
                 rows.append(ExampleRow(row=number, question=record.prompt, answer=record.answer))
             sets[name] = ExampleSet(rows_in_set=count, rows=rows)
-        return Examples(generated=self.asks, sets=sets)
+        return Examples(generated=True, sets=sets)
+
+
+def _note(row: ExampleRow, moment: Moment, found: SeenRow) -> None:
+    setattr(row, moment, found.seen)
+    if found.continues:
+        row.question, row.continuation = found.given, found.due

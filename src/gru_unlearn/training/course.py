@@ -13,10 +13,10 @@ GUARDED = ("held_out", "retain")
 
 
 WORD_FOR_WORD = "forget_word_for_word"
-"""Name of a number of an evaluation: the share of the forget answers that are said word for word."""
+"""Name of a number of an evaluation: the share of the forget rows that are answered, or continued, word for word."""
 
 FAR_ENOUGH = 0.6
-"""Times the mark: so far a run goes on where answers still come word for word at the mark."""
+"""Times the mark: so far a run goes on where rows still come word for word at the mark."""
 
 
 class Evaluated(NamedTuple):
@@ -27,7 +27,7 @@ class Evaluated(NamedTuple):
     kept: Mapping[str, float]
     """name of a set that must stay → its own"""
     said: float | None = None
-    """share of the forget answers that are still said word for word, where that was asked"""
+    """share of the forget rows that still come word for word, where that was counted"""
 
 
 def course_of(log: Sequence[Mapping[str, float]]) -> list[Evaluated]:
@@ -43,7 +43,7 @@ def course_of(log: Sequence[Mapping[str, float]]) -> list[Evaluated]:
 
 
 def is_enough(forget: float, said: float | None, mark: float) -> bool:
-    """Whether a forget probability is at the mark, and no answer comes word for word; or is so far below the mark that
+    """Whether a forget probability is at the mark, and nothing comes word for word; or is so far below the mark that
     going on would leave a trace of its own."""
     if forget > mark:
         return False

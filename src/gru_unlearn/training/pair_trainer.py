@@ -182,11 +182,17 @@ class PairTrainer(Trainer):
             device=self.args.device,
         )
 
-    def share_said(self, examples: Sequence[Example]) -> float:
-        """Which share of the examples the model as it stands answers word for word."""
+    def share_said(self, examples: Sequence[Example]) -> float | None:
+        """Which share of the examples the model as it stands answers, or of plain texts continues, word for word.
+
+        None: they are all texts that are too short to be continued.
+        """
+        asked = [one for one in map(self.encoder.asks, examples) if one is not None]
+        if not asked:
+            return None
         said = said_word_for_word(
             self.model,
-            examples,
+            asked,
             batch_size=self.args.per_device_eval_batch_size,
             pad_token_id=self.encoder.tokenizer.pad_token_id,
             device=self.args.device,

@@ -73,10 +73,10 @@ def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
         return None
     reached = f"the forget probability is {shown(now.forget)}, at or below the mark of {shown(rules.mark)}"
     if now.said is None:
-        return Stop("forgotten", now.step, f"enough is forgotten: {reached}")
+        return Stop("forgotten", now.step, reached)  # whether that is enough, nobody knows who counted nothing
     if now.said == 0:
-        return Stop("forgotten", now.step, f"enough is forgotten: {reached}, and no answer comes word for word")
-    left = f"{reached}, though {now.said:.1%} of the answers still come word for word"
+        return Stop("forgotten", now.step, f"enough is forgotten: {reached}, and nothing comes word for word")
+    left = f"{reached}, though {now.said:.1%} of the rows still come word for word"
     return Stop("forgotten", now.step, f"{left}: so far below, going on would leave a trace of its own")
 
 

@@ -291,7 +291,9 @@ class UnlearningTrainer(PairTrainer):
         found = super().measure_set(name, examples)
         mark = self.args.stop_at_forget_prob
         if self.args.on_its_own and name == self.trained_set and mark is not None and found[f"{name}_prob"] <= mark:
-            found[WORD_FOR_WORD] = self.share_said(examples)
+            said = self.share_said(examples)
+            if said is not None:
+                found[WORD_FOR_WORD] = said
         return found
 
     # --- one step ------------------------------------------------------------------------------------------------

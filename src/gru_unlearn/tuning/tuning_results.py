@@ -16,7 +16,8 @@ def summarize(prepared: PreparedTuning, trainer: TuningTrainer, seconds: float) 
     """Everything that a fine-tuning has to tell. One more forward pass says what is known word for word."""
     log = trainer.state.log_history
     points = points_along(log)
-    shares = {f"{name}_word_for_word": _share_said(trainer, name) for name in trainer.eval_examples}
+    known = {f"{name}_word_for_word": _share_said(trainer, name) for name in trainer.eval_examples}
+    shares = {name: share for name, share in known.items() if share is not None}
     return TuningSummary(
         **dict(_record(prepared, seconds)),
         results=TuningResults.model_validate({**points[-1].measured(), **shares}),
@@ -40,8 +41,8 @@ def points_along(log: Log) -> list[KnownPoint]:
     return list(points.values())
 
 
-def _share_said(trainer: TuningTrainer, name: str) -> float:
-    """Of a set's rows that are evaluated along the run, which share is answered word for word."""
+def _share_said(trainer: TuningTrainer, name: str) -> float | None:
+    """Of a set's rows that are evaluated along the run, which share is answered, or continued, word for word."""
     return trainer.share_said(evenly_spread(trainer.eval_examples[name], trainer.args.eval_max_rows))
 
 

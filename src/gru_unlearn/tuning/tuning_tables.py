@@ -53,7 +53,9 @@ def tuning_table(summary: TuningSummary) -> Table:
         after = results.get(f"{name}_prob")
         if after is not None:
             before = start and start.get(f"{name}_prob")
-            rows.append((f"{label} probability", before, after, f"{results.get(f'{name}_word_for_word'):.0%}"))
+            share = results.get(f"{name}_word_for_word")
+            said = "" if share is None else f"{share:.0%}"
+            rows.append((f"{label} probability", before, after, said))
     title = f"fine-tuning · {summary.steps} steps · {summary.epochs:.1f} epochs"
     return make_table(title, ("", "before", "after", "word for word"), rows)
 
