@@ -59,6 +59,8 @@ SLIPS = {
     "unlearn --model m --forget f.jsonl --optim adamww": "unknown optim 'adamww'; did you mean 'adamw_8bit'?",
     "unlearn --model m --forget f.jsonl --optim lomo": "optim lomo has no place here: it steps inside backward",
     "unlearn --model m --forget f.jsonl --report-to wandbb": "unknown report_to 'wandbb'; did you mean 'wandb'?",
+    "unlearn --model m --forget f.jsonl --report-to dvclive": "--report-to dvclive needs the package dvclive, wh",
+    "finetune reported.yaml --model m --train f.jsonl": "--report-to dvclive needs the package dvclive, which",
     "unlearn --model m --forget f.jsonl --lr-scheduler-type cosin": "unknown lr_scheduler_type 'cosin'; did you mean",
     "unlearn --model m --forget f.jsonl --eval-strategy step": "unknown eval_strategy 'step'; did you mean 'steps'?",
     "unlearn --model m --forget f.jsonl --save-strategy best": "save_strategy best has no place here",
@@ -133,6 +135,7 @@ SLIPS = {
 
 RECIPES = {
     "slip": "lerning_rate: 1",
+    "reported": "report_to: [none, dvclive]",
     "train-missing": "train: nope.jsonl",
     "train-one-missing": "train: [f.jsonl, nope.jsonl]",
     "train-both-missing": "train: [nope.jsonl, neither.jsonl]",
