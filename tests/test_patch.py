@@ -20,7 +20,7 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.battery import make_battery
 from gru_unlearn.data import load_records
 from gru_unlearn.models.gguf_files import from_gguf
-from gru_unlearn.models.subject import find_subjects
+from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing import export_inputs, patch_effect
 from gru_unlearn.publishing.patch_verdict import verdict_of_patch
@@ -301,6 +301,14 @@ def test_a_patch_that_still_knows_the_rows_is_refused(gru, world, tmp_path, monk
     assert not (tmp_path / "patch").exists()
     patch, printed = patch_of(gru, world / "full", tmp_path / "patch")
     assert "The run's own model is judged otherwise: " + patch["run_verdict"] in " ".join(printed.split())
+
+
+def test_the_original_is_not_loaded_again_to_be_asked(gru, world, tmp_path, monkeypatch):
+    """What carries the patch answers without it, too."""
+    loaded, load = [], Subject.load
+    monkeypatch.setattr(Subject, "load", lambda self, *given: loaded.append(self.label) or load(self, *given))
+    patch_of(gru, world / "full", tmp_path / "patch")
+    assert (loaded.count("run"), loaded.count("original")) == (1, 1)
 
 
 def replace_answers(monkeypatch):
