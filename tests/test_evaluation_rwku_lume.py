@@ -1,6 +1,8 @@
 """The suites rwku and lume: their real layouts load, and their numbers are those of a plain calculation."""
 
 import json
+import os
+from pathlib import Path
 from statistics import fmean, harmonic_mean
 
 import pyarrow
@@ -9,7 +11,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 import tiny
-from gru_unlearn.data import Encoder
+from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import evaluate
 from gru_unlearn.evaluation.lume import TASKS, lume
@@ -201,6 +203,20 @@ def test_semevals_files_are_the_same_suite(tmp_path):
         lume(str(plain), "train")
 
 
+def test_what_the_organizers_commands_make_of_them_is_the_same_suite(tmp_path):
+    """``DataFrame.to_json("validation/forget.jsonl")`` of pandas writes field → number → value."""
+    plain, made = write_lume(tmp_path / "plain"), tmp_path / "made"
+    for split in ("forget", "retain"):
+        rows = lume_rows(split)
+        for fold, some, ending in (("validation", rows, "jsonl"), ("train", rows[:8], "json")):
+            (made / fold).mkdir(parents=True, exist_ok=True)
+            pyarrow.Table.from_pylist(some).to_pandas().to_json(made / fold / f"{split}.{ending}")
+    given = lume(str(plain)).sets
+    wanted = {name: rows for name, rows in given.items() if name not in ("members", "holdout")}
+    assert lume(str(made)).sets == lume(str(made / "validation")).sets == wanted
+    assert len(lume(str(made), "train").sets["forget"].items) == 8
+
+
 def test_lume_from_the_hub_names_the_split(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("gru_unlearn.data.sources._read_hub", lambda source: asked.append(source) or lume_rows("x"))
@@ -224,6 +240,50 @@ def test_a_row_that_lume_cannot_place_is_named(tmp_path, change, words):
     write(folder / "forget.jsonl", rows, lines=True)
     with pytest.raises(UserError, match=words):
         lume(str(folder))
+
+
+# --- the benchmarks' own files ---------------------------------------------------------------------------------------
+
+
+def real_folder(variable):
+    if variable not in os.environ:
+        pytest.skip(f"needs the benchmark's own files, in the folder that {variable} names")
+    return Path(os.environ[variable])
+
+
+def spacious(model):
+    """Positions for real texts: a model without learnt ones has as many as it says."""
+    model.config.max_position_embeddings = 4096
+    return model
+
+
+def test_rwkus_own_files_load_person_by_person(tmp_path, encoder):
+    """With GRU_UNLEARN_RWKU set to the folder ``Target`` that the benchmark's own script writes."""
+    people = sorted(file.parent for file in real_folder("GRU_UNLEARN_RWKU").rglob("forget_level1.json"))
+    assert people
+    for folder in people:
+        sets = rwku(str(folder)).sets
+        assert {*PROBES, "forget_mia", "retain_mia"} <= sets.keys()
+        assert all(sets[name].items for name in sets)
+    files = tmp_path / "few"
+    for name in (*PROBES, "forget_mia", "retain_mia"):
+        records = load_records(f"{people[0]}:{name}")[:3]
+        write(files / f"{name}.json", [record.row for record in records])
+    found = evaluate(spacious(tiny.model()), encoder, rwku(str(files)))
+    assert found.missing == {}
+
+
+def test_lumes_own_files_load(tmp_path, encoder):
+    """With GRU_UNLEARN_LUME set to the folder ``data`` of the benchmark's repository."""
+    folder = real_folder("GRU_UNLEARN_LUME")
+    whole = lume(str(folder)).sets
+    kinds = {f"{split}_{task}_{kind}" for split in ("forget", "retain") for task in TASKS for kind in ("sc", "qa")}
+    assert kinds <= whole.keys()
+    for split in ("forget", "retain"):
+        firsts = [whole[kind].items[0].record.row for kind in sorted(kinds) if kind.startswith(split)]
+        write(tmp_path / f"{split}.jsonl", firsts, lines=True)
+    found = evaluate(spacious(tiny.model()), encoder, lume(str(tmp_path)))
+    assert set(found.missing) == {"lume_mia_loss", "lume_mia_score"}
 
 
 # --- from the command line -------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def test_what_a_person_may_have_overlooked_is_told(gru, world):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"train": ()}, "no rows to learn: pass --train"),
+        ({"train": ()}, "no train given: pass --train, or set it in the recipe"),
         ({"train": ("empty",)}, "no rows"),
         ({"train": ("asks",)}, r"asks.jsonl, row 2: .*answer"),
         ({"train": ("missing",)}, "no such file"),
@@ -251,6 +251,20 @@ def test_refusals(gru, world, flags, said):
     assert code == 2, err
     assert err.count("\n") == 1
     assert re.search(said, err), err
+    assert not (world / "out").exists()
+
+
+@pytest.mark.parametrize("entry", ["asks.jsonl", ["keep.jsonl", "asks.jsonl"], "keep.jsonl+asks.jsonl"], ids=str)
+def test_rows_of_a_recipe_are_read_before_any_model(gru, world, monkeypatch, entry):
+    """The base cannot be loaded, and nobody finds out: the row is told first."""
+    monkeypatch.chdir(world)
+    write(world / "asks.jsonl", [*distinct_rows(1), {"question": "who is Ada ?", "answer": ""}])
+    (world / "broken").mkdir()
+    (world / "broken" / "config.json").write_text("{}")
+    (world / "recipe.yaml").write_text(yaml.safe_dump({"model": "broken", "train": entry, "use_cpu": True}))
+    code, _, err = gru("finetune", "recipe.yaml", "--output-dir", "out")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "asks.jsonl, row 2" in err
     assert not (world / "out").exists()
 
 

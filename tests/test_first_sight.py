@@ -59,6 +59,8 @@ SLIPS = {
     "unlearn --model m --forget f.jsonl --optim adamww": "unknown optim 'adamww'; did you mean 'adamw_8bit'?",
     "unlearn --model m --forget f.jsonl --optim lomo": "optim lomo has no place here: it steps inside backward",
     "unlearn --model m --forget f.jsonl --report-to wandbb": "unknown report_to 'wandbb'; did you mean 'wandb'?",
+    "unlearn --model m --forget f.jsonl --report-to dvclive": "--report-to dvclive needs the package dvclive, wh",
+    "finetune reported.yaml --model m --train f.jsonl": "--report-to dvclive needs the package dvclive, which",
     "unlearn --model m --forget f.jsonl --lr-scheduler-type cosin": "unknown lr_scheduler_type 'cosin'; did you mean",
     "unlearn --model m --forget f.jsonl --eval-strategy step": "unknown eval_strategy 'step'; did you mean 'steps'?",
     "unlearn --model m --forget f.jsonl --save-strategy best": "save_strategy best has no place here",
@@ -68,6 +70,21 @@ SLIPS = {
     "finetune --model m --train nope.jsonl": "nope.jsonl: no such file",
     "finetune --model m --train f.jsonl+nope.jsonl": "nope.jsonl: no such file",
     "finetune --model m --train f.jsonl --without builtin:forgt": "builtin:forgt: no such set in",
+    "finetune --model m": "no train given: pass --train, or set it in the recipe",
+    "finetune --model m --train f.jsonl --objective npo": "--objective has no meaning in gru finetune: a fine-tuning",
+    "finetune train-missing.yaml --model m": "nope.jsonl: no such file",
+    "finetune train-one-missing.yaml --model m": "nope.jsonl: no such file",
+    "finetune train-both-missing.yaml --model m": "nope.jsonl: no such file",
+    "finetune train-joined.yaml --model m": "nope.csv: no such file",
+    "finetune train-number.yaml --model m": "train: input should be a valid tuple",
+    "finetune train-mixed.yaml --model m": "train: input should be a valid string",
+    "finetune train-empty.yaml --model m": "the name of a data file or data set is empty",
+    "finetune train-none.yaml --model m": "no train given: pass --train, or set it in the recipe",
+    "finetune train-text.yaml --model m": "notes.txt is plain text without rows",
+    "finetune without.yaml --model m --train f.jsonl": "builtin:forgt: no such set in the built-in benchmark",
+    "finetune learnt.yaml --model m --train f.jsonl": "--stop-at-prob must be between 0 and 1, got 7",
+    "finetune train-missing.yaml --model m --train g.jsonl": "g.jsonl: no such file",
+    "finetune of-unlearning.yaml --train f.jsonl": "--forget has no meaning in gru finetune: name the rows to learn",
     "unlearn --model m --forget f.jsonl --retain d:f9": "d: no data file 'f9'",
     "unlearn --model m --forget f.jsonl[:2] --held-out nope.csv[:9]": "nope.csv: no such file",
     "unlearn missing.yaml": "recipe missing.yaml cannot be read",
@@ -116,6 +133,23 @@ SLIPS = {
     "unlear": "No such command 'unlear'",
 }
 
+RECIPES = {
+    "slip": "lerning_rate: 1",
+    "reported": "report_to: [none, dvclive]",
+    "train-missing": "train: nope.jsonl",
+    "train-one-missing": "train: [f.jsonl, nope.jsonl]",
+    "train-both-missing": "train: [nope.jsonl, neither.jsonl]",
+    "train-joined": "train: f.jsonl+nope.csv",
+    "train-number": "train: 7",
+    "train-mixed": "train: [f.jsonl, 7]",
+    "train-empty": "train: ['']",
+    "train-none": "train:",
+    "train-text": "train: notes.txt",
+    "without": "without: builtin:forgt",
+    "learnt": "stop_at_prob: 7",
+    "of-unlearning": "{model: m, forget: f.jsonl}",
+}
+
 COMPLETIONS = {
     "": {"demo", "unlearn", "attack", "report"},
     "unlearn --learning-r": {"--learning-rate"},
@@ -144,7 +178,7 @@ print(json.dumps([told, sorted(sys.modules)]))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model, rows, a folder of rows, a run, and a recipe with a slip."""
+    """A model, rows, a folder of rows, a run, and recipes with slips."""
     at = tmp_path_factory.mktemp("sight")
     for name in ("m", "d", "runs/first", "kept"):
         (at / name).mkdir(parents=True)
@@ -154,7 +188,8 @@ def folder(tmp_path_factory):
     (at / "notes.txt").write_text("x")
     (at / "f.jsonl").write_text('{"question": "a", "answer": "b"}\n')
     (at / "d/f1.jsonl").write_text("")
-    (at / "slip.yaml").write_text("lerning_rate: 1\n")
+    for name, content in RECIPES.items():
+        (at / f"{name}.yaml").write_text(content)
     return at
 
 

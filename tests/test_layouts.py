@@ -6,6 +6,7 @@ import json
 import unicodedata
 from pathlib import Path
 
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 import tiny
 from gru_unlearn.data import Encoder, attach_alternatives, count_overlap, fingerprint, load_records, to_record
 from gru_unlearn.data.csv_files import parse_csv
+from gru_unlearn.data.json_files import parse_json
 from gru_unlearn.data.layouts import CONTENT, LAYOUTS, OF_MESSAGES, holds_content, unread
 from gru_unlearn.data.overlap import check_apart, count_repeated, describe_rows
 from gru_unlearn.errors import UserError
@@ -290,6 +292,19 @@ def test_one_object_is_one_row_and_texts_in_a_list_are_rows(tmp_path):
     assert [record.text for record in load_records(f"{tmp_path}/texts.json")] == ["It was.", "It is."]
 
 
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(dict.fromkeys(("question", "answer"), st.text(max_size=9))), min_size=1, max_size=12
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_a_table_by_columns_is_its_rows(rows):
+    """As pandas writes one unless it is told otherwise, whatever the file is called."""
+    written = pandas.DataFrame(rows).to_json()
+    for by_line in (True, False):
+        assert parse_json(written, "table", by_line=by_line) == rows
+
+
 BAD_FILES = {
     "mixed.json": ('["text", {"text": "t"}]', "row 1: expected an object"),
     "twice.jsonl": (
@@ -298,7 +313,13 @@ BAD_FILES = {
     ),
     "indented.json": ('{\n"question": "q"\n"answer": "a"}', "line 3: not valid JSON"),
     "splits.json": (json.dumps({"train": [ROW], "val": [ROW]}), "rows in train, val"),
-    "table.json": (json.dumps({"question": {"0": "q"}, "answer": {"0": "a"}}), "question must be text"),
+    "uneven.json": (json.dumps({"question": {"0": "q"}, "answer": {"1": "a"}}), "question must be text"),
+    "named.jsonl": (json.dumps({"question": {"en": "q"}, "answer": {"en": "a"}}), "question must be text"),
+    "half.json": (json.dumps({"question": {"0": "q"}, "answer": "a"}), "question must be text"),
+    "hollow.json": (
+        json.dumps({"question": {"0": "q", "1": "q"}, "answer": {"0": "a", "1": None}}),
+        "row 2: answer must",
+    ),
     "latin.jsonl": ('{"text": "où"}'.encode("latin-1"), "is not UTF-8 text: byte 11: save it as UTF-8"),
     "wide.csv": ("question,answer\nq,a\n".encode("utf-16"), "is not UTF-8 text"),
     "plain.txt": ("It was.", "write each passage as a line"),

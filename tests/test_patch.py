@@ -20,11 +20,11 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.battery import make_battery
 from gru_unlearn.data import load_records
 from gru_unlearn.models.gguf_files import from_gguf
-from gru_unlearn.models.subject import find_subjects
+from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing import export_inputs, patch_effect
 from gru_unlearn.publishing.patch_verdict import verdict_of_patch
-from gru_unlearn.reporting.evidence import Evidence, Kept
+from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.patch_record import PatchedRows, PatchRecord
 from gru_unlearn.results.row_examples import Seen
@@ -272,8 +272,21 @@ def test_a_patch_is_judged_by_its_own_answers_whatever_the_run_forgot(patched, r
     rows = {"forget": some_rows(0.9, patched, said=said, said_before=before), "retain": some_rows(0.8, 0.3)}
     patch = PatchRecord(exact=False, rank=1, error=0, rows=rows, weight_files=[])
     of_run = Evidence(0.9, 0.1, 0.1, 0.9, 9, Said(asked=9, word_for_word=0), kept={"retain": Kept(0.8, 0.8, rmf=1.0)})
-    verdict = verdict_of_patch(patch, of_run)
+    verdict = verdict_of_patch(patch, of_run, {"forget": 9, "retain": 9})
     assert (verdict.forgotten, verdict.kept, verdict.stays_gone) == (answer, "no", "unknown")
+
+
+@pytest.mark.parametrize("sizes", [{"forget": 9, "retain": 9}, {"forget": 12, "retain": 200}])
+def test_a_patch_names_its_own_sample_and_not_the_runs(sizes):
+    rows = {"forget": some_rows(0.9, 0.1), "retain": some_rows(0.8, 0.8)}
+    patch = PatchRecord(exact=False, rank=1, error=0, rows=rows, weight_files=[])
+    kept = {"retain": Kept(0.8, 0.8, sample=Sample(7, 200))}
+    of_run = Evidence(0.9, 0.1, 0.1, rows=12, kept=kept, sample=Sample(7, 12))
+    verdict = verdict_of_patch(patch, of_run, sizes)
+    told = " ".join([verdict.sentence, *verdict.numbers])
+    assert "7 of" not in told
+    for size in sizes.values():
+        assert (f"9 of {size} looked at" in told) == (size > 9)
 
 
 def test_a_patch_that_still_knows_the_rows_is_refused(gru, world, tmp_path, monkeypatch):
@@ -289,6 +302,14 @@ def test_a_patch_that_still_knows_the_rows_is_refused(gru, world, tmp_path, monk
     assert not (tmp_path / "patch").exists()
     patch, printed = patch_of(gru, world / "full", tmp_path / "patch")
     assert "The run's own model is judged otherwise: " + patch["run_verdict"] in " ".join(printed.split())
+
+
+def test_the_original_is_not_loaded_again_to_be_asked(gru, world, tmp_path, monkeypatch):
+    """What carries the patch answers without it, too."""
+    loaded, load = [], Subject.load
+    monkeypatch.setattr(Subject, "load", lambda self, *given: loaded.append(self.label) or load(self, *given))
+    patch_of(gru, world / "full", tmp_path / "patch")
+    assert (loaded.count("run"), loaded.count("original")) == (1, 1)
 
 
 def replace_answers(monkeypatch):

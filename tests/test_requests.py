@@ -181,14 +181,19 @@ def test_no_forget_row_is_written_down(finished, world):
     assert b"letter 1" in (finished / "ledger.sqlite").read_bytes()
 
 
-def test_the_chain_can_be_recomputed_from_the_log_alone(finished, gru):
+def test_the_chain_can_be_recomputed_from_the_log_alone(finished, gru, monkeypatch):
     code, out, _ = gru("requests", "log", finished, "--json")
     assert code == 0
     previous = "0" * 64
     for line in out.splitlines():
         assert json.loads(line)["previous"] == previous
         previous = hashlib.sha256(line.encode()).hexdigest()
-    assert previous in gru("requests", "log", finished)[1]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(finished.parent)
+    for asked in ("log", "show"):
+        lines = gru("requests", asked, finished.name)[1].splitlines()
+        assert lines[-2:] == ["Head of the chain (note it elsewhere):", previous]
+        assert max(len(line) for line in lines if "/" not in line) <= 80, "but for paths"
     assert "letter 1" not in out, "a reason must be erasable without breaking the chain's privacy"
 
 

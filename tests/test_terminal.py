@@ -25,8 +25,9 @@ from gru_unlearn.comparison.comparison_tables import BEFORE_THE_MARK, SAVED_MODE
 from gru_unlearn.comparison.cost_tables import cost_table, grid_table
 from gru_unlearn.comparison.demo_tables import LINES
 from gru_unlearn.errors import UserError
+from gru_unlearn.ledger.hash_chain import CHANGED, EVENTS, ChainEntry, canonical
 from gru_unlearn.ledger.ledger_setup import differences
-from gru_unlearn.ledger.ledger_tables import models_tables, requests_table
+from gru_unlearn.ledger.ledger_tables import chain_table, models_tables, requests_table
 from gru_unlearn.objectives import OBJECTIVES
 from gru_unlearn.planning.plan_job import plan
 from gru_unlearn.planning.plan_request import PlanRequest
@@ -341,6 +342,29 @@ def test_a_ledgers_tables_fit_80_columns_and_cut_nothing():
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert "…" not in text
     assert text.count(" 1e-05") == 7 + 7 + 28, "before and after of each, and the triangle of all models"
+
+
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
+IDS = st.text("abcdefghij-._0123456789", min_size=1, max_size=80)
+
+
+@given(chain=st.lists(st.tuples(st.sampled_from([CHANGED, *EVENTS]), IDS, HASHES, HASHES, HASHES, HASHES), min_size=1))
+@settings(max_examples=30, deadline=None)
+def test_a_ledgers_chain_fits_80_columns_and_cuts_nothing(chain):
+    links = []
+    for number, (event, name, data, before, after, digest) in enumerate(chain, start=1):
+        entry = ChainEntry.model_construct(
+            entry=number, previous=digest, time="2025-03-31T12:34:56+00:00", event=event, settings_sha256=digest,
+            versions={}, id=name, data_sha256=data, weights_before=before, weights_after=after,
+        )  # fmt: skip
+        links.append((number, canonical(entry.to_json()), digest))
+    console = Console(file=io.StringIO(), width=80, record=True)
+    console.print(chain_table(links))
+    text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    for _, _, *hashes in chain:
+        assert all(digest[:8] in text for digest in hashes), "hashes stand in one piece, to be compared"
 
 
 @pytest.mark.parametrize("memory", ["16GiB", "24GiB", "40GiB", "48GiB", "80GiB"])

@@ -747,6 +747,24 @@ def test_numbers_say_when_they_rest_on_a_part_of_the_rows():
     assert "Retain rows: 0.900" in of_retain
 
 
+def test_a_comparison_says_so_of_every_set():
+    """Held-out rows are few and all looked at."""
+    means = {"forget_prob": 0.1, "retain_prob": 0.8, "held_out_prob": 0.8}
+    method = {"objective": "npo", "rectification": "gru", "learning_rate": 1e-4}
+    row = {**method, "chosen": True, "runs": 1, "failed": 0, "reached": 1}
+    row |= {name: {"mean": value, "n": 1} for name, value in means.items()}
+    summary = ComparisonSummary(
+        rule="", forget_target=0.1, aggregates=[row], cells=[], settings={}, learning_rates={}, versions={},
+        target={"forget_prob": 0.9, "retain_prob": 0.9, "held_out_prob": 0.9}, retain_model={"forget_prob": 0.1},
+        forget_rows=100, kept_rows={"retain": 5000, "held_out": 40}, looked_at=40,
+    )  # fmt: skip
+    judge_comparison(summary)
+    told = " ".join(summary.chosen[0].verdict.numbers)
+    assert "40 of 100 looked at" in told
+    assert "Retain rows, 40 of 5000 looked at: " in told
+    assert "Held-out rows: " in told
+
+
 # --- the same numbers, wherever they are shown -----------------------------------------------------------------------
 
 

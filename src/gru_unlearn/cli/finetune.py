@@ -8,6 +8,7 @@ from gru_unlearn.cli.flags import command, show_results
 from gru_unlearn.cli.settings_flags import GivenSettings, SettingsCommand
 from gru_unlearn.common.options import option
 from gru_unlearn.reporting.prose import say
+from gru_unlearn.tuning.no_meaning import check_meaning
 from gru_unlearn.tuning.tuning_options import TuningOptions
 
 
@@ -39,8 +40,9 @@ class TuningFiles:
     TuningFiles,
     kind=SettingsCommand,
     featured=TuningFeatured,
-    needed=("model",),
+    needed=("model", "train"),
     in_recipe=TuningOptions,
+    check_meaning=check_meaning,
 )
 def finetune(options: TuningOptions, files: TuningFiles, given: GivenSettings, console: Console) -> None:
     """Teach a model rows, to unlearn them later: gru finetune [RECIPE.yaml] --model BASE --train ROWS [FLAGS].

@@ -28,8 +28,8 @@ def check_request(request: Any) -> None:
         if one.metadata.get("needed") and not value:
             raise UserError(f"no {one.name} given: pass {flag}")
         check = _PLACES.get(one.metadata.get("place", ""))
-        several = value if isinstance(value, tuple) else (value,)
-        for place in filter(None, several):
+        several = value if isinstance(value, tuple) else filter(None, (value,))
+        for place in several:
             if check is not None:
                 check(str(place), flag)
     if hasattr(request, "check"):

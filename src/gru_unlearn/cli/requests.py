@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from gru_unlearn.results.ledger_summary import LedgerSummary
 
 
+_HEAD = "Head of the chain (note it elsewhere):"
+
+
 @click.group(cls=InOrder)
 def requests() -> None:
     """Process requests to forget one after the other, with a ledger that an auditor can check."""
@@ -158,8 +161,8 @@ def log(wanted: ShownChain, console: Console) -> None:
         for _, entry, _ in chain:
             click.echo(entry.encode("utf-8", "surrogateescape"))  # the very bytes, broken ones too
         return
-    wide(console, 120).print(chain_table(chain), highlight=False)
-    click.echo(f"Head of the chain (note it elsewhere): {chain[-1][2]}\nLedger: {wanted.ledger}/ledger.sqlite")
+    wide(console, 80).print(chain_table(chain), highlight=False)
+    click.echo(f"Ledger: {wanted.ledger}/ledger.sqlite\n{_HEAD}\n{chain[-1][2]}")
 
 
 @command(Verification, group=requests, models=False)
@@ -185,5 +188,4 @@ def _show_state(console: Console, ledger: Path, summary: "LedgerSummary") -> Non
     for line in verdicts_lines({request.id: request.verdict for request in summary.requests}):
         console.print(line, highlight=False)
     click.echo(f"Newest model: {summary.newest_model.source}")
-    places = f"Ledger: {ledger}/ledger.sqlite · summary: {ledger}/summary.json"
-    click.echo(f"{places} · head of the chain: {summary.head}")
+    click.echo(f"Ledger: {ledger}/ledger.sqlite\nSummary: {ledger}/summary.json\n{_HEAD}\n{summary.head}")

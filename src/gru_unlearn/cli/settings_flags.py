@@ -1,12 +1,14 @@
 """Commands that take a recipe and every setting of a run as a flag; the featured settings stand in their ``--help``."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from gru_unlearn.cli.first_sight import check_request
 from gru_unlearn.cli.flags import parameters_of
 from gru_unlearn.common.options import flag_of, option
 from gru_unlearn.errors import UserError
@@ -19,6 +21,9 @@ from gru_unlearn.runs.setting_names import (
     known_settings,
     old_names,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,27 @@ class GivenSettings:
     flags: dict[str, str]
     needed: tuple[str, ...] = ()
     """settings that must be there"""
-    options: frozenset[str] = frozenset()
-    """names that a recipe may have beside those of settings: options of the command's own"""
+    options: "DataclassInstance | None" = None
+    """of the command's own, as far as they were typed: a recipe may have them beside settings"""
+    check_meaning: Callable[[Iterable[str]], None] | None = None
+    """refuses settings that mean nothing to the command"""
 
     def check(self) -> None:
-        """What can be told at first sight.
+        """What can be told at first sight, of flags and of what stands in the recipe.
 
         Raises:
-            UserError: see :func:`check_at_first_sight`; or the recipe cannot be read.
+            UserError: see :func:`check_at_first_sight` and :func:`check_request`; or the recipe cannot be read.
         """
-        settings = {name: value for name, value in self.merged().items() if name not in self.options}
-        check_at_first_sight(settings, self.needed)
+        settings, options = self.merged(), self.options
+        if options is not None and self.recipe:
+            from gru_unlearn.runs.recipe_options import with_recipe  # noqa: PLC0415 - pydantic waits for a recipe
+
+            options, settings = with_recipe(options, settings)
+        if self.check_meaning is not None:
+            self.check_meaning(settings)
+        check_at_first_sight(settings, [name for name in self.needed if not getattr(options, name, None)])
+        if options is not None:
+            check_request(options)
 
     def merged(self) -> dict[str, Any]:
         """The recipe's settings under those of the flags.
@@ -81,7 +96,8 @@ class SettingsCommand(click.Command):
 
     Flags are ``--kebab-name value`` or ``--kebab-name=value``; of settings that may be true or false also ``--name``
     and ``--no-name``. A word that ends in .yaml is the recipe. The fields of ``featured`` stand in the help text, the
-    settings that are ``needed`` must have a value, and the fields of ``in_recipe`` may stand in a recipe, too.
+    settings that are ``needed`` must have a value, the fields of ``in_recipe`` may stand in a recipe, too, and
+    ``check_meaning`` refuses settings that mean nothing to the command.
     """
 
     def __init__(
@@ -90,12 +106,13 @@ class SettingsCommand(click.Command):
         *,
         featured: type | None = None,
         needed: tuple[str, ...] = (),
-        in_recipe: type | None = None,
+        in_recipe: "type[DataclassInstance] | None" = None,
+        check_meaning: Callable[[Iterable[str]], None] | None = None,
         **about: Any,
     ) -> None:
         super().__init__(name, **about)
         self.needed = needed
-        self.options = frozenset() if in_recipe is None else frozenset(one.name for one in fields(in_recipe))
+        self.in_recipe, self.check_meaning = in_recipe, check_meaning
         self.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
         self.context_settings["token_normalize_func"] = lambda flag: flag.replace("_", "-")
         self.own = {str(parameter.name) for parameter in self.params}
@@ -135,8 +152,14 @@ class SettingsCommand(click.Command):
             _refuse(ctx.args[0])
         settings = {name: ctx.params.pop(name) for name in list(ctx.params) if name not in self.own}
         given = {name: value for name, value in settings.items() if value is not None}
-        ctx.params["given"] = GivenSettings(recipe, given, self.needed, self.options)
+        ctx.params["given"] = GivenSettings(recipe, given, self.needed, self._options_of(ctx), self.check_meaning)
         return ctx.args
+
+    def _options_of(self, ctx: click.Context) -> "DataclassInstance | None":
+        """The options that may stand in a recipe, as they were typed."""
+        if self.in_recipe is None or ctx.resilient_parsing:
+            return None
+        return self.in_recipe(**{one.name: ctx.params[one.name] for one in fields(self.in_recipe)})
 
     def _take_recipe(self, ctx: click.Context, words: list[str]) -> tuple[str | None, list[str]]:
         """The first word that is a recipe and no flag's value; and the others."""

@@ -26,6 +26,7 @@ from gru_unlearn.reporting.measured import looked_at, rows_of
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.comparison_summary import CellResult, ComparisonSummary, ReferenceSummary
 from gru_unlearn.results.cost_kinds import ROWS, SECONDS
+from gru_unlearn.results.row_kinds import KEPT
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 
@@ -131,9 +132,10 @@ def _mark_of(reference: ReferenceSummary, cells: Sequence[CellResult]) -> dict[s
 
 
 def _rows_of_runs(matrix: Matrix) -> dict[str, Any]:
-    """How many rows every run was to remove, and how many its evaluations look at."""
+    """How many rows every run was to remove and to keep, and how many of each set its evaluations look at."""
     found = (RunSummary.read(RunFolder(cell.folder).summary_file) for cell in matrix.cells)
     known = next((summary for summary in found if summary is not None), None)
     if known is None:
         return {}
-    return {"forget_rows": rows_of(known.data), "looked_at": looked_at(known)}
+    kept = {kind.key: known.data[kind.key].rows for kind in KEPT if kind.key in known.data}
+    return {"forget_rows": rows_of(known.data), "kept_rows": kept, "looked_at": looked_at(known)}

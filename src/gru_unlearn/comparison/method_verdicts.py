@@ -87,9 +87,9 @@ def judge_comparison(summary: ComparisonSummary) -> None:
 def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBySet) -> Evidence:
     """Of a row of results, beside those of the target and of the retain model."""
     target, retain_model = summary.target, summary.retain_model
-    rows, mark, sample = summary.forget_rows, None, None
+    rows, mark, most, sizes = summary.forget_rows, None, None, dict[str, int]()
     if isinstance(summary, ComparisonSummary):
-        mark, sample = summary.mark, sample_of(summary.looked_at, rows)
+        mark, most, sizes = summary.mark, summary.looked_at, summary.kept_rows
     elif rows is None:
         rows = BUILTIN_ROWS
     target_said = summary.target_said or _by_share(target, rows)
@@ -99,7 +99,8 @@ def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBy
         after = row.probability(kind)
         if after is not None:
             known = target.probability(kind), after, retain_model.probability(kind), None, row.get(kind.rmf)
-            kept[kind.label] = Kept(*known, said.get(kind.key), target_said.get(kind.key))
+            sample = sample_of(most, sizes.get(kind.key))
+            kept[kind.label] = Kept(*known, said.get(kind.key), target_said.get(kind.key), sample=sample)
     return Evidence(
         target.forget_prob,
         row.forget_prob,
@@ -111,7 +112,7 @@ def _beside(summary: DemoSummary | ComparisonSummary, row: Metrics, said: SaidBy
         by_retain_model.get(FORGET.key),
         kept,
         mark,
-        sample=sample,
+        sample=sample_of(most, rows),
     )
 
 

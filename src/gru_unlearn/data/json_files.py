@@ -1,4 +1,4 @@
-"""JSON files: a list of rows, one row a line, one row, or rows below one name."""
+"""JSON files: a list of rows, one row a line, one row, rows below one name, or fields with their rows by number."""
 
 import json
 from collections import Counter
@@ -30,6 +30,8 @@ def parse_json(text: str, name: str, *, by_line: bool) -> list[dict[str, Any]]:
         return _rows(values, name, "row")
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     lines = [_parse(line, name, number) for number, line in numbered]
+    if len(lines) == 1 and (rows := _turned(lines[0])):
+        return rows
     return _rows(lines, name, "line", [number for number, _ in numbered])
 
 
@@ -45,7 +47,18 @@ def _whole(text: str, name: str) -> list[Any] | None:
         holder, rows = next(iter(found.items()))
         if holder in HOLDERS and isinstance(rows, list):
             return rows
-    return [found]
+    return _turned(found) or [found]
+
+
+def _turned(value: Any) -> list[dict[str, Any]]:
+    """The rows of what ``DataFrame.to_json(path)`` of pandas writes, field → number → value; none if it is not that."""
+    columns = list(value.values()) if isinstance(value, dict) else []
+    if not columns or not all(isinstance(column, dict) for column in columns):
+        return []
+    numbers = list(columns[0])
+    if not all(number.isdigit() for number in numbers) or any(list(column) != numbers for column in columns):
+        return []
+    return [dict(zip(value, row, strict=True)) for row in zip(*(column.values() for column in columns), strict=True)]
 
 
 class _MoreThanOne(UserError):

@@ -40,7 +40,8 @@ def lume(data: str, fold: str | None = None, *, rouge_words: str = ANY_SCRIPT) -
 
     Args:
         data: a folder with ``forget`` and ``retain`` (fields ``id``, ``input``, ``output``, ``task``), or with
-            SemEval's ``forget_validation-00000-of-00001.parquet`` and the like, also below ``data/``; optionally
+            SemEval's ``forget_validation-00000-of-00001.parquet`` and the like, also below ``data/``, or the
+            ``validation/forget.jsonl`` that the organizers' commands make of it; optionally
             ``mia_data/member`` and ``mia_data/nonmember`` (``document``). Or SemEval's data set on the hub.
         fold: train or validation of SemEval's files; unless given, validation where a folder has no undivided files.
         rouge_words: what ROUGE takes for words, see :func:`gru_unlearn.evaluation.metrics.rouge`.
@@ -151,10 +152,10 @@ def _source(data: str, name: str, fold: str | None) -> str:
     root = Path(data).expanduser()
     if not root.is_dir():
         return f"{data}::{name}_{fold or VALIDATION}"
-    divided = [f"{name}_{fold or VALIDATION}", f"{name}_{fold or VALIDATION}-00000-of-00001"]
-    stems = divided
+    part = fold or VALIDATION
+    stems = [f"{name}_{part}", f"{name}_{part}-00000-of-00001", f"{part}/{name}"]
     if not fold:
-        stems = [name, *divided]
+        stems.insert(0, name)
     for folder, stem in product((root, root / "data"), stems):
         if has_file(folder, stem):
             return f"{folder}:{stem}"

@@ -74,12 +74,13 @@ def _narrow(table: Table) -> Table:
 
 
 def chain_table(links: Sequence[Link]) -> Table:
-    """Every entry, with the first twelve digits of its hashes."""
+    """Every entry, with the first eight digits of its hashes: the whole ones stand in the entries themselves."""
     headings = ("entry", "time", "event", "request", "data", "model before", "model after", "SHA-256")
     rows = []
     for number, text, digest in links:
         entry = ChainEntry.model_validate_json(text)
         hashes = (entry.data_sha256, entry.weights_before or "", entry.weights_after or "", digest)
-        shown = [found[:12] for found in hashes]
-        rows.append((str(number), entry.time[:19], entry.event, entry.id, *shown))
-    return make_table("", headings, rows)
+        shown = [found[:8] for found in hashes]
+        time = entry.time[:19].replace("T", " ")  # so that it may go on in the next line
+        rows.append((str(number), time, entry.event, entry.id, *shown))
+    return _narrow(make_table("", headings, rows))

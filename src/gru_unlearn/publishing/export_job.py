@@ -67,7 +67,8 @@ def _speak_of_patch(prepared: PreparedExport, summary: ExportSummary, patch: Pat
     if patch.exact:
         return
     folder = RunFolder(prepared.request.run)
-    let_patch_speak(summary, patch, run_evidence(prepared.run, Examples.read(folder.examples_file)))
+    sizes = {name: rows.rows for name, rows in prepared.run.data.items()}
+    let_patch_speak(summary, patch, run_evidence(prepared.run, Examples.read(folder.examples_file)), sizes)
     verdict = summary.verdict
     if verdict is not None and verdict.forgotten == "no" and not prepared.request.anyway:
         raise UserError(

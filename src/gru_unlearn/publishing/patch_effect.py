@@ -67,8 +67,14 @@ class PatchEffect:
 
     def ask(self, patch: Path, rows: Mapping[str, PatchedRows]) -> None:
         """Note beside their numbers how many rows the original answers, and how many with the patch in a folder."""
-        before = self._said(self._before.load("float32"))
-        after = self._said(_loaded(self._base.load("float32"), patch))
+        patched = _loaded(self._base.load("float32"), patch)
+        after = self._said(patched)
+        if self._before.folder == self._base.folder:  # the same weights: once is enough
+            with patched.disable_adapter():
+                before = self._said(patched)
+        else:
+            del patched
+            before = self._said(self._before.load("float32"))
         for name, measured in rows.items():
             measured.said_before, measured.said = before[name], after[name]
 

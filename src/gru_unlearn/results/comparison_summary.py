@@ -277,6 +277,8 @@ class ComparisonSummary(JobSummary):
     versions: dict[str, str]
     seconds: float | None = None
     forget_rows: int | None = None
+    kept_rows: dict[str, int] = {}
+    """set that must stay → how many rows it has"""
     looked_at: int | None = None
     """rows of a set that the runs' evaluations look at, at most"""
     target_said: dict[str, Said] = {}

@@ -62,7 +62,7 @@ def make_trainer(
 ) -> UnlearningTrainer:
     """A trainer of the run's model on these rows, whose progress is shown by ``callbacks`` alone."""
     config = prepared.recipe.config
-    config.disable_tqdm = True
+    show_elsewhere(config)
     trainer = UnlearningTrainer(
         trainable_model(prepared),
         config,
@@ -73,6 +73,13 @@ def make_trainer(
     )
     silence(trainer)
     return trainer
+
+
+def show_elsewhere(config: UnlearningConfig) -> None:
+    """Progress is shown by commands, not by Trainer; a run that trackers follow is called like its folder."""
+    config.disable_tqdm = True
+    if config.report_to and config.run_name is None:
+        config.run_name = Path(config.output_dir or ".").resolve().name
 
 
 def silence(trainer: Trainer) -> None:

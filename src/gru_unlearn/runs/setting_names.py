@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.common.places import check_model_place, check_rows_place
 from gru_unlearn.common.renamed import RENAMED
+from gru_unlearn.common.trackers import require_trackers
 from gru_unlearn.errors import UserError, nearest
 
 FILE = Path(__file__).with_name("known_settings.json")
@@ -91,14 +92,16 @@ def check_at_first_sight(settings: Mapping[str, Any], needed: Iterable[str] = ()
         needed: settings that must be there.
 
     Raises:
-        UserError: an unknown setting or choice, text where a number belongs, a place where nothing is, or a setting
-            that is needed and lacks.
+        UserError: an unknown setting or choice, text where a number belongs, a tracker whose package is missing, a
+            place where nothing is, or a setting that is needed and lacks.
     """
     check_names(settings)
     for name, value in settings.items():
         _check_kind(name, value)
         if isinstance(value, str):
             check_choice(name, value)
+    trackers = settings.get("report_to")
+    require_trackers(trackers if isinstance(trackers, list) else [trackers])
     for name in needed:
         if not settings.get(name):
             raise UserError(f"no {name} given: pass {flag_of(name)}, or set it in the recipe")

@@ -12,7 +12,7 @@ from gru_unlearn.common.processes import is_first
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.tuning_summary import TuningSummary
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
-from gru_unlearn.runs.run_models import silence, trainable_model
+from gru_unlearn.runs.run_models import show_elsewhere, silence, trainable_model
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import check_machine
 from gru_unlearn.runs.to_the_end import train_to_the_end
@@ -68,7 +68,7 @@ def _train(prepared: PreparedTuning, console: Console) -> TuningTrainer:
 
 def _make_trainer(prepared: PreparedTuning, callbacks: list[TrainerCallback]) -> TuningTrainer:
     run, config = prepared.run, prepared.run.recipe.config
-    config.disable_tqdm = True
+    show_elsewhere(config)
     further = {name: examples for name, examples in run.examples.items() if name != "train"}
     trainer = TuningTrainer(
         trainable_model(run),

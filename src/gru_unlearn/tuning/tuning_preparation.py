@@ -13,12 +13,13 @@ from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.runs.model_checks import check_models
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.runs.recipe_options import with_recipe
 from gru_unlearn.runs.run_preparation import Prepared, find_models
 from gru_unlearn.training import to_examples
 from gru_unlearn.training.run_length import require_a_batch
 from gru_unlearn.tuning.rows_to_learn import Rows, read_sets
 from gru_unlearn.tuning.tuning_options import TuningOptions
-from gru_unlearn.tuning.tuning_settings import CHECKPOINTS, PLAIN, learning_rate_for, tuning_recipe, with_recipe
+from gru_unlearn.tuning.tuning_settings import CHECKPOINTS, PLAIN, learning_rate_for, tuning_recipe
 
 
 @dataclass(frozen=True)

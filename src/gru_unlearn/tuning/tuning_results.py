@@ -8,8 +8,8 @@ from gru_unlearn.results.run_summary import LogRow, RunRecord
 from gru_unlearn.results.tuning_summary import KnownPoint, TuningResults, TuningSummary
 from gru_unlearn.runs.run_results import Log
 from gru_unlearn.training import TuningTrainer
+from gru_unlearn.tuning.no_meaning import NO_MEANING
 from gru_unlearn.tuning.tuning_preparation import PreparedTuning
-from gru_unlearn.tuning.tuning_settings import NO_MEANING
 
 
 def summarize(prepared: PreparedTuning, trainer: TuningTrainer, seconds: float) -> TuningSummary:
