@@ -14,8 +14,8 @@ def rmu(hidden: Tensor, direction: Tensor, steering_coefficient: float = 6.5) ->
     """‖h − c·u‖² / H per token, [1, M]: forget rows are steered to c times a fixed random unit vector u.
 
     c is a matter of model and layer: 6.5 is the authors' command for Zephyr-7B, layer 7, with retain weight 1200 (their
-    program's own defaults are 20 and 100, OpenUnlearning's configuration has 300 and 1000). They draw u's components
-    uniformly from [0, 1) before scaling it to unit length.
+    program's own defaults are 20 and 100, OpenUnlearning's configuration has 2 and 1, on WMDP too). They draw u's
+    components uniformly from [0, 1) before scaling it to unit length.
     """
     return (hidden.float() - steering_coefficient * direction.float()).square().mean(dim=-1)[None]
 
