@@ -240,7 +240,7 @@ def flags(world, out, *more):
 def to_the_mark(world):
     """So small a model keeps little of the rest on its way."""
     return (
-        f"--retain-model={world / 'retain_model'}", "--rectification=recommended", "--max-steps=300",
+        f"--retain-model={world / 'retain_model'}", "--rectification=gru/element/update", "--max-steps=300",
         "--stop-below-kept=0.3",
     )  # fmt: skip
 
