@@ -771,8 +771,8 @@ def test_words_and_values_correspond():
         ("gru/update/update", "names its space twice"),
         ("none/row", "'none' stands alone"),
         ("recommended/row", "'recommended' stands alone"),
-        ("pcgrad/update", "pcgrad/update has no form: only gru and cosine-clip"),
-        ("gu/update", "only gru and cosine-clip work in update space"),
+        ("pcgrad/update", "pcgrad/update has no form: only gru, cosine-clip and free"),
+        ("gu/update", "only gru, cosine-clip and free work in update space"),
         ("pcgrad/memory=2", "only gru and gu have a memory"),
         ("gru/row/memory=2", "granularity model, layer or tensor"),
         ("gu/element", "granularity model, layer or tensor"),
@@ -1051,7 +1051,7 @@ def test_replicas_average_their_retain_gradients(two_processes):
 def test_a_rule_of_your_own_has_no_smoothing_no_update_space_and_no_memory():
     """A published rule too, where it is given as a function: what it can do goes with its name."""
     assert default_gradient_weight(Rectification(gru, "row")) == default_gradient_weight(Rectification(gru)) == 1
-    with pytest.raises(ValueError, match="gru/update has no form: only gru and cosine-clip work in update space"):
+    with pytest.raises(ValueError, match="gru/update has no form: only gru, cosine-clip and free work in update space"):
         Rectification(gru, space="update")
     with pytest.raises(ValueError, match="gru/memory=2 has no form: only gru and gu have a memory"):
         Rectification(gru, memory=2)

@@ -54,7 +54,8 @@ QUIET = Console(quiet=True)
 LOOSE = Limits(utility_floor=0.5, forget_ceiling=0.99)
 RUN = {
     "objective": "npo",
-    "rectification": "recommended",
+    "rectification": "gru/element/update",
+    "retain_batch_size": 12,
     "learning_rate": 5e-3,
     "max_steps": 6,
     "per_device_train_batch_size": 3,

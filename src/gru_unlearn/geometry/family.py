@@ -63,5 +63,6 @@ FAMILY = {
 
 
 def names_of(can: Callable[[Member], bool]) -> str:
-    """The members that can do something: ``gru and cosine-clip``."""
-    return " and ".join(name for name, member in FAMILY.items() if can(member))
+    """The members that can do something: ``gru, cosine-clip and free``."""
+    *most, last = (name for name, member in FAMILY.items() if can(member))
+    return " and ".join([", ".join(most), last]) if most else last
