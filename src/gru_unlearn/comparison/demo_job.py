@@ -55,7 +55,7 @@ def builtin_run(objective: str, rectification: str, output_dir: Path, seed: int)
         "held_out": "builtin:held_out",
         "objective": objective,
         "rectification": rectification,
-        "learning_rate": RECOMMENDED_RATE if rectification == "recommended" else LEARNING_RATES[objective],
+        "learning_rate": _learning_rate(objective, rectification),
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": 5,
         "per_device_train_batch_size": 8,
@@ -69,6 +69,12 @@ def builtin_run(objective: str, rectification: str, output_dir: Path, seed: int)
         "seed": seed,
         "output_dir": str(output_dir),
     }
+
+
+def _learning_rate(objective: str, rectification: str) -> float:
+    if rectification == "recommended":
+        return RECOMMENDED_RATE
+    return LEARNING_RATES[objective]
 
 
 def demo(out: Path, console: Console, *, seed: int = 0) -> DemoSummary:

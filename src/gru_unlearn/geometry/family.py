@@ -65,4 +65,6 @@ FAMILY = {
 def names_of(can: Callable[[Member], bool]) -> str:
     """The members that can do something: ``gru, cosine-clip and free``."""
     *most, last = (name for name, member in FAMILY.items() if can(member))
-    return " and ".join([", ".join(most), last]) if most else last
+    if not most:
+        return last
+    return f"{', '.join(most)} and {last}"

@@ -115,8 +115,10 @@ class Rectification:
             parts.append(self.space)
         if self.memory > 1:
             parts.append(f"memory={self.memory}")
-        if self.metric:
-            parts.append("metric" if self.metric == FLOOR else f"metric={self.metric!r}".removesuffix(".0"))
+        if self.metric == FLOOR:
+            parts.append("metric")
+        elif self.metric:
+            parts.append(f"metric={self.metric!r}".removesuffix(".0"))
         parts += [f"{name}={float(value)!r}".removesuffix(".0") for name, value in self.settings]
         return "/".join(parts)
 

@@ -138,7 +138,9 @@ def _pieces(u: Tensor | None, squares: Tensor | None) -> Iterator[tuple[Tensor, 
     if u is None:
         return iter(())
     x = local(u).detach()
-    return pieces(x, torch.zeros_like(x) if squares is None else local(squares))
+    if squares is None:
+        return pieces(x, torch.zeros_like(x))
+    return pieces(x, local(squares))
 
 
 def _sum_of_roots(squares: Tensor | None) -> Tensor:

@@ -358,7 +358,9 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         """As set, or as the objective defines it, or as the metric of retention asks for."""
         if self.retain_loss or self.objective == "rmu":
             return self.retain_loss or "rmu"
-        return "anchor" if self._has_metric else "nll"
+        if self._has_metric:
+            return "anchor"
+        return "nll"
 
     @property
     def fallback_alternatives(self) -> tuple[str, ...]:
