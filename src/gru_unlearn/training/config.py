@@ -268,16 +268,21 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         self.objective_args = found or None
 
     @property
+    def _chosen_rectification(self) -> Rectification | None:
+        """By its word alone; None for ``none``."""
+        return parse_rectification(self.rectification)
+
+    @property
     def _has_metric(self) -> bool:
         """Whether steps are turned in the metric of retention, which takes nothing back: a retain term must."""
-        chosen = parse_rectification(self.rectification)
+        chosen = self._chosen_rectification
         return chosen is not None and chosen.metric > 0
 
     @property
     def resolved_rectification(self) -> Rectification | None:
         """The setting's value; None for ``none``. A rule with a weight of its own that is not in its word gets that of
         the retain term."""
-        chosen = parse_rectification(self.rectification)
+        chosen = self._chosen_rectification
         if chosen is None or not self.weighs_rule:
             return chosen
         return chosen.with_setting("weight", self.resolved_retain_weight)
@@ -285,7 +290,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     @property
     def weighs_rule(self) -> bool:
         """Whether the rectification's rule takes its weight from the retain term."""
-        chosen = parse_rectification(self.rectification)
+        chosen = self._chosen_rectification
         if chosen is None or "weight" not in chosen.member.settings or "weight" in dict(chosen.settings):
             return False
         return self.retain_weight is not None or self.objective in DEFAULT_RETAIN_WEIGHT
@@ -343,7 +348,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     def retain_term_weight(self) -> float:
         """λ of the retain term that the trainer adds to the gradient: 0 beside a rule that descends on the retain loss
         itself, whose u is the gradient of forgetting alone."""
-        chosen = parse_rectification(self.rectification)
+        chosen = self._chosen_rectification
         if chosen is not None and chosen.member.descends_on_retain:
             return 0.0
         return self.resolved_retain_weight
@@ -356,8 +361,10 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     @property
     def resolved_retain_loss(self) -> str:
         """As set, or as the objective defines it, or as the metric of retention asks for."""
-        if self.retain_loss or self.objective == "rmu":
-            return self.retain_loss or "rmu"
+        if self.retain_loss:
+            return self.retain_loss
+        if self.objective == "rmu":
+            return "rmu"
         if self._has_metric:
             return "anchor"
         return "nll"
