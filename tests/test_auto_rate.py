@@ -103,6 +103,11 @@ METHODS = [
 ]
 
 
+def followed_from(run):
+    """What auto settled beside the number."""
+    return {name: getattr(run.args, name) for name in ("lr_scheduler_type", "warmup_steps", "forget_candidates")}
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: "-".join(map(str, method.values())).replace("/", "_"))
 def test_the_number_that_was_chosen_gives_the_same_weights_when_it_is_given(tmp_path, method):
     found = auto(tmp_path / "auto", **method)
@@ -111,8 +116,7 @@ def test_the_number_that_was_chosen_gives_the_same_weights_when_it_is_given(tmp_
     assert found.args.learning_rate == chosen
     assert not found.own_rate.state.moves, "no look within four steps"
 
-    same_config = {"lr_scheduler_type": found.args.lr_scheduler_type, "warmup_steps": found.args.warmup_steps}
-    given_ = auto(tmp_path / "given", **method, learning_rate=chosen, **same_config)
+    given_ = auto(tmp_path / "given", **method, learning_rate=chosen, **followed_from(found))
     given_.train()
     assert given_.own_rate is None
     assert same(as_bits(found.model), as_bits(given_.model))
@@ -155,10 +159,8 @@ def test_dropout_and_its_random_numbers_are_those_of_a_run_without_a_probe(tmp_p
     found = auto(tmp_path / "auto", with_dropout(), objective="ga", rectification="gru")
     found.train()
     own = found.own_rate.state.chosen
-    twin = auto(
-        tmp_path / "given", with_dropout(), objective="ga", rectification="gru", learning_rate=own,
-        lr_scheduler_type=found.args.lr_scheduler_type, warmup_steps=found.args.warmup_steps,
-    )  # fmt: skip
+    like = followed_from(found)
+    twin = auto(tmp_path / "given", with_dropout(), objective="ga", rectification="gru", learning_rate=own, **like)
     twin.train()
     assert same(as_bits(found.model), as_bits(twin.model))
 

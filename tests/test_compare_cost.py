@@ -301,6 +301,8 @@ def test_at_equal_rows_all_get_as_many_as_the_one_that_asks_for_most(tmp_path):
     )
     rule = rule_of(equal_of(found.terms, ["npo"]))
     assert "32 retain rows a step if it looks at any (npo · none: none at all)" in rule
+    assert "Not equal are forget rows that are read for each one of a step (1: " in rule
+    assert "; 2: npo · recommended)." in rule
     for what in ("passes", "time"):
         free = on_equal_terms(plain, ComparisonRequest(equal=what))
         assert [cell.name for cell in free.cells] == [cell.name for cell in plain.cells]
@@ -345,7 +347,7 @@ def check(rectifications, folder, objectives=("npo",), **request_):
         (["hamu", "hamu/tensor"], "hamu/tensor would run exactly as hamu does"),
         (["gru", "gru@new_gradient_weight=0.8"], "exactly as gru does"),
         (
-            ["recommended", "gru/element/update/metric"],
+            ["recommended", "gru/element/update/metric@forget_candidates=2"],
             "exactly as recommended does: pass --equal passes or --equal time",
         ),
         (["gru", "none@retain_every=2"], "method 'none@retain_every=2': retain_every needs a rectification"),
@@ -428,7 +430,11 @@ def test_a_comparison_by_cost_to_the_end(gru, recipe, tmp_path):
         assert row["cost_rows"] == pytest.approx(per_step * row["cost_steps"])
         assert 0 < row["cost_seconds"] <= row["trajectory"][-1]["seconds"]
         assert "cost_estimated" not in row
-    assert summary["equal"] == {"what": "rows", "retain_rows": {"npo · none": 0, "npo · gru": 4}}
+    assert summary["equal"] == {
+        "what": "rows",
+        "retain_rows": {"npo · none": 0, "npo · gru": 4},
+        "forget_candidates": {"npo · none": 1, "npo · gru": 1},
+    }
     assert summary["frontier"]["cost"] == "seconds"
     assert {point["rectification"] for point in summary["frontier"]["points"]} == {"none", "gru"}
     assert "On the joint frontier of npo:" in said.replace("\n", " ")

@@ -23,7 +23,8 @@ def points(run):
     [
         ({"objective": "npo", "rectification": "none"}, 4),
         ({"objective": "npo", "rectification": "gru"}, 8),
-        ({"objective": "npo", "rectification": "recommended"}, 20),
+        ({"objective": "npo", "rectification": "recommended", "forget_candidates": 1}, 20),
+        ({"objective": "npo", "rectification": "recommended"}, 23),  # eight are read, for a third each
         ({"objective": "npo", "rectification": "none", "retain_weight": 20.0, "retain_batch_size": 8}, 12),
         ({"objective": "npo", "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}, 8),
         ({"objective": "npo", "retain_loss": "kl"}, 12),  # retain rows pass through the reference model, too

@@ -37,12 +37,16 @@ def _as_it_runs(recipe: Recipe) -> tuple[Any, ...]:
         str(config.resolved_rectification),
         config.resolved_gradient_weight,
         config.resolved_retain_batch_size,
+        config.resolved_forget_candidates,
         config.retain_term_weight,
         config.resolved_retain_loss,
         config.retain_placement or "inside",
         config.resolved_robust,
     )
-    settled = ("new_gradient_weight", "retain_batch_size", "retain_weight", "retain_loss", "retain_placement", "robust")
+    settled = (
+        "forget_candidates", "new_gradient_weight", "retain_batch_size", "retain_weight", "retain_loss",
+        "retain_placement", "robust",
+    )  # fmt: skip
     as_set = [getattr(config, name) for name in OF_A_METHOD if name not in settled]
     return *resolved, *as_set
 

@@ -1,6 +1,6 @@
 """On what terms methods are compared: what is the same for all of them, and what that leaves unequal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -10,6 +10,7 @@ from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.results.comparison_summary import Equal, EqualWhat
 from gru_unlearn.results.cost_kinds import cost_held_equal
 from gru_unlearn.runs.recipe import make_recipe
+from gru_unlearn.training import UnlearningConfig
 
 CHOICE = (
     "Each method is shown at its own best learning rate: the one that reaches f* in most seeds; among these the "
@@ -33,20 +34,29 @@ def on_equal_terms(matrix: Matrix, request: ComparisonRequest) -> Matrix:
         raise UserError(f"--against {against}: not compared{near}")
     if request.budget is not None and request.equal == "rows":
         raise UserError("--budget is a cost to f*: pass --equal passes or --equal time with it")
-    terms = Terms(request.equal, request.budget, against or "none", retain_rows_of(matrix))
+    configs = configs_of(matrix)
+    candidates = {name: config.resolved_forget_candidates for name, config in configs.items()}
+    terms = Terms(request.equal, request.budget, against or "none", retain_rows_of(configs), candidates)
     if request.equal == "rows":
         terms = _equalized(terms)
     return replace(matrix, terms=terms)
 
 
-def retain_rows_of(matrix: Matrix) -> dict[MethodName, int]:
-    """Retain rows that a method gets for each pass over forget rows; 0 where it looks at none."""
-    found = {}
+def configs_of(matrix: Matrix) -> dict[MethodName, UnlearningConfig]:
+    """Of each method that of its first run: what they differ in otherwise is no part of the terms."""
+    found: dict[MethodName, UnlearningConfig] = {}
     for cell in matrix.cells:
         name = cell.objective, cell.rectification
         if name not in found:
-            config = make_recipe(cell.settings).config
-            found[name] = config.resolved_retain_batch_size if config.needs_retain_set else 0
+            found[name] = make_recipe(cell.settings).config
+    return found
+
+
+def retain_rows_of(configs: Mapping[MethodName, UnlearningConfig]) -> dict[MethodName, int]:
+    """Retain rows that a method gets for each pass over forget rows; 0 where it looks at none."""
+    found = {}
+    for name, config in configs.items():
+        found[name] = config.resolved_retain_batch_size if config.needs_retain_set else 0
     return found
 
 
@@ -88,24 +98,33 @@ def told(terms: Terms) -> str:
 
 def equal_of(terms: Terms, objectives: Sequence[str]) -> Equal:
     """The terms as they stand in a summary."""
-    rows = {f"{objective} · {rectification}": n for (objective, rectification), n in terms.retain_rows.items()}
-    equal = Equal(what=cast(EqualWhat, terms.what), retain_rows=rows)
+    equal = Equal(
+        what=cast(EqualWhat, terms.what),
+        retain_rows=_by_title(terms.retain_rows),
+        forget_candidates=_by_title(terms.candidates),
+    )
     if terms.budget is not None:
         equal.budget, equal.budgets = terms.budget, dict.fromkeys(objectives, terms.budget)
     return equal
 
 
+def _by_title(counts: Mapping[MethodName, int]) -> dict[str, int]:
+    return {f"{objective} · {rectification}": count for (objective, rectification), count in counts.items()}
+
+
 def rule_of(equal: Equal) -> str:
     """The terms and the choice of learning rates, in a few sentences."""
+    read = _not_equal("forget rows that are read for each one of a step", equal.forget_candidates)
     if equal.what == "rows":
-        return f"Equal rows: every method has {SAME}{_equal_retain_rows(equal)}. {CHOICE}"
+        return f"Equal rows: every method has {SAME}{_equal_retain_rows(equal)}. {CHOICE}{read}"
     cost = cost_held_equal(equal.what)
     budgets = ", ".join(f"{name} {budget:{cost.form}} {cost.label}" for name, budget in equal.budgets.items())
     return (
         f"Equal {equal.what}: every method has {SAME}. Each is shown at the learning rate with the highest mean RMF on "
         "held-out rows (on retain rows where there are none) among those whose median seed gets to f* within the "
         f"budget, those that get there in most seeds first: {budgets or 'none, for no method gets to f*'}; by default "
-        f"the least within which every method gets to f*.{_own_retain_rows(equal)}"
+        f"the least within which every method gets to f*."
+        f"{_not_equal('retain rows a step', equal.retain_rows)}{read}"
     )
 
 
@@ -118,11 +137,11 @@ def _equal_retain_rows(equal: Equal) -> str:
     return f", and {max(counts)} retain rows a step if it looks at any{but}; what its name says after @ is its own"
 
 
-def _own_retain_rows(equal: Equal) -> str:
-    by_rows: dict[int, list[str]] = {}
-    for name, rows in equal.retain_rows.items():
-        by_rows.setdefault(rows, []).append(name)
-    if len(by_rows) < 2:
+def _not_equal(what: str, counts: Mapping[str, int]) -> str:
+    by_count: dict[int, list[str]] = {}
+    for name, count in counts.items():
+        by_count.setdefault(count, []).append(name)
+    if len(by_count) < 2:
         return ""
-    listed = "; ".join(f"{rows}: {', '.join(names)}" for rows, names in by_rows.items())
-    return f" Not equal are retain rows a step ({listed})."
+    listed = "; ".join(f"{count}: {', '.join(names)}" for count, names in by_count.items())
+    return f" Not equal are {what} ({listed})."

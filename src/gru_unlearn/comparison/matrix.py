@@ -26,8 +26,8 @@ SHARED: JsonObject = {
 """Settings of every run unless the recipe or a flag says otherwise."""
 
 OF_A_METHOD = (
-    "new_gradient_weight", "retain_batch_size", "retain_every", "retain_loss", "retain_weight", "retain_placement",
-    "max_grad_norm", "robust",
+    "forget_candidates", "new_gradient_weight", "retain_batch_size", "retain_every", "retain_loss", "retain_weight",
+    "retain_placement", "max_grad_norm", "robust",
 )  # fmt: skip
 """Settings in which methods may differ. All others are the same for all runs: a comparison would say nothing else."""
 
@@ -78,6 +78,8 @@ class Terms:
     """the method that the others are compared with"""
     retain_rows: Mapping[MethodName, int] = field(default_factory=dict)
     """method → retain rows for each pass over forget rows; 0 where it looks at none"""
+    candidates: Mapping[MethodName, int] = field(default_factory=dict)
+    """method → forget rows that it reads for each one of a step"""
     raised: frozenset[MethodName] = frozenset()
     """methods that get more of them than they would by themselves"""
 

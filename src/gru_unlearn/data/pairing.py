@@ -54,21 +54,13 @@ class PairSampler(Sampler[Pair]):
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.forget, generator=generator).tolist()
         counts = [self._partners_before(number + 1) - self._partners_before(number) for number in range(self.forget)]
-        partners = self._partners(self.epoch * sum(counts), sum(counts))
+        seed = 1_000_003 * self.seed + _SHUFFLES
+        partners = endless_draw(self.retain, self.epoch * sum(counts), sum(counts), seed)
         if self.lengths is not None:
             order = _by_length(order, self.lengths[0], self.batch_size, generator)
             partners = _by_length(partners, self.lengths[1], self.retain_batch_size, generator)
         drawn = iter(partners)
         return iter([(index, list(islice(drawn, count))) for index, count in zip(order, counts, strict=True)])
-
-    def _partners(self, start: int, count: int) -> list[int]:
-        """A piece of an endless row of retain indices: one shuffle of all of them after the other."""
-        first, offset = divmod(start, self.retain)
-        found: list[int] = []
-        for number in range(first, (start + count - 1) // self.retain + 1):
-            generator = torch.Generator().manual_seed(1_000_003 * self.seed + _SHUFFLES + number)
-            found += torch.randperm(self.retain, generator=generator).tolist()
-        return found[offset : offset + count]
 
     def _partners_before(self, number: int) -> int:
         """How many partners the first ``number`` forget examples have: spread evenly, the first of a batch has one."""
@@ -77,6 +69,22 @@ class PairSampler(Sampler[Pair]):
 
     def __len__(self) -> int:
         return self.forget
+
+
+def endless_draw(size: int, start: int, count: int, seed: int) -> list[int]:
+    """A piece of an endless row of indices below ``size``: one shuffle of all of them after the other.
+
+    Args:
+        size: how many indices there are.
+        start, count: where the piece begins, and its length.
+        seed: of the first shuffle; the next has the next.
+    """
+    first, offset = divmod(start, size)
+    found: list[int] = []
+    for number in range(first, (start + count - 1) // size + 1):
+        generator = torch.Generator().manual_seed(seed + number)
+        found += torch.randperm(size, generator=generator).tolist()
+    return found[offset : offset + count]
 
 
 def _by_length(items: list[int], lengths: Sequence[int], size: int, generator: torch.Generator) -> list[int]:
@@ -131,11 +139,14 @@ def collate_pairs(
     """
     forget = chain.from_iterable(pair["forget"] for pair in pairs)
     retain = chain.from_iterable(pair["retain"] for pair in pairs)
-    found = {}
-    for side, examples in (("forget", list(forget)), ("retain", list(retain))):
-        batches = [collate(some, pad_token_id) for some in _in_batches(examples, at_once or len(examples))]
-        found[side] = [locate_supervised(batch) for batch in batches]
-    return found
+    sides = {"forget": list(forget), "retain": list(retain)}
+    return {side: collate_side(examples, pad_token_id, at_once) for side, examples in sides.items()}
+
+
+def collate_side(examples: list[Example], pad_token_id: int, at_once: int | None = None) -> list[Batch]:
+    """One side of :func:`collate_pairs`."""
+    batches = [collate(some, pad_token_id) for some in _in_batches(examples, at_once or len(examples))]
+    return [locate_supervised(batch) for batch in batches]
 
 
 def _in_batches(examples: list[Example], at_once: int) -> Iterator[list[Example]]:

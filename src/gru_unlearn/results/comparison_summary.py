@@ -198,6 +198,8 @@ class Equal(FileModel):
     """rows of a step, or the cost to f*: row passes, or time"""
     retain_rows: dict[str, int] = {}
     """objective · rectification → retain rows for each pass over forget rows; 0 where it looks at none"""
+    forget_candidates: dict[str, int] = {}
+    """objective · rectification → forget rows that are read for each one of a step"""
     budget: float | None = None
     """row passes or seconds that were asked for"""
     budgets: dict[str, float] = {}

@@ -272,6 +272,9 @@ def describe_run(prepared: Prepared) -> list[tuple[str, object]]:
     forget, passes = len(prepared.examples["forget"]), passes_a_step(config, len(prepared.examples["forget"]))
     forget = min(forget, passes * config.per_device_train_batch_size)
     per_step, output = f"{forget} forget", str(prepared.output)
+    read = min(len(prepared.examples["forget"]), config.resolved_forget_candidates * forget)
+    if read > forget:
+        per_step += f" (the least forgotten of {read})"
     if config.needs_retain_set:
         per_step += f" + {passes * config.resolved_retain_batch_size} retain"
         if config.retain_every > 1:

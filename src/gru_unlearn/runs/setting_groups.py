@@ -9,7 +9,7 @@ GROUPS = {
     """,
     "Method": """
         objective rectification robust objective_args retain_loss retain_weight retain_placement new_gradient_weight
-        retain_batch_size retain_every hidden_module alternative_field
+        retain_batch_size retain_every forget_candidates hidden_module alternative_field
     """,
     "Steps": """
         learning_rate max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps warmup_steps

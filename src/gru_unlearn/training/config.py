@@ -19,7 +19,7 @@ from gru_unlearn.robustness import Robust, parse_robust
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
 from gru_unlearn.training.inherited_settings import check_accelerator, check_inherited
-from gru_unlearn.training.on_its_own import AUTO, settled
+from gru_unlearn.training.on_its_own import AUTO, CANDIDATES, settled
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
 ANCHOR_WEIGHT = 100.0
@@ -90,6 +90,11 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     retain_batch_size: int | None = option(
         "Retain examples per device and backward; None: as many as forget examples, "
         "four times as many for the recommended rectification.",
+        None,
+    )
+    forget_candidates: int | None = option(
+        "Forget examples read, without gradients, for each that a step trains on: the least forgotten are taken; 1: no "
+        "choice; None: 1, and 2 for the recommended rectification or where learning_rate is auto.",
         None,
     )
     retain_every: int = option(
@@ -320,6 +325,17 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         """Retain examples per device and backward: as set, or four times the forget examples where recommended."""
         factor = 4 if self.rectification == "recommended" else 1
         return self.retain_batch_size or factor * self.per_device_train_batch_size
+
+    @property
+    def draw_seed(self) -> int:
+        """Of what is drawn: rows and their partners."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def resolved_forget_candidates(self) -> int:
+        """Forget examples that are read for each one of a step: as set, or several where recommended."""
+        by_itself = CANDIDATES if self.rectification == "recommended" else 1
+        return self.forget_candidates or by_itself
 
     @property
     def resolved_retain_weight(self) -> float:

@@ -101,7 +101,7 @@ class PairTrainer(Trainer):
         return PairSampler(
             len(forget),
             len(retain),
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            seed=self.args.draw_seed,
             batch_size=self.args.per_device_train_batch_size,
             retain_batch_size=self.args.resolved_retain_batch_size,
             lengths=lengths,

@@ -34,9 +34,14 @@ class AnswerLogps(NamedTuple):
         return torch.stack([logps.sum() for logps in self.by_token])
 
     @property
+    def probabilities(self) -> Tensor:
+        """exp(mean log p) of each answer, [n]: the field's "probability"."""
+        return torch.stack([logps.mean().exp() for logps in self.by_token])
+
+    @property
     def mean_probability(self) -> float:
-        """exp(mean log p) of each answer, then the mean over answers: the field's "probability"."""
-        return torch.stack([logps.mean().exp() for logps in self.by_token]).mean().item()
+        """That of the set: the mean over answers."""
+        return self.probabilities.mean().item()
 
 
 Scorer = Callable[[Sequence[Example]], AnswerLogps]

@@ -29,6 +29,7 @@ RANGES: Mapping[str, Mapping[str, object]] = {
     "learning_rate": POSITIVE,
     "new_gradient_weight": {"above": 0, "most": 1},
     "retain_batch_size": {"least": 1},
+    "forget_candidates": {"least": 1},
     "retain_every": {"least": 1},
     "retain_weight": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE,

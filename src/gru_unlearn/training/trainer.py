@@ -42,6 +42,7 @@ from gru_unlearn.training.course import WORD_FOR_WORD
 from gru_unlearn.training.examples import Rows, to_examples
 from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.inputs import FROM_ALTERNATIVES, FROM_REFERENCE_MODEL, inputs_for, passes_of, train_only
+from gru_unlearn.training.least_forgotten import LeastForgotten
 from gru_unlearn.training.longest_rows import try_longest_rows
 from gru_unlearn.training.method import Method, rectifier_for, robustness_for
 from gru_unlearn.training.own_rate import (
@@ -128,6 +129,8 @@ class UnlearningTrainer(PairTrainer):
         self.stops = StopCallback()
         all_callbacks = [StepCallback(self), self.stops, *(callbacks or [])]
         super().__init__(model, args, sets, encoder, evaluator=evaluator, callbacks=all_callbacks, **kwargs)
+        pad = encoder.tokenizer.pad_token_id
+        self._choose_forget_rows = LeastForgotten(self.forget_examples, args, self._answer_logps, pad, self.cost)
         self._pairs = WeightPairs(self.model)
         check_engine(self, in_pairs=bool(self._pairs))
 
@@ -229,6 +232,7 @@ class UnlearningTrainer(PairTrainer):
         model, rows = self.model_wrapped, self.cost.rows
         batches = first_window(self._get_train_sampler(), self.args, self.accelerator)
         window = [self.data_collator([self.train_dataset[pair] for pair in batch]) for batch in batches]
+        window = self._choose_forget_rows(window, step=0)
         self._window = AccumulationWindow(window, self.accelerator)
         for inputs in window:
             self.training_step(model, inputs)
@@ -304,6 +308,7 @@ class UnlearningTrainer(PairTrainer):
             return [], None
         self.cost.begin_step()
         batches, num_items = super().get_batch_samples(*args, **kwargs)
+        batches = self._choose_forget_rows(batches, self.state.global_step)
         if self.state.global_step % self.args.retain_every:  # the rows drawn for this step are passed over
             batches = [{**both, "retain": []} for both in batches]
         self._window = AccumulationWindow(batches, self.accelerator)

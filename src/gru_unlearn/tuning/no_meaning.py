@@ -18,7 +18,7 @@ NO_MEANING = {
         *("stop_when_forgotten", "stop_below_kept", "stop_without_progress"),
         *("objective", "objective_args", "hidden_module", "alternative_field"),
         *("rectification", "new_gradient_weight", "retain_direction_dtype", "retain_direction_device"),
-        *("retain_batch_size", "retain_every", "retain_loss", "retain_weight", "retain_placement"),
+        *("forget_candidates", "retain_batch_size", "retain_every", "retain_loss", "retain_weight", "retain_placement"),
     ),
     "a fine-tuning lowers −log p of the answers and nothing else: leave it out",
 ) | dict.fromkeys(
