@@ -201,16 +201,17 @@ def test_a_schedule_that_was_asked_for_is_that_of_the_number(tmp_path, schedule)
     own = {"lr_scheduler_type": schedule, "warmup_steps": 2}
     found = auto(tmp_path / "auto", rectification="gru", **own)
     found.train()
-    twin = auto(tmp_path / "given", rectification="gru", learning_rate=found.own_rate.state.chosen, **own)
+    own |= {"learning_rate": found.own_rate.state.chosen, "forget_candidates": found.args.forget_candidates}
+    twin = auto(tmp_path / "given", rectification="gru", **own)
     twin.train()
     assert same(as_bits(found.model), as_bits(twin.model))
 
 
 def test_the_reach_is_where_it_is_said_to_be(tmp_path):
-    run = auto(tmp_path, objective="ga", rectification="none", max_steps=1)
+    run = auto(tmp_path, objective="ga", rectification="none", max_steps=1, forget_candidates=1)  # the same rows again
     run.train()
     state = run.own_rate.state
-    with on_trial(run.model, run.optimizer.optimizer, run._pairs) as trial:  # the weights have not moved: warm-up
+    with on_trial(run.model, run.optimizer.optimizer, run._pairs) as trial:  # after a step of warm-up, which is short
         trial.take(run.take_first_step)
         trial.go_to(state.reach)
         now = run.own_rate._gauge.read()

@@ -14,7 +14,7 @@ from gru_unlearn.reporting.tables import shown
 
 Scale = Callable[[float], float]
 
-LEFT, RIGHT, TOP, BOTTOM = 58, 18, 60, 48
+LEFT, RIGHT, TOP, BOTTOM = 58, 26, 60, 48
 COLOURS = ("#6b6b6b", "#0072b2", "#c44e00", "#00805a", "#a8478a", "#8a6d00", "#5b4fc4", "#b02a3c")
 DARK_COLOURS = ("#b0b0b0", "#56b4e9", "#ff8c42", "#2ec797", "#e78ac3", "#e6c229", "#a79bff", "#ff7585")
 DASHES = ("", "7 3", "2 3", "10 3 2 3", "5 2", "1 2", "12 4", "8 2 2 2 2 2")
