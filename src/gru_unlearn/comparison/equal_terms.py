@@ -18,7 +18,7 @@ CHOICE = (
     "reaches f*, retention at a quarter, then at half of the target's forget probability decides in the same way."
 )
 
-SAME = "the same data, batches of forget rows, seeds, step budget and number of learning rates"
+SAME = "the same data, as many forget rows a step, the same seeds, step budget and number of learning rates"
 
 
 def on_equal_terms(matrix: Matrix, request: ComparisonRequest) -> Matrix:

@@ -21,6 +21,7 @@ FIXED: dict[str, JsonValue] = {
     "objective": "ga",
     "rectification": "none",
     "robust": "none",
+    "forget_candidates": 1,
     "eval_strategy": "no",
     "eval_on_start": False,
     "save_strategy": "no",
