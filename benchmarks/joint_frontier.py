@@ -9,9 +9,9 @@ may be in several.
 import argparse
 from pathlib import Path
 
+from gru_unlearn.common.files import read_json
 from gru_unlearn.comparison.frontier import find_frontier
 from gru_unlearn.comparison.frontier_picture import frontier_svg
-from gru_unlearn.common.files import read_json
 from gru_unlearn.results.comparison_summary import ComparisonSummary
 from gru_unlearn.results.cost_kinds import ROWS
 
