@@ -116,6 +116,17 @@ def test_a_run_that_retain_rows_guard_does_not(world):
     assert not of(told(world, learning_rate=1e-5, rectification="none", retain_weight=1.0, retain=retain), NO_GUARD)
 
 
+@pytest.mark.parametrize("robust", ["recommended", "spectral=0.1"])
+def test_robust_steps_that_the_metric_turns_again_are_told(world, robust):
+    retain = {"retain": str(world / "retain.jsonl"), "robust": robust}
+    (line,) = of(told(world, rectification="recommended", **retain), "robust")
+    assert line.startswith(
+        f"robust {robust} beside rectification recommended: measured, it withstands relearning no better"
+    )
+    assert not of(told(world, rectification="gru/element/update", **retain), "robust")
+    assert not of(told(world, rectification="recommended", retain=retain["retain"]), "robust")
+
+
 def test_the_command_says_it_before_it_trains(gru, world):
     places = "--model", world / "model", "--forget", world / "forget.jsonl", "--output-dir", world / "cli"
     code, out, err = gru("unlearn", *places, "--objective", "ga", "--rectification", "none", "--use-cpu", "--dry-run")

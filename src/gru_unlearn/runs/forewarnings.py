@@ -5,6 +5,7 @@ from gru_unlearn.reporting.tables import plural
 from gru_unlearn.runs.blind_stops import blind_stops
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.run_size import tell_of_few_steps
+from gru_unlearn.training import UnlearningConfig
 
 ENDS = {
     "forgotten": "where enough is forgotten",
@@ -19,6 +20,7 @@ def forewarn(prepared: Prepared) -> None:
     tell_of_few_steps(prepared.recipe.config, len(prepared.examples["forget"]))
     tell_of_blind_stops(prepared)
     tell_of_no_guard(prepared)
+    tell_of_steps_turned_back(prepared.recipe.config)
 
 
 def tell_of_blind_stops(prepared: Prepared) -> None:
@@ -57,4 +59,15 @@ def tell_of_no_guard(prepared: Prepared) -> None:
     tell(
         f"nothing protects what must stay: {method} looks at no retain rows, none are given, and {seen}; pass "
         f"--retain ROWS, or --retain made, and {add}"
+    )
+
+
+def tell_of_steps_turned_back(config: UnlearningConfig) -> None:
+    """The metric of retention comes after what makes steps robust, and turns them once more."""
+    rectification = config.resolved_rectification
+    if config.resolved_robust is None or rectification is None or not rectification.metric:
+        return
+    tell(
+        f"robust {config.robust} beside rectification {config.rectification}: measured, it withstands relearning no "
+        "better than without (docs/robustness.md); --rectification gru/element/update goes with it"
     )
