@@ -108,3 +108,12 @@ def test_an_interrupted_run_chooses_as_it_would_have(tmp_path):
     again = tiny.trainer(tmp_path / "a", tiny.model(), **options)
     again.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-3"))
     assert torch.equal(tiny.weights(whole.model), tiny.weights(again.model))
+
+
+def test_at_the_mark_as_many_rows_are_asked_as_the_verdict_counts(tmp_path):
+    options = {"learning_rate": "auto", "eval_max_rows": 2, "stop_at_forget_prob": 1.0, "use_cpu": True}
+    run = tiny.trainer(tmp_path, tiny.model(), **options)
+    asked = []
+    run.share_said = lambda examples: asked.append(len(examples)) or 0.0
+    assert run.evaluate()["eval_forget_word_for_word"] == 0.0
+    assert asked == [8], "all there are, though two are measured"

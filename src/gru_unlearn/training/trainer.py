@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
+from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Batch, Example, encoder_for
 from gru_unlearn.errors import NonFiniteError, UserError
 from gru_unlearn.geometry import GradientRectifier
@@ -62,6 +63,7 @@ from gru_unlearn.training.surviving_share import RoundingProbe
 from gru_unlearn.training.trainer_checks import check_engine, check_kinds, require_sets
 from gru_unlearn.training.trial_step import bare, first_window, on_trial
 from gru_unlearn.training.weight_pairs import WeightPairs, check_trained_types
+from gru_unlearn.training.word_for_word import MOST_ASKED
 
 
 class UnlearningTrainer(PairTrainer):
@@ -291,11 +293,12 @@ class UnlearningTrainer(PairTrainer):
     # --- between steps -------------------------------------------------------------------------------------------
 
     def measure_set(self, name: str, examples: Sequence[Example]) -> dict[str, float]:
-        """On its own, a run whose forget rows are at the mark asks how many it still says word for word."""
+        """On its own, a run whose forget rows are at the mark asks how many it still says word for word: of as many as
+        its verdict counts, however few are measured along the run."""
         found = super().measure_set(name, examples)
         mark = self.args.stop_at_forget_prob
         if self.args.on_its_own and name == self.trained_set and mark is not None and found[f"{name}_prob"] <= mark:
-            said = self.share_said(examples)
+            said = self.share_said(evenly_spread(self.forget_examples, MOST_ASKED))
             if said is not None:
                 found[WORD_FOR_WORD] = said
         return found

@@ -9,6 +9,9 @@ from gru_unlearn.common.modules import evaluating
 from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives.token_logps import supervised_logits, supervised_positions, supervised_targets
 
+MOST_ASKED = 64
+"""Evenly spread rows that are asked along a run: as many as its verdict counts, unless the report shows others."""
+
 
 @torch.no_grad()
 def said_word_for_word(
