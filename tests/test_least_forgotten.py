@@ -111,7 +111,7 @@ def test_an_interrupted_run_chooses_as_it_would_have(tmp_path):
 
 
 def test_at_the_mark_as_many_rows_are_asked_as_the_verdict_counts(tmp_path):
-    options = {"learning_rate": "auto", "eval_max_rows": 2, "stop_at_forget_prob": 1.0, "use_cpu": True}
+    options = {"learning_rate": "auto", "eval_max_rows": 2, "stop_at_forget_prob": 0.99, "use_cpu": True}
     run = tiny.trainer(tmp_path, tiny.model(), **options)
     asked = []
     run.share_said = lambda examples: asked.append(len(examples)) or 0.0
