@@ -285,8 +285,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     @property
     def resolved_rectification(self) -> Rectification | None:
-        """The setting's value; None for ``none``. A rule with a weight of its own that is not in its word gets that of
-        the retain term."""
+        """The setting's value; None for ``none``. A rule whose word leaves its weight open gets the retain term's."""
         chosen = self._chosen_rectification
         if chosen is None or not self.weighs_rule:
             return chosen
@@ -302,8 +301,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     @property
     def resolved_robust(self) -> Robust | None:
-        """The setting's value; None for ``none``. Where the rectification sees gradients alone, nothing is carried off:
-        ``recommended`` is spectral alone then."""
+        """The setting's value; None for ``none``. ``recommended`` is spectral alone where gradients are rectified."""
         if self.robust == "recommended" and not self._rectifies_updates:
             return parse_robust("spectral")
         return parse_robust(self.robust)
@@ -325,11 +323,6 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         """Retain examples per device and backward: as set, or four times the forget examples where recommended."""
         factor = 4 if self.rectification == "recommended" else 1
         return self.retain_batch_size or factor * self.per_device_train_batch_size
-
-    @property
-    def draw_seed(self) -> int:
-        """Of what is drawn: rows and their partners."""
-        return self.seed if self.data_seed is None else self.data_seed
 
     @property
     def resolved_forget_candidates(self) -> int:
@@ -430,3 +423,8 @@ def _without_fused_loss(kernels: dict[str, bool] | str | None) -> dict[str, bool
             f"liger_kernel_config: {asked[0]} gives no log-probability per token, as objectives need it: leave it off"
         )
     return chosen | {"fused_linear_cross_entropy": False, "cross_entropy": False}
+
+
+def draw_seed(args: TrainingArguments) -> int:
+    """Of what is drawn: rows and their partners."""
+    return args.seed if args.data_seed is None else args.data_seed

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gru_unlearn.data import Batch, Example
 from gru_unlearn.data.pairing import collate_side, endless_draw
-from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.config import UnlearningConfig, draw_seed
 from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.scores import Scorer
 
@@ -45,13 +45,12 @@ class LeastForgotten:
 
     def __call__(self, window: Window, step: int) -> Window:
         """A step's micro-batches with the examples that are chosen for it, as many as were drawn; ``step`` from 0."""
-        times, args = self.args.resolved_forget_candidates, self.args
-        count = sum(map(_forget_rows, window))
+        args, times = self.args, self.args.resolved_forget_candidates
         if times == 1:
             return window
-        read = drawn_candidates(
-            self.examples, times * count, step, args.draw_seed, process=args.process_index, processes=args.world_size
-        )
+        count = sum(map(_forget_rows, window))
+        share = {"process": args.process_index, "processes": args.world_size}
+        read = drawn_candidates(self.examples, times * count, step, draw_seed(args), **share)
         if len(read) <= count:
             return window
         self.cost.add_read(len(read) * args.world_size)

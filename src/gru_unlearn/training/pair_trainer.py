@@ -18,7 +18,7 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.geometry.products import local
-from gru_unlearn.training.config import UnlearningConfig
+from gru_unlearn.training.config import UnlearningConfig, draw_seed
 from gru_unlearn.training.examples import to_examples
 from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
@@ -101,7 +101,7 @@ class PairTrainer(Trainer):
         return PairSampler(
             len(forget),
             len(retain),
-            seed=self.args.draw_seed,
+            seed=draw_seed(self.args),
             batch_size=self.args.per_device_train_batch_size,
             retain_batch_size=self.args.resolved_retain_batch_size,
             lengths=lengths,
