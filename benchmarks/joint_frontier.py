@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from gru_unlearn.common.files import read_json
+from gru_unlearn.common.options import parse_names
 from gru_unlearn.comparison.frontier import find_frontier
 from gru_unlearn.comparison.frontier_picture import frontier_svg
 from gru_unlearn.results.comparison_summary import ComparisonSummary
@@ -17,22 +18,22 @@ from gru_unlearn.results.cost_kinds import ROWS
 
 
 def joined(summaries, methods):
-    """One summary of all cells; ``methods``: those that are shown, all if empty."""
+    """One summary of all cells; ``methods``: names of those that are shown, None for all."""
     cells, aggregates = [], []
     for summary in summaries:
-        cells += [cell for cell in summary.cells if not methods or cell.rectification in methods]
-        aggregates += [one for one in summary.aggregates if not methods or one.rectification in methods]
+        cells += [cell for cell in summary.cells if methods is None or cell.rectification in methods]
+        aggregates += [one for one in summary.aggregates if methods is None or one.rectification in methods]
     return summaries[0].model_copy(update={"cells": cells, "aggregates": aggregates})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("comparisons", nargs="+", type=Path, help="output folders of gru compare")
-    parser.add_argument("--methods", help="those that are shown, with commas; by default all")
+    parser.add_argument("--methods", type=parse_names, help="those that are shown, with commas; by default all")
     parser.add_argument("--out", type=Path, required=True, help="SVG file")
     args = parser.parse_args()
     summaries = [ComparisonSummary.model_validate(read_json(run / "summary.json")) for run in args.comparisons]
-    whole = joined(summaries, (args.methods or "").split(",") if args.methods else [])
+    whole = joined(summaries, args.methods)
     args.out.write_text(frontier_svg(whole, find_frontier(whole.cells, ROWS)))
     print(f"{len(whole.cells)} runs of {len({cell.rectification for cell in whole.cells})} methods: {args.out}")
 

@@ -13,11 +13,12 @@ from gru_unlearn import UnlearningTrainer
 from gru_unlearn.capacity import free_room
 from gru_unlearn.common.notices import Notice
 from gru_unlearn.runs import step_memory
-from gru_unlearn.runs.evaluation_schedule import FEWEST, LATE, ROW, SHARE, SUITE_ROW, schedule_for
+from gru_unlearn.runs.evaluation_schedule import FEWEST, LATE, SHARE, SUITE_ROW, schedule_for
 from gru_unlearn.runs.footing import rows_a_step
 from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_preparation import prepare
 from gru_unlearn.runs.step_memory import _cuts
+from gru_unlearn.training.run_cost import READ
 
 # --- rows a step -----------------------------------------------------------------------------------------------------
 
@@ -47,7 +48,7 @@ def test_rows_that_do_not_fit_at_once_pass_in_even_parts(rows, at_once):
 )
 def test_evaluations_take_a_tenth_of_the_work_and_come_soon(sets, rows_of_step, suite_rows):
     found = schedule_for(sets, rows_of_step, suite_rows=suite_rows)
-    work = ROW * sum(min(size, found.rows) for size in sets) + SUITE_ROW * suite_rows
+    work = READ * sum(min(size, found.rows) for size in sets) + SUITE_ROW * suite_rows
     assert found.rows >= FEWEST
     assert found.steps <= LATE or suite_rows
     if found.steps < LATE or suite_rows:

@@ -123,7 +123,7 @@ def rule_of(equal: Equal) -> str:
         f"Equal {equal.what}: every method has {SAME}. Each is shown at the learning rate with the highest mean RMF on "
         "held-out rows (on retain rows where there are none) among those whose median seed gets to f* within the "
         f"budget, those that get there in most seeds first: {budgets or 'none, for no method gets to f*'}; by default "
-        f"the least within which every method gets to f*."
+        "the least within which every method gets to f*."
         f"{_not_equal('retain rows a step', equal.retain_rows)}{read}"
     )
 

@@ -12,8 +12,9 @@ from gru_unlearn.data.encoding import Example
 
 Pair = tuple[int, list[int]]
 
-_SHUFFLES = 500_000
-"""Seeds from here on are for shuffles of the retain set, those below for the epochs' own draws."""
+CANDIDATE_SHUFFLES, PARTNER_SHUFFLES = 250_000, 500_000
+"""Seeds from here on shuffle the forget set, of which a step's rows are chosen, and from there on the retain set; those
+below are for the epochs' own draws."""
 
 
 class PairSampler(Sampler[Pair]):
@@ -54,8 +55,7 @@ class PairSampler(Sampler[Pair]):
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.forget, generator=generator).tolist()
         counts = [self._partners_before(number + 1) - self._partners_before(number) for number in range(self.forget)]
-        seed = 1_000_003 * self.seed + _SHUFFLES
-        partners = endless_draw(self.retain, self.epoch * sum(counts), sum(counts), seed)
+        partners = endless_draw(self.retain, self.epoch * sum(counts), sum(counts), self.seed, PARTNER_SHUFFLES)
         if self.lengths is not None:
             order = _by_length(order, self.lengths[0], self.batch_size, generator)
             partners = _by_length(partners, self.lengths[1], self.retain_batch_size, generator)
@@ -71,18 +71,19 @@ class PairSampler(Sampler[Pair]):
         return self.forget
 
 
-def endless_draw(size: int, start: int, count: int, seed: int) -> list[int]:
+def endless_draw(size: int, start: int, count: int, seed: int, shuffles: int) -> list[int]:
     """A piece of an endless row of indices below ``size``: one shuffle of all of them after the other.
 
     Args:
         size: how many indices there are.
         start, count: where the piece begins, and its length.
-        seed: of the first shuffle; the next has the next.
+        seed: of all draws.
+        shuffles: what is shuffled, one of the numbers above.
     """
     first, offset = divmod(start, size)
     found: list[int] = []
     for number in range(first, (start + count - 1) // size + 1):
-        generator = torch.Generator().manual_seed(seed + number)
+        generator = torch.Generator().manual_seed(1_000_003 * seed + shuffles + number)
         found += torch.randperm(size, generator=generator).tolist()
     return found[offset : offset + count]
 

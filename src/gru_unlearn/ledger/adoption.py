@@ -25,9 +25,7 @@ from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_manner import recipe_settings
 from gru_unlearn.runs.seen_rows import said_by, see_rows
-
-MOST_ASKED = 64
-"""Rows of a request, evenly spread, whose answers are compared word for word; their texts are not kept."""
+from gru_unlearn.training.word_for_word import MOST_ASKED
 
 
 def hash_row(key: bytes, record: Record) -> str:
@@ -166,7 +164,7 @@ def look(
     batch_size = recipe.config.per_device_eval_batch_size
     with stages(console, title) as on_progress:
         seen = see_rows(loaded, encoder, sets, batch_size=batch_size, generate=False, on_progress=on_progress)
-    asked = evenly_spread(sets.get(ask, []), MOST_ASKED)
+    asked = evenly_spread(sets.get(ask, []), MOST_ASKED)  # compared word for word; their texts are not kept
     said = None
     if asked:
         said = said_by(see_rows(loaded, encoder, {ask: asked}, batch_size=batch_size, generate=True)[ask])

@@ -17,10 +17,9 @@ from gru_unlearn.results.patch_record import PatchedRows
 from gru_unlearn.results.verdict import Said
 from gru_unlearn.runs.seen_rows import said_by, see_rows
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
+from gru_unlearn.training.word_for_word import MOST_ASKED
 
 BATCH = 8
-MOST_ASKED = 64
-"""Rows of each set that are answered; more are taken evenly spread."""
 Scores = dict[str, AnswerLogps]
 """By the set's name in files."""
 

@@ -8,11 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gru_unlearn.training.run_cost import READ
+
 SHARE = 0.1
 """Of the work of steps, what evaluations may take."""
-ROW = 1 / 3
-"""Work of a row that is evaluated, beside one that is trained on: it goes forward only."""
-SUITE_ROW = 3 * ROW
+SUITE_ROW = 3 * READ
 """Of a suite's row, which is asked for its answer word for word, too."""
 
 SOON = 6
@@ -57,4 +57,4 @@ def schedule_for(
 
 
 def _work(sets: Sequence[int], most: int | None) -> float:
-    return ROW * sum(size if most is None else min(size, most) for size in sets)
+    return READ * sum(size if most is None else min(size, most) for size in sets)

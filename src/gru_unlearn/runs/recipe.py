@@ -16,6 +16,7 @@ from gru_unlearn.runs.best_rule import rule_text
 from gru_unlearn.runs.setting_choices import check_name
 from gru_unlearn.runs.setting_names import check_names
 from gru_unlearn.training import UnlearningConfig
+from gru_unlearn.training.word_for_word import MOST_ASKED
 
 WeightType = Literal["auto", "float32", "bfloat16"]
 SuiteAlong = Literal["own", "builtin", "tofu", "muse"]
@@ -91,7 +92,9 @@ class Recipe:
     pad_token: str | None = option("For tokenizers without a padding token.", None)
     eos_token: str | None = option("For tokenizers without an end-of-sequence token.", None)
     allow_overlap: bool = option("Accept rows that are in both forget and retain.", False)
-    report_examples: int = option("Rows of each set that the report shows one by one, before and after; 0: none.", 64)
+    report_examples: int = option(
+        "Rows of each set that the report shows one by one, before and after; 0: none.", MOST_ASKED
+    )
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
     """what was set explicitly, checked and converted: two runs with equal settings, data and model are the same run"""
 

@@ -14,13 +14,10 @@ from itertools import islice
 from torch import Tensor
 
 from gru_unlearn.data import Batch, Example
-from gru_unlearn.data.pairing import collate_side, endless_draw
+from gru_unlearn.data.pairing import CANDIDATE_SHUFFLES, collate_side, endless_draw
 from gru_unlearn.training.config import UnlearningConfig, draw_seed
 from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.scores import Scorer
-
-_SHUFFLES = 250_000
-"""Seeds from here on are for what is read; those of epochs and partners lie below and above."""
 
 Window = list[dict[str, list[Batch]]]
 """The micro-batches of one optimizer step."""
@@ -83,7 +80,7 @@ def drawn_candidates(
     size, wanted = len(examples), count * processes
     drawn = list(range(size))
     if wanted < size:
-        drawn = list(dict.fromkeys(endless_draw(size, step * wanted, wanted, 1_000_003 * seed + _SHUFFLES)))
+        drawn = list(dict.fromkeys(endless_draw(size, step * wanted, wanted, seed, CANDIDATE_SHUFFLES)))
     share = len(drawn) // processes
     return [examples[number] for number in drawn[process::processes][:share]]
 

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+READ = 1 / 3
+"""Row passes that a row costs which goes forward only."""
+
 COST = ("rows", "seconds")
 """Keys of a run's log."""
 
@@ -31,8 +34,8 @@ class RunCost:
         self._since = None
 
     def add_read(self, rows: int) -> None:
-        """Rows went forward only, which costs a third of a pass."""
-        self.rows += round(rows / 3)
+        """Rows went forward only."""
+        self.rows += round(READ * rows)
 
     def begin_step(self) -> None:
         """A step's rows are about to be fetched."""

@@ -10,7 +10,7 @@ from gru_unlearn.data import Example, pad_examples
 from gru_unlearn.objectives.token_logps import supervised_logits, supervised_positions, supervised_targets
 
 MOST_ASKED = 64
-"""Evenly spread rows that are asked along a run: as many as its verdict counts, unless the report shows others."""
+"""Evenly spread rows of a set whose answers a verdict counts, and a run along its way."""
 
 
 @torch.no_grad()
