@@ -1,6 +1,7 @@
 """What each architecture must do (see :mod:`architectures`): a few here and now, all of them with the marker."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -194,6 +195,25 @@ def test_a_cache_is_left_where_it_says_something_else():
     forgetful.forward = lambda **inputs: attend(**(inputs | {"attention_mask": None}))
     assert reader_for(forgetful, texts, 0) is RereadingReader
     assert generate(forgetful, texts, [6, 6], [], 0) == expected
+
+
+def test_a_cache_that_differs_by_the_rounding_of_bfloat16_is_used():
+    """Weights are in float32: what is computed in shows only at the head."""
+    texts = [TOKENS[:9], TOKENS[20:24]]
+    model = tiny.model().eval()
+    attend = model.forward
+
+    def rounded(by, **inputs):
+        output = attend(**inputs)
+        if inputs["use_cache"]:
+            output.logits = output.logits + by * torch.tensor([1, -1]).repeat(output.logits.shape[-1] // 2)
+        return output
+
+    for by, expected in [(0.05, CachedReader), (0.5, RereadingReader)]:
+        model.forward = torch.autocast("cpu", torch.bfloat16)(partial(rounded, by))
+        assert reader_for(model, texts, 0) is expected
+    model.forward = partial(rounded, 0.05)
+    assert reader_for(model, texts, 0) is RereadingReader
 
 
 def test_the_try_of_a_cache_stays_within_the_positions_that_a_model_has():

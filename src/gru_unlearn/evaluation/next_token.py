@@ -4,13 +4,14 @@ With a cache every step costs one token; that needs a model that keeps one, and 
 Without one, everything is read anew at each step, padded on the right: slow, and right for whatever looks back only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from gru_unlearn.common.modules import input_embeddings, positions, trying
+from gru_unlearn.common.modules import input_embeddings, output_head, positions, trying
 from gru_unlearn.objectives.token_logps import forward_at
 
 
@@ -130,18 +131,33 @@ def reader_for(model: nn.Module, texts: Sequence[Sequence[int]], pad_token_id: i
     for way in (CachedReader, PatientReader):
         with trying(f"{way.__name__} in generation"):
             cached, plain = way(model, both, pad_token_id), RereadingReader(model, both, pad_token_id)
-            if all(_agree(cached, plain, kept, input_embeddings(model).dtype) for kept in _KEPT):
+            if all(_agree(cached, plain, kept) for kept in _KEPT):
                 return way
     return RereadingReader
 
 
-def _agree(one: Reader, other: Reader, kept: Sequence[int], dtype: torch.dtype) -> bool:
+def _agree(one: Reader, other: RereadingReader, kept: Sequence[int]) -> bool:
     """Whether two readers expect the same of the next token, but for rounding; both then go on with it."""
-    expected = other.logits()
+    with _types_of_logits(other.model) as types:
+        expected = other.logits()
     tokens = expected.argmax(dim=-1)
     errors = (one.logits().float().log_softmax(dim=-1) - expected.float().log_softmax(dim=-1)).abs()
     one.go_on(kept, tokens)
     other.go_on(kept, tokens)
-    if dtype == torch.float32:
+    if types == {torch.float32}:
         return bool(errors.max() < 1e-3)
-    return bool(errors.mean() < 0.1)
+    spacing = max(torch.finfo(dtype).eps for dtype in types) * expected.abs().max()  # of the largest logits
+    return bool(errors.mean() < spacing.clamp(min=0.1))
+
+
+@contextmanager
+def _types_of_logits(model: nn.Module) -> Iterator[set[torch.dtype]]:
+    """Inside, the types of what the head gives are noted: under autocast another than that of the weights."""
+    types: set[torch.dtype] = set()
+    hook = output_head(model).register_forward_hook(lambda _head, _inputs, logits: types.add(logits.dtype))
+    try:
+        yield types
+    finally:
+        hook.remove()
+    if not types:  # a head that is never called as a module
+        types.add(input_embeddings(model).dtype)
