@@ -8,6 +8,7 @@ import _thread
 import os
 import re
 import resource
+import signal
 import sys
 import threading
 import time
@@ -195,6 +196,7 @@ def _stop_with_parent() -> None:
 
 def main() -> None:
     """Do the job that stands on standard input. Exit codes as of ``gru``; the last line printed is the reason."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a comparison in the background has off
     job = JOB.validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore")
