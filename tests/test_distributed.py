@@ -36,7 +36,7 @@ SCENARIOS = {
     "fsdp2_element_update": {"kind": "fsdp2", "rectification": "gru/element/update"},
     "fsdp2_metric": {
         "kind": "fsdp2",
-        "rectification": "free/update/metric",
+        "rectification": "free/update/metric/temper",
         "retain_loss": "nll",
         "retain_weight": 1.0,
     },

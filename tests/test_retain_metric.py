@@ -8,7 +8,7 @@ from torch import nn
 
 from gru_unlearn import GradientRectifier, UnlearningConfig
 from gru_unlearn.geometry import Rectification, parse_rectification
-from gru_unlearn.geometry.retain_metric import FLOOR
+from gru_unlearn.geometry.retain_metric import FLOOR, TEMPER
 
 SHAPES = [(4, 3), (5,), (2, 2, 2), ()]
 RATE = 0.1
@@ -161,6 +161,63 @@ def test_adamws_steps_are_turned_as_they_are():
         torch.testing.assert_close(before - flat(model.parts), reference.turned(before - flat(twin.parts), flat(r)))
 
 
+@given(seed=st.integers(0, 1000), temper=st.sampled_from([0.1, 0.5, 1.0]), gated=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_tempered_it_is_its_formula(seed, temper, gated):
+    generator = torch.Generator().manual_seed(seed)
+    model, reference = Few(), Reference(0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+    word = f"{'gru/element' if gated else 'free'}/update/metric=0.1/temper={temper}"
+    rectifier = GradientRectifier(model, optimizer, word, new_gradient_weight=1.0)
+    m, w = torch.zeros(26).double(), torch.zeros(26).double()
+    for number in range(1, 5):
+        before = flat(model.parts)
+        u, r = drawn(generator), drawn(generator)
+        step(model, optimizer, rectifier, u, r)
+        m, w = 0.9 * m + 0.1 * flat(u), 0.999 * w + 0.001 * flat(u) ** 2
+        adam = RATE * m / (1 - 0.9**number) / ((w / (1 - 0.999**number)).sqrt() + 1e-8)
+        a = w.sqrt() / w.sqrt().mean()
+        g = reference.turned(adam / (1 - temper + temper / a), flat(r))
+        g *= adam.norm() / g.norm()
+        torch.testing.assert_close(before - flat(model.parts), g.masked_fill(g * flat(r) < 0, 0) if gated else g)
+
+
+def test_tempered_wholly_a_step_is_momentums_as_long_as_adams():
+    """Ten times the gradient goes ten times as far; with Adam, as far."""
+    model = Few()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+    rectifier = GradientRectifier(model, optimizer, "free/update/metric/temper", new_gradient_weight=1.0)
+    u = [torch.ones(shape).double() for shape in SHAPES]
+    u[0][0, 0] = 10.0
+    step(model, optimizer, rectifier, u, [torch.ones_like(x) for x in u])
+    moved = flat(model.parts)
+    torch.testing.assert_close(moved[0], 10 * moved[1], rtol=1e-6, atol=0)
+    torch.testing.assert_close(moved.norm(), torch.tensor(RATE * 26**0.5).double())
+
+
+def test_what_the_objective_never_reached_stays_where_it_is_tempered():
+    """Its square is zero, and so is what a change of it is worth."""
+    model = Few()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    rectifier = GradientRectifier(model, optimizer, "free/update/metric/temper", new_gradient_weight=1.0)
+    u = [torch.ones(shape).double() for shape in SHAPES]
+    u[1].zero_()
+    step(model, optimizer, rectifier, u, [torch.ones_like(x) for x in u])
+    assert (model.parts[1] == 0).all()
+    assert flat(model.parts).isfinite().all()
+
+
+def test_steps_of_an_optimizer_without_squares_are_not_tempered():
+    ends = []
+    for word in ("free/update/metric", "free/update/metric/temper"):
+        generator = torch.Generator().manual_seed(0)
+        model = Few()
+        optimizer, rectifier = plain_descent(model, word)
+        step(model, optimizer, rectifier, drawn(generator), drawn(generator))
+        ends.append(flat(model.parts))
+    assert torch.equal(*ends)
+
+
 def test_a_run_goes_on_from_its_state():
     generator = torch.Generator().manual_seed(0)
     pairs = [(drawn(generator), drawn(generator)) for _ in range(6)]
@@ -211,7 +268,19 @@ def test_it_is_a_part_of_the_word():
     assert (str(plain), str(own)) == ("gru/element/update/metric", "gru/update/metric=0.05")
 
 
-@pytest.mark.parametrize("word", ["gru/metric", "gu/metric", "gru/update/memory=2/metric", "pcgrad/metric"])
+def test_temper_is_a_part_of_the_word():
+    tempered, own = (
+        parse_rectification("free/update/metric/temper"),
+        parse_rectification("free/temper=0.3/metric/update"),
+    )
+    assert tempered == Rectification("free", space="update", metric=FLOOR, temper=TEMPER)
+    assert own == Rectification("free", space="update", metric=FLOOR, temper=0.3)
+    assert (str(tempered), str(own)) == ("free/update/metric/temper", "free/update/metric/temper=0.3")
+
+
+@pytest.mark.parametrize(
+    "word", ["gru/update/temper", "gru/metric", "gu/metric", "gru/update/memory=2/metric", "pcgrad/metric"]
+)
 def test_it_turns_displacements_alone(word):
     with pytest.raises(ValueError, match="no form"):
         parse_rectification(word)
@@ -221,6 +290,12 @@ def test_it_turns_displacements_alone(word):
 def test_its_floor_is_a_number(floor):
     with pytest.raises(ValueError, match="metric must be finite and not negative"):
         parse_rectification(f"gru/update/metric={floor}")
+
+
+@pytest.mark.parametrize("temper", ["-0.1", "1.1", "nan", "inf"])
+def test_its_temper_is_a_share(temper):
+    with pytest.raises(ValueError, match="temper must be from 0 to 1"):
+        parse_rectification(f"gru/update/metric/temper={temper}")
 
 
 def config(tmp_path, **settings):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from gru_unlearn.geometry.blocks import GRANULARITIES, INSIDE_TENSORS
 from gru_unlearn.geometry.family import FAMILY, Member, names_of
-from gru_unlearn.geometry.retain_metric import FLOOR
+from gru_unlearn.geometry.retain_metric import FLOOR, TEMPER
 from gru_unlearn.geometry.rules import Rule
 
 SPACES = ("gradient", "update")
@@ -13,6 +13,9 @@ SPACES = ("gradient", "update")
 RECOMMENDED = "gru/element/update/metric"
 """What ``recommended`` stands for, if you do not know what to choose; the evidence is in docs/results.md. The trainer
 adds to it that four times as many retain as forget examples make a step."""
+
+_TURNING = {"metric": FLOOR, "temper": TEMPER}
+"""What turns a displacement before it is rectified, with what it is where only its name is given."""
 
 NAMES = ("none", "recommended", *FAMILY)
 
@@ -31,6 +34,7 @@ class Rectification:
             projected on the cone of directions that none of them forbids (see :mod:`cone`).
         metric: in update space, turn the displacement to where it costs retention little before it is rectified (see
             :mod:`retain_metric`, whose floor this is); 0: leave it.
+        temper: beside a metric, in [0, 1], how far Adam's equal steps go back to momentum's (see :mod:`retain_metric`).
         settings: name and value of the rule's own settings, such as ``(("weight", 0.1),)`` for ``sago``.
 
     Raises:
@@ -42,6 +46,7 @@ class Rectification:
     space: str = "gradient"
     memory: int = 1
     metric: float = 0.0
+    temper: float = 0.0
     settings: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -63,10 +68,7 @@ class Rectification:
         if self.memory > 1 and member.solver is None:
             able = names_of(lambda other: other.solver is not None)
             raise ValueError(f"{self} has no form: only {able} have a memory")
-        if not 0 <= self.metric < math.inf:
-            raise ValueError(f"metric must be finite and not negative, got {self.metric:g}")
-        if self.metric and (self.space != "update" or self.holds_several):
-            raise ValueError(f"{self} has no form: a metric turns what one r rectifies in update space")
+        self._check_turning()
         if self.holds_several and self.granularity in INSIDE_TENSORS:
             raise ValueError(f"memory {self.memory} works on whole tensors: granularity model, layer or tensor")
         if member.granularities is not None and self.granularity not in member.granularities:
@@ -74,6 +76,16 @@ class Rectification:
                 f"{self} has no form: {self.rule} works at granularity {' or '.join(member.granularities)}"
             )
         self._check_settings(member)
+
+    def _check_turning(self) -> None:
+        if not 0 <= self.metric < math.inf:
+            raise ValueError(f"metric must be finite and not negative, got {self.metric:g}")
+        if not 0 <= self.temper <= 1:
+            raise ValueError(f"temper must be from 0 to 1, got {self.temper:g}")
+        if self.metric and (self.space != "update" or self.holds_several):
+            raise ValueError(f"{self} has no form: a metric turns what one r rectifies in update space")
+        if self.temper and not self.metric:
+            raise ValueError(f"{self} has no form: what is tempered is turned in a metric")
 
     def _check_settings(self, member: Member) -> None:
         for name, value in self.settings:
@@ -115,16 +127,18 @@ class Rectification:
             parts.append(self.space)
         if self.memory > 1:
             parts.append(f"memory={self.memory}")
-        if self.metric == FLOOR:
-            parts.append("metric")
-        elif self.metric:
-            parts.append(f"metric={self.metric!r}".removesuffix(".0"))
+        parts += [_turning_word(name, getattr(self, name)) for name in _TURNING if getattr(self, name)]
         parts += [f"{name}={float(value)!r}".removesuffix(".0") for name, value in self.settings]
         return "/".join(parts)
 
 
+def _turning_word(name: str, value: float) -> str:
+    return name if value == _TURNING[name] else f"{name}={value!r}".removesuffix(".0")
+
+
 def parse_rectification(text: str) -> Rectification | None:
-    """``RULE[/GRANULARITY][/SPACE][/memory=K][/metric[=FLOOR]][/SETTING=NUMBER]`` → its value; None for ``none``.
+    """``RULE[/GRANULARITY][/SPACE][/memory=K][/metric[=FLOOR]][/temper[=NUMBER]][/SETTING=NUMBER]`` → its value; None
+    for ``none``.
 
     Raises:
         ValueError: an unknown part, with what there is.
@@ -142,7 +156,7 @@ def parse_rectification(text: str) -> Rectification | None:
         name, value = _choice(part, text)
         if name in choices or name in settings:
             raise ValueError(f"rectification {text!r} names its {name} twice")
-        if isinstance(value, float) and name != "metric":
+        if isinstance(value, float) and name not in _TURNING:
             settings[name] = value
         else:
             choices[name] = value
@@ -155,8 +169,8 @@ def _choice(part: str, text: str) -> tuple[str, str | int | float]:
         return "granularity", part
     if part in SPACES:
         return "space", part
-    if part == "metric":
-        return "metric", FLOOR
+    if part in _TURNING:
+        return part, _TURNING[part]
     word, _, number = part.partition("=")
     if word == "memory" and number.isdecimal():
         return "memory", int(number)
@@ -164,8 +178,8 @@ def _choice(part: str, text: str) -> tuple[str, str | int | float]:
         return word, found
     raise ValueError(
         f"unknown part {part!r} in rectification {text!r}: after the name come a granularity "
-        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}), memory=K, metric, and settings of the rule, as "
-        "in sago/weight=0.1"
+        f"({', '.join(GRANULARITIES)}), a space ({', '.join(SPACES)}), memory=K, metric, temper, and settings of the "
+        "rule, as in sago/weight=0.1"
     )
 
 

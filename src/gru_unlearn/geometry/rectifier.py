@@ -133,7 +133,7 @@ class GradientRectifier:
         self.rule, self._project = choose_projection(chosen, self._names, optimizer)
         self._metric: RetainMetric | None = None
         if chosen.metric:
-            self._metric = RetainMetric(self._names, new_direction, chosen.metric)
+            self._metric = RetainMetric(self._names, new_direction, optimizer, chosen.metric, chosen.temper)
             self._project = turned_first(self._metric, self._project)
         self._memory = RetainMemory(self._names, chosen, new_direction, keep_previous)
         self._fresh = new_direction()  # this window's retain gradient, kept only for retain_step

@@ -2,16 +2,19 @@
 
     v ← 0.9 v + 0.1 r²             moving mean of the squares of retain gradients
     s = √v / mean(√v)              what a change of this number costs retention, 1 on average
-    g = u / (s + floor), as long as u
+    w                              Adam's own moving mean of the squares of the gradients that it steps along
+    a = √w / mean(√w)              what a change of this number is worth to the objective, 1 on average
+    g = u / (s + floor) / (1 − temper + temper / a), as long as u
 
 u is minus the displacement. v is the diagonal of the retain loss's Fisher matrix as whole batches show it, up to a
-factor. Adam equalises how far numbers move, whatever they are for; this turns the step to where the rows that must stay
-do not care. The root tempers it, as Adam's does, and no number moves more than 1/floor + 1 times as far as one of
-average cost.
+factor. Adam equalises how far numbers move, whatever they are for; this turns the step to where the objective gains
+and the rows that must stay do not care. The roots soften it, as Adam's does. With temper 0 it turns Adam's step,
+with temper 1 that of momentum alone, each number's as large as its gradients are.
 
 Guarantees ‖g‖ = ‖u‖, and that each number goes the way that it went: ⟨g, u⟩ > 0, whatever u descends on. Guarantees
 nothing about ⟨g, r⟩: what must stay has to be in u, as a retain term beside the forget loss. It is made for ``anchor``,
-which is zero where the model answers as it did: r is small as long as nothing is lost, and grows with the loss.
+which is zero where the model answers as it did: r is small as long as nothing is lost, and grows with the loss. The
+steps of an optimizer that holds no such mean are not tempered.
 
 Cost: one more buffer of the gradients' size, beside r and the copy of the parameters that every rectification of
 updates takes.
@@ -30,6 +33,9 @@ from gru_unlearn.geometry.products import Vector, local, pieces, shard_groups, s
 FLOOR = 0.3
 """By default: on the built-in models 0.1 keeps 0.002 more, in half as many steps again (docs/results.md)."""
 
+TEMPER = 1.0
+"""By default, where it is asked for."""
+
 _OLD = 0.9
 """What the moving mean keeps of itself in a step."""
 
@@ -43,15 +49,24 @@ class RetainMetric:
     Args:
         names: the parameters that the vectors span, with their names.
         new_direction: makes an empty direction over them, for v.
+        optimizer: whose displacements are turned, and whose squares w are.
         floor: the least that a number costs, in units of the average cost.
+        temper: in [0, 1], from Adam's step to that of momentum.
     """
 
     def __init__(
-        self, names: Mapping[nn.Parameter, str], new_direction: Callable[[], Direction], floor: float = FLOOR
+        self,
+        names: Mapping[nn.Parameter, str],
+        new_direction: Callable[[], Direction],
+        optimizer: torch.optim.Optimizer,
+        floor: float = FLOOR,
+        temper: float = 0.0,
     ) -> None:
         self.floor = floor
+        self.temper = temper
         self._names, self._params = names, list(names)
         self._new_direction = new_direction
+        self._optimizer = optimizer
         self._squares = new_direction()
 
     @torch.no_grad()
@@ -64,14 +79,20 @@ class RetainMetric:
             target: the parameters.
         """
         self._add(retain)
-        squares = self._squares.along(self._params)
+        costs, worths = self._squares.along(self._params), self._worths()
+        divisors = _Divisors(self._mean_root(costs, forget), self.floor, self._mean_root(worths, forget), self.temper)
         numbers = range(len(self._params))
-        costs = _Costs(self._mean_root(squares, forget), self.floor)
         norms = tensor_products([(forget, forget)]).double()[0].sum()
-        turned = _summed([_turned_squared(forget[k], squares[k], costs) for k in numbers], forget).sum()
+        turned = _summed([_turned_squared(forget[k], costs[k], worths[k], divisors) for k in numbers], forget).sum()
         stretch = (norms / _positive(turned)).sqrt()
         for k in numbers:
-            _turn_(target[k], forget[k], squares[k], costs, stretch)
+            _turn_(target[k], forget[k], costs[k], worths[k], divisors, stretch)
+
+    def _worths(self) -> Vector:
+        """w; None where there is none, or nothing is tempered."""
+        if not self.temper:
+            return [None] * len(self._params)
+        return [self._optimizer.state.get(param, {}).get("exp_avg_sq") for param in self._params]
 
     def _add(self, retain: Vector) -> None:
         """This step's r, to the moving mean."""
@@ -102,45 +123,61 @@ class RetainMetric:
         return {name: tensor for name, tensor in saved.items() if name not in own}
 
 
-class _Costs(NamedTuple):
-    """What turns v into s + floor."""
+class _Divisors(NamedTuple):
+    """What turns v and w into (s + floor) · (1 − temper + temper / a)."""
 
-    mean_root: Tensor
+    mean_cost: Tensor
     floor: float
+    mean_worth: Tensor
+    temper: float
 
-    def of(self, squares: Tensor, dtype: torch.dtype) -> Tensor:
-        """Of one piece of v."""
-        roots = squares.to(torch.promote_types(dtype, torch.float32)).sqrt()
-        return roots.div_(self.mean_root.to(roots)).add_(self.floor)
+    def of(self, cost: Tensor, worth: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Of one piece of v and w."""
+        wide = torch.promote_types(dtype, torch.float32)
+        divisor = cost.to(wide).sqrt().div_(self.mean_cost.to(cost.device, wide)).add_(self.floor)
+        if worth is None:
+            return divisor
+        a = worth.to(wide).sqrt().div_(self.mean_worth.to(cost.device, wide))
+        return divisor.mul_(a.reciprocal_().mul_(self.temper).add_(1 - self.temper))
 
 
-def _turned_squared(u: Tensor | None, squares: Tensor | None, costs: _Costs) -> Tensor:
-    """‖u / (s + floor)‖² of this process's part of a tensor: 0-dim, float64."""
-    total = torch.zeros((), dtype=torch.float64, device=costs.mean_root.device)
-    for x, v in _pieces(u, squares):
-        total += (x / costs.of(v, x.dtype)).square().sum(dtype=torch.float64).to(total.device)
+def _turned_squared(u: Tensor | None, cost: Tensor | None, worth: Tensor | None, divisors: _Divisors) -> Tensor:
+    """‖g‖² before g is stretched, of this process's part of a tensor: 0-dim, float64."""
+    total = torch.zeros((), dtype=torch.float64, device=divisors.mean_cost.device)
+    for x, v, w in _pieces(u, cost, worth):
+        total += (x / divisors.of(v, w, x.dtype)).square().sum(dtype=torch.float64).to(total.device)
     return total
 
 
-def _turn_(place: Tensor | None, u: Tensor | None, squares: Tensor | None, costs: _Costs, stretch: Tensor) -> None:
-    """g = stretch · u / (s + floor): place ← place + u − g, u ← g."""
+def _turn_(
+    place: Tensor | None,
+    u: Tensor | None,
+    cost: Tensor | None,
+    worth: Tensor | None,
+    divisors: _Divisors,
+    stretch: Tensor,
+) -> None:
+    """place ← place + u − g, u ← g, stretched."""
     if place is None or u is None:
         return
-    for (part,), (x, v) in zip(pieces(local(place).detach()), _pieces(u, squares), strict=True):
-        cost = costs.of(v, x.dtype)
-        g = (x * stretch.to(cost) / cost).to(x.dtype)
+    for (part,), (x, v, w) in zip(pieces(local(place).detach()), _pieces(u, cost, worth), strict=True):
+        divisor = divisors.of(v, w, x.dtype)
+        g = (x * stretch.to(divisor) / divisor).to(x.dtype)
         part.add_(x - g)
         x.copy_(g)
 
 
-def _pieces(u: Tensor | None, squares: Tensor | None) -> Iterator[tuple[Tensor, ...]]:
-    """Of u and v alike, on this process; v is zero where no r came."""
+def _pieces(
+    u: Tensor | None, cost: Tensor | None, worth: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Of u, v and w alike, on this process; v is zero where no r came."""
     if u is None:
-        return iter(())
+        return
     x = local(u).detach()
-    if squares is None:
-        return pieces(x, torch.zeros_like(x))
-    return pieces(x, local(squares))
+    v = torch.zeros_like(x) if cost is None else local(cost)
+    w = v if worth is None else local(worth)
+    for here, its_cost, its_worth in pieces(x, v, w):
+        yield here, its_cost, None if worth is None else its_worth
 
 
 def _sum_of_roots(squares: Tensor | None) -> Tensor:
