@@ -2,8 +2,9 @@
 
 Reading order: :mod:`closed_form` (one projection), :mod:`rules` (it and its alternatives), :mod:`blocks` (block by
 block), :mod:`cone` (several retain gradients), :mod:`family` (what each rule can do), :mod:`rectification` (all choices
-as a value), :mod:`retain_metric` (where displacements are turned to before), :mod:`projections` (what they do to
-vectors), :mod:`direction`, :mod:`named_directions` and :mod:`retain_memory` (where r is kept),
+as a value), :mod:`preconditioner` (what Adam knows of each number), :mod:`retain_metric` (where displacements are
+turned to before), :mod:`projections` (what they do to vectors), :mod:`direction`, :mod:`named_directions` and
+:mod:`retain_memory` (where r is kept),
 :mod:`gradient_window` (between two steps), :mod:`attachment` (hooks on both), :mod:`loss_scale` (float16),
 :mod:`rectifier` (in a training loop), :mod:`telemetry` (what it did), :mod:`late_warning` (what a loop should hear of);
 :mod:`products` is the arithmetic under all of them, :mod:`sharding` what FSDP2 asks for.

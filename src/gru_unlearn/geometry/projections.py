@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gru_unlearn.geometry.blocks import INSIDE_TENSORS, Measures, group_names, rectify_groups_, rectify_within_
 from gru_unlearn.geometry.cone import Solver, rectify_against_
+from gru_unlearn.geometry.preconditioner import preconditioner
 from gru_unlearn.geometry.products import Vector
 from gru_unlearn.geometry.rectification import Rectification
 from gru_unlearn.geometry.retain_metric import RetainMetric
@@ -60,20 +61,3 @@ def choose_projection(
         return rectify_groups_(vector, r, groups, rule, target)
 
     return rule, against_one
-
-
-def preconditioner(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter]) -> Vector | None:
-    """Adam's diagonal preconditioner, 1/(√v + ε), of the last step; None where the optimizer has none (yet)."""
-    squares = [optimizer.state.get(p, {}).get("exp_avg_sq") for p in params]
-    if all(v is None for v in squares):
-        return None
-    eps: dict[nn.Parameter, float] = {}
-    for group in optimizer.param_groups:
-        eps |= dict.fromkeys(group["params"], group.get("eps", 1e-8))
-    return [_inverse_root(v, eps[p]) for v, p in zip(squares, params, strict=True)]
-
-
-def _inverse_root(v: Tensor | None, eps: float) -> Tensor | None:
-    if v is None:
-        return None
-    return 1 / (v.sqrt() + eps)

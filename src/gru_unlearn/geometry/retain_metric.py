@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from gru_unlearn.geometry.direction import Direction
 from gru_unlearn.geometry.named_directions import named_tensors, put_named
+from gru_unlearn.geometry.preconditioner import squares_of
 from gru_unlearn.geometry.products import Vector, local, pieces, shard_groups, sum_shards, tensor_products
 
 FLOOR = 0.3
@@ -92,7 +93,7 @@ class RetainMetric:
         """w; None where there is none, or nothing is tempered."""
         if not self.temper:
             return [None] * len(self._params)
-        return [self._optimizer.state.get(param, {}).get("exp_avg_sq") for param in self._params]
+        return squares_of(self._optimizer, self._params)
 
     def _add(self, retain: Vector) -> None:
         """This step's r, to the moving mean."""
