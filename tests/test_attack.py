@@ -333,7 +333,7 @@ def test_the_retain_model_as_unlearned_model_has_nothing_back(gru, world, tmp_pa
 
 
 def test_the_same_command_gives_the_same_numbers_and_goes_on_after_an_interruption(gru, world, tmp_path, monkeypatch):
-    choice = ("--attacks", "relearning,sampling", "--max-rows", 6, "--seed", 3)
+    choice = ("--attacks", "relearning,sampling", "--max-rows", 6, "--no-reuse", "--seed", 3)
     code, _, err = gru(*arguments(world, "target", tmp_path / "whole", *choice))
     assert code == 0, err
 
@@ -355,6 +355,34 @@ def test_the_same_command_gives_the_same_numbers_and_goes_on_after_an_interrupti
     code, _, err = gru(*arguments(world, "target", tmp_path / "halves", *choice[:-1], 4))
     assert code == 2
     assert "settings.seed" in err
+
+
+def test_what_came_out_of_the_models_beside_it_is_known_to_the_next_attack(gru, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRU_UNLEARN_CACHE", str(tmp_path / "cache"))
+    choice = ("--attacks", "relearning,membership", "--max-rows", 4, "--relearning-rates", 3, "--quick")
+
+    def attacked(unlearned, name, *more):
+        code, printed, err = gru(*arguments(world, unlearned, tmp_path / name, *choice, *more))
+        assert code == 0, err
+        return summary(tmp_path / name), " ".join(printed.split())
+
+    first, printed = attacked("target", "first")
+    assert not first["reused"]
+    assert "known from an earlier attack" not in printed
+    second, printed = attacked("retain_model", "second")
+    assert second["reused"] == {name: ["target", "retain_model"] for name in ("none", "relearning", "membership")}
+    assert "target and retain model known from an earlier attack (--no-reuse measures anew)" in printed
+    anew, _ = attacked("retain_model", "anew", "--no-reuse")
+    rows = [(tmp_path / name / "rows.json").read_text() for name in ("second", "anew")]
+    assert rows[0] == rows[1]
+    for name in ("attacks", "before", "curves", "headline", "left_out"):
+        assert second[name] == anew[name]
+    assert not anew["reused"]
+    other, _ = attacked("retain_model", "other", "--seed", 5)
+    assert not other["reused"]
+    for file in (tmp_path / "cache" / "attacks").iterdir():
+        file.write_text("broken")
+    assert not attacked("target", "broken")[0]["reused"]
 
 
 def test_a_quick_attack_is_smaller_says_so_and_shows_the_base_beside(gru, world, tmp_path):

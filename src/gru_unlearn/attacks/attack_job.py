@@ -62,10 +62,11 @@ def prepare_attack(request: AttackRequest, output: Path, *, overwrite: bool = Fa
     return PreparedAttack(battery, claim)
 
 
-def run_attacks(prepared: PreparedAttack, console: Console) -> AttackSummary:
+def run_attacks(prepared: PreparedAttack, console: Console, *, reuse: bool = True) -> AttackSummary:
     """Run the attacks and return the summary; it also stands in ``summary.json``, single rows in ``rows.json``.
 
-    Interrupted attacks go on with those that are not done.
+    Interrupted attacks go on with those that are not done. With ``reuse``, what an earlier attack found on target,
+    retain model and base is not found anew.
 
     Raises:
         UserError: another process holds the folder.
@@ -76,7 +77,8 @@ def run_attacks(prepared: PreparedAttack, console: Console) -> AttackSummary:
         for remark in battery.remarks():
             say(console, remark)
         kept = folder.path / "parts"
-        parts = {name: _make_part(name, battery, kept, console) for name in (NONE, *battery.request.attacks)}
+        names = (NONE, *battery.request.attacks)
+        parts = {name: _make_part(name, battery, kept, console, reuse=reuse) for name in names}
         summary = _summarise(battery, parts, time.perf_counter() - started)
         rows = chain.from_iterable(part.rows for part in parts.values())
         write_json(folder.rows_file, [row.model_dump(exclude_unset=True) for row in rows])
@@ -85,7 +87,7 @@ def run_attacks(prepared: PreparedAttack, console: Console) -> AttackSummary:
     return summary
 
 
-def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> AttackPart:
+def _make_part(name: str, battery: Battery, kept: Path, console: Console, *, reuse: bool) -> AttackPart:
     """An attack's outcome, from its file if it was done before."""
     file = kept / f"{name}.json"
     known = AttackPart.read(file)
@@ -94,12 +96,20 @@ def _make_part(name: str, battery: Battery, kept: Path, console: Console) -> Att
         return known
     started = time.perf_counter()
     attack = ATTACKS.get(name, no_attack)
-    part = make_trials(name, attack(battery), battery, console)
+    part = make_trials(name, attack(battery), battery, console, reuse=reuse)
     part.seconds = round(time.perf_counter() - started, 2)
     part.write(file)
     title = "before any attack" if name == NONE else name
-    say(console, f"{title}: {len(part.rows)} measured in {part.seconds:.0f} s")
+    say(console, f"{title}: {len(part.rows)} measured in {part.seconds:.0f} s{_known(part, battery)}")
     return part
+
+
+def _known(part: AttackPart, battery: Battery) -> str:
+    """Of which models it was known before."""
+    if not part.reused:
+        return ""
+    labels = " and ".join(battery.subjects[name].label for name in part.reused)
+    return f", {labels} known from an earlier attack (--no-reuse measures anew)"
 
 
 def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float) -> AttackSummary:
@@ -114,6 +124,7 @@ def _summarise(battery: Battery, parts: Mapping[str, AttackPart], seconds: float
         left_out=list(chain.from_iterable(part.left_out for part in parts.values())),
         seconds=round(seconds, 2),
         seconds_by_attack={name: part.seconds for name, part in parts.items()},
+        reused={name: part.reused for name, part in parts.items() if part.reused},
         seed=battery.request.seed,
         run=as_json(battery.request.run),
         prefixes=as_json(battery.request.prefixes),

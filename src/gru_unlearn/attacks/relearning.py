@@ -5,6 +5,7 @@ A model that never had the knowledge cannot get it back from other rows; one tha
 beforehand, and each method withstands some better than others: so several are tried, and the strongest counts.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -173,7 +174,7 @@ def _probabilities(battery: Battery, subject: Subject, model: nn.Module, which: 
 
 def late_points(steps: int, hurries: bool) -> set[int]:
     """Steps at which rows are looked at that may come back late: evenly spread, with the first and the last."""
-    every = max(1, steps // (POINTS // 2 if hurries else POINTS))
+    every = math.ceil(2 * steps / POINTS) if hurries else max(1, steps // POINTS)
     return {*range(0, steps, every), steps}
 
 

@@ -1,16 +1,18 @@
 """Make every trial of an attack on every model, and keep row by row what came out."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 import numpy as np
 from rich.console import Console
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, UNLEARNED, Battery
 from gru_unlearn.attacks.probing import Name, Probed, Trial, Variants
+from gru_unlearn.attacks.yardsticks import Outcomes, keep_outcomes, kept_outcomes
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.models.loading import free_memory
+from gru_unlearn.models.subject import Subject
+from gru_unlearn.reporting.prose import say
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, LeftOut, RecoveryCurve, Relearnt
 from gru_unlearn.results.row_kinds import FORGET
 
@@ -20,14 +22,33 @@ WON_BACK = "prob of rows trained on"
 """What a curve shows that says what winning back costs."""
 
 
-def make_trials(attack: str, variants: Variants, battery: Battery, console: Console) -> AttackPart:
-    """Each variant on each model; one that cannot be had, or fails on one of them, is left out with the reason."""
+def make_trials(
+    attack: str, variants: Variants, battery: Battery, console: Console, *, reuse: bool = True
+) -> AttackPart:
+    """Each variant on each model; one that cannot be had, or fails on one of them, is left out with the reason.
+
+    Args:
+        attack: its name.
+        variants: of it.
+        battery: what it is made on.
+        console: for progress.
+        reuse: take what was found before on the models beside the unlearned one (:mod:`yardsticks`).
+    """
     reasons = {name: trial for name, trial in variants.items() if isinstance(trial, str)}
     trials = {name: trial for name, trial in variants.items() if not isinstance(trial, str)}
-    found = _try_all(attack, trials, reasons, battery, console)
+    part = AttackPart(rows=[], curves=[], left_out=[], reused=[])
+    found: dict[Name, dict[str, Probed]] = {name: {} for name in trials}
+    for model, subject in battery.subjects.items():
+        outcomes = kept_outcomes(attack, battery, subject) if reuse else None
+        if outcomes is not None:
+            part.reused.append(model)
+        for name, outcome in (outcomes or _try_all(attack, trials, battery, subject, console)).items():
+            if isinstance(outcome, str):
+                reasons[name] = f"{subject.label}: {outcome}"
+            else:
+                found[name][model] = outcome
     free_memory()
 
-    part = AttackPart(rows=[], curves=[], left_out=[])
     for name, by_model in found.items():
         if name not in reasons:
             about = _about(attack, name)
@@ -47,23 +68,25 @@ def _about(attack: str, name: Name) -> dict[str, str]:
 
 
 def _try_all(
-    attack: str, trials: Mapping[Name, Trial], reasons: dict[Name, str], battery: Battery, console: Console
-) -> dict[Name, dict[str, Probed]]:
-    """Variant → model → what came out; where it fails, the reason is added to ``reasons``."""
+    attack: str, trials: Mapping[Name, Trial], battery: Battery, subject: Subject, console: Console
+) -> Outcomes:
+    """Variant → what came out of one model, or why nothing did; kept for the next attack."""
     from gru_unlearn.reporting.progress import stages  # noqa: PLC0415 - brings Trainer's callbacks, slow to import
 
-    found: dict[Name, dict[str, Probed]] = {name: {} for name in trials}
+    found: dict[Name, Probed | str] = {}
     with stages(console, attack) as on_progress:
-        for model, subject in battery.subjects.items():
-            on_model = partial(on_progress, subject.label)
-            for done, (name, trial) in enumerate(trials.items()):
-                on_model(done, len(trials))
-                try:
-                    found[name][model] = trial(subject)
-                except (Missing, UserError) as reason:
-                    reasons[name] = f"{subject.label}: {reason}"
-            on_model(len(trials), len(trials))
-            subject.release()
+        for done, (name, trial) in enumerate(trials.items()):
+            on_progress(subject.label, done, len(trials))
+            try:
+                found[name] = trial(subject)
+            except (Missing, UserError) as reason:
+                found[name] = str(reason)
+        on_progress(subject.label, len(trials), len(trials))
+    subject.release()
+    try:
+        keep_outcomes(attack, battery, subject, found)
+    except OSError as error:  # an attack does not fail for want of a cache
+        say(console, f"{attack}: what came out of the {subject.label} is not kept for later attacks ({error})")
     return found
 
 

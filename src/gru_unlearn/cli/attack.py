@@ -17,6 +17,7 @@ class AttackOptions:
 
     out: Path | None = option("Folder of the results.", None, shown="RUN/attack")
     overwrite_output_dir: bool = option("Discard the attack in the output folder.", False)
+    no_reuse: bool = option("Measure target, retain model and base anew, too, where an earlier attack did.", False)
 
 
 @command(AttackRequest, AttackOptions)
@@ -35,7 +36,8 @@ def attack(request: AttackRequest, options: AttackOptions, console: Console) -> 
         run = RunFolder(request.run)
         usual = run.attack.path
     out = options.out or usual
-    summary = run_attacks(prepare_attack(request, out, overwrite=options.overwrite_output_dir), console)
+    prepared = prepare_attack(request, out, overwrite=options.overwrite_output_dir)
+    summary = run_attacks(prepared, console, reuse=not options.no_reuse)
     console.print(attack_table(summary))
     say(console, strongest_attack(summary))
     if summary.headline is not None:

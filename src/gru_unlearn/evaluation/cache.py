@@ -1,19 +1,16 @@
 """Score tables that are kept, so that later runs need not compute them again; :mod:`score_key` says which is which."""
 
-import os
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gru_unlearn.common.kept_files import keep_file
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation.old_names import say_renamed
 from gru_unlearn.evaluation.table import ScoreTable
 
 KEY = "cache_key"
 """Name of the key in a table's ``settings``."""
-
-A_DAY = 24 * 60 * 60
 
 MOST_BYTES = 2 * 10**9
 """What the kept tables may take together."""
@@ -37,31 +34,7 @@ def keep_scores(folder: Path, key: str, table: ScoreTable, most_bytes: int = MOS
         OSError: the folder cannot be written.
     """
     table.settings = {**table.settings, KEY: key}
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # tables hold the rows' texts
-    unfinished = folder / f"{key}.{os.getpid()}.part"
-    try:
-        table.save(unfinished)
-        unfinished.replace(folder / f"{key}.parquet")
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _drop_unfinished(folder)
-    _drop_unused(folder, most_bytes, spared=key)
-
-
-def _drop_unfinished(folder: Path) -> None:
-    """Delete what processes that were killed have left."""
-    for part in folder.glob("*.part"):
-        if time.time() - part.stat().st_mtime > A_DAY:
-            part.unlink(missing_ok=True)
-
-
-def _drop_unused(folder: Path, most_bytes: int, spared: str) -> None:
-    """Delete the tables unused for longest that are too many; never the one whose key is ``spared``."""
-    total = 0
-    for file in sorted(folder.glob("*.parquet"), key=lambda file: file.stat().st_mtime_ns, reverse=True):
-        total += file.stat().st_size
-        if total > most_bytes and file.stem != spared:
-            file.unlink(missing_ok=True)
+    keep_file(folder / f"{key}.parquet", table.save, most_bytes)
 
 
 def __getattr__(name: str) -> Any:

@@ -78,10 +78,10 @@ def encoding_of(encoder: Encoder) -> object:
 
 
 @cache
-def hash_of_code() -> str:
-    """Of the packages that decide what scores, and continuations, are."""
+def hash_of_code(*beside: str) -> str:
+    """Of the packages that decide what scores, and continuations, are, and of others ``beside`` them."""
     root = Path(gru_unlearn.__file__).parent
     files: list[Path] = []
-    for package in CODE:
+    for package in (*CODE, *beside):
         files += (root / package).glob("*.py")
     return hash_json([[str(file.relative_to(root)), hash_file(file)] for file in sorted(files)])

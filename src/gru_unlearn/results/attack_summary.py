@@ -113,6 +113,8 @@ class AttackPart(FileModel):
     curves: list[RecoveryCurve]
     left_out: list[LeftOut]
     relearnt: list[Relearnt] = []
+    reused: list[str] = []
+    """models of which it was known before what comes out of them"""
     seconds: float = 0.0
 
 
@@ -130,6 +132,8 @@ class AttackSummary(JobSummary):
     left_out: list[LeftOut] = []
     seconds: float
     seconds_by_attack: dict[str, float] = {}
+    reused: dict[str, list[str]] = {}
+    """attack → models of which an earlier attack told what comes out of them"""
     seed: int
     run: str | None = None
     prefixes: str | None = None
