@@ -12,9 +12,9 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 demo: $(INSTALLED)
 	$(BIN)/gru demo --out runs/demo
 
-# A file's tests share their models, so a file stays in one process.
+# A file's tests share their models, so a file stays in one process; files in the order of tests/conftest.py.
 test: $(INSTALLED_DEV)
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Kills real runs at random moments, fills a disk, starts many processes; minutes.
 faults: $(INSTALLED_DEV)
