@@ -153,6 +153,7 @@ def test_alternatives_come_from_the_rows_or_are_refusals():
         (FORGET, {"objective": "ga", "steering_coefficient": 3.0}, "'ga' has no steering_coefficient"),
         (FORGET, {"rectification": "gru/elemnt"}, "unknown part 'elemnt'"),
         (FORGET, {"rectification": "pcgrad/update"}, "only gru, cosine-clip and free work in update space"),
+        (FORGET, {"rectification": "gru/update/metric/temper", "optim": "sgd"}, "and optim 'sgd' is another optimizer"),
         (FORGET, {"retain_batch_size": 0}, "retain_batch_size must be at least 1"),
     ],
 )

@@ -13,8 +13,7 @@ with temper 1 that of momentum alone, each number's as large as its gradients ar
 
 Guarantees ‖g‖ = ‖u‖, and that each number goes the way that it went: ⟨g, u⟩ > 0, whatever u descends on. Guarantees
 nothing about ⟨g, r⟩: what must stay has to be in u, as a retain term beside the forget loss. It is made for ``anchor``,
-which is zero where the model answers as it did: r is small as long as nothing is lost, and grows with the loss. The
-steps of an optimizer that holds no such mean are not tempered.
+which is zero where the model answers as it did: r is small as long as nothing is lost, and grows with the loss.
 
 Cost: one more buffer of the gradients' size, beside r and the copy of the parameters that every rectification of
 updates takes.
@@ -78,9 +77,12 @@ class RetainMetric:
             forget: u, in the parameters' order.
             retain: r.
             target: the parameters.
+
+        Raises:
+            ValueError: a number is to be tempered of which the optimizer keeps no square.
         """
         self._add(retain)
-        costs, worths = self._squares.along(self._params), self._worths()
+        costs, worths = self._squares.along(self._params), self._worths(forget)
         divisors = _Divisors(self._mean_root(costs, forget), self.floor, self._mean_root(worths, forget), self.temper)
         numbers = range(len(self._params))
         norms = tensor_products([(forget, forget)]).double()[0].sum()
@@ -89,11 +91,18 @@ class RetainMetric:
         for k in numbers:
             _turn_(target[k], forget[k], costs[k], worths[k], divisors, stretch)
 
-    def _worths(self) -> Vector:
-        """w; None where there is none, or nothing is tempered."""
+    def _worths(self, forget: Vector) -> Vector:
+        """w; None where nothing is tempered, or nothing moved."""
         if not self.temper:
             return [None] * len(self._params)
-        return squares_of(self._optimizer, self._params)
+        worths = squares_of(self._optimizer, self._params)
+        if any(w is None and u is not None for w, u in zip(worths, forget, strict=True)):
+            title = type(self._optimizer).__name__
+            raise ValueError(
+                f"temper needs the squares that Adam and AdamW keep of each number (exp_avg_sq), and {title} does not: "
+                "take one of these, or leave temper away"
+            )
+        return worths
 
     def _add(self, retain: Vector) -> None:
         """This step's r, to the moving mean."""

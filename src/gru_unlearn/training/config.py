@@ -26,6 +26,9 @@ ANCHOR_WEIGHT = 100.0
 """Of the retain loss ``anchor`` beside a metric of retention. It is zero where the model answers as it did, and of
 second order near there: a few hundredths of a nat have to weigh as much as forgetting a whole answer."""
 
+KEEP_SQUARES = ("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused")
+"""Optimizers whose squares a rectification may read (:mod:`gru_unlearn.geometry.preconditioner`)."""
+
 
 def _understands_old_names(config: "type[UnlearningConfig]") -> "type[UnlearningConfig]":
     """Lets the settings be given under the names that they used to have, too; what follows from them is added."""
@@ -221,6 +224,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
             if name in NAMES:
                 raise UserError(str(error)) from None
             raise UserError(f"unknown rectification {name!r}{nearest(name, NAMES)}") from None
+        self._check_temper()
         self._check_robust()
         if (self.resolved_retain_loss == "rmu") != (self.objective == "rmu") and self.needs_retain_set:
             raise UserError("objective rmu and retain loss rmu belong together: use both or neither")
@@ -240,6 +244,15 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         raise UserError(
             "stop_below_kept compares with the model before the first step, which eval_on_start false leaves out: "
             "leave it away, or stop_below_kept"
+        )
+
+    def _check_temper(self) -> None:
+        chosen, optimizer = self._chosen_rectification, getattr(self.optim, "value", self.optim)
+        if chosen is None or not chosen.temper or optimizer in KEEP_SQUARES:
+            return
+        raise UserError(
+            f"rectification {self.rectification!r} is tempered by the squares that AdamW keeps of each number, and "
+            f"optim {optimizer!r} is another optimizer: leave optim away, or temper"
         )
 
     def _check_robust(self) -> None:
