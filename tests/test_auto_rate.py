@@ -292,6 +292,15 @@ def test_too_slow_raises_but_not_at_first():
     assert change_for(state(last_step=PATIENCE - EVERY), PATIENCE, reading(-0.06)).factor == FACTOR
 
 
+def test_certain_answers_give_way_slowly_and_that_is_no_reason():
+    """From 0.999 to 0.35 in 60 steps at the slowest, evenly in log-odds: the first of them hardly show."""
+    certain = state(start=reading(math.log(0.999)))
+    for before, then, raised in ((0.998, 0.9975, True), (0.998, 0.996, False), (0.5, 0.49, True), (0.5, 0.3, False)):
+        certain.last, certain.last_step = reading(math.log(before)), 15
+        change = change_for(certain, 20, reading(math.log(then)), mark=0.2)
+        assert (change is not None) == raised, (before, then)
+
+
 def test_too_fast_and_harm_lower():
     assert "too fast" in change_for(state(), 5, reading(-2.0)).why
     harmed = change_for(state(), 5, reading(-0.3, retain=-0.4))
@@ -321,11 +330,11 @@ def test_moves_are_bounded_and_state_survives_its_file(tmp_path_factory, reading
 
 def slow(run, monkeypatch):
     """Every look finds that it goes too slowly."""
-    monkeypatch.setattr("gru_unlearn.training.rate_controller.SLOW", 50.0)
+    monkeypatch.setattr("gru_unlearn.training.rate_controller.LONGEST", 1e-3)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.FAST", 100.0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.HARM", 100.0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.PATIENCE", 0)
-    monkeypatch.setattr("gru_unlearn.training.rate_controller.ENOUGH", 1e9)
+    monkeypatch.setattr("gru_unlearn.training.rate_controller.LEFT", 0.0)
     return run
 
 

@@ -302,7 +302,7 @@ def test_at_equal_rows_all_get_as_many_as_the_one_that_asks_for_most(tmp_path):
     rule = rule_of(equal_of(found.terms, ["npo"]))
     assert "32 retain rows a step if it looks at any (npo · none: none at all)" in rule
     assert "Not equal are forget rows that are read for each one of a step (1: " in rule
-    assert "; 2: npo · recommended)." in rule
+    assert "; 3: npo · recommended)." in rule
     for what in ("passes", "time"):
         free = on_equal_terms(plain, ComparisonRequest(equal=what))
         assert [cell.name for cell in free.cells] == [cell.name for cell in plain.cells]
@@ -347,7 +347,7 @@ def check(rectifications, folder, objectives=("npo",), **request_):
         (["hamu", "hamu/tensor"], "hamu/tensor would run exactly as hamu does"),
         (["gru", "gru@new_gradient_weight=0.8"], "exactly as gru does"),
         (
-            ["recommended", "gru/element/update/metric@forget_candidates=2"],
+            ["recommended", "gru/element/update/metric=0.1/temper=0.75@forget_candidates=3"],
             "exactly as recommended does: pass --equal passes or --equal time",
         ),
         (["gru", "none@retain_every=2"], "method 'none@retain_every=2': retain_every needs a rectification"),

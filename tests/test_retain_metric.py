@@ -9,6 +9,7 @@ from torch import nn
 from gru_unlearn import GradientRectifier, UnlearningConfig
 from gru_unlearn.geometry import Rectification, parse_rectification
 from gru_unlearn.geometry.retain_metric import FLOOR, TEMPER
+from gru_unlearn.objectives import OBJECTIVES
 
 SHAPES = [(4, 3), (5,), (2, 2, 2), ()]
 RATE = 0.1
@@ -301,8 +302,11 @@ def config(tmp_path, **settings):
 
 def test_the_trainer_puts_the_anchor_beside_it(tmp_path):
     own = config(tmp_path, rectification="recommended")
-    assert (own.resolved_retain_loss, own.resolved_retain_weight, own.retain_term_weight) == ("anchor", 100, 100)
-    assert config(tmp_path, rectification="recommended", objective="graddiff").resolved_retain_weight == 100
+    assert (own.resolved_retain_loss, own.resolved_retain_weight, own.retain_term_weight) == ("anchor", 300, 300)
+    weights = {name: config(tmp_path, rectification="recommended", objective=name) for name in OBJECTIVES}
+    adding_up = {name for name, one in weights.items() if one.resolved_retain_weight == 300}
+    assert adding_up == {"npo", "dpo", "altpo"}, "their values are sums over an answer's tokens"
+    assert {one.resolved_retain_weight for name, one in weights.items() if name not in adding_up} == {20, 1200}
     given_weight = config(tmp_path, rectification="recommended", retain_weight=3.0)
     assert (given_weight.resolved_retain_loss, given_weight.resolved_retain_weight) == ("anchor", 3)
     given_loss = config(tmp_path, rectification="recommended", retain_loss="nll")

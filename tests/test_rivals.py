@@ -274,7 +274,7 @@ def test_every_objective_forgets_with_every_retain_loss(tmp_path, objective):
         term = unlearned(tmp_path, rectification="none", retain_weight=0.5, **options)
         assert harm(term) < harm(start)
         assert descends(term)
-        for word in ("gru", "recommended"):
+        for word in ("gru", "gru/element/update/metric"):  # by SGD, whose steps are not tempered
             run = unlearned(tmp_path, rectification=word, retain_weight=0.0, **options)
             assert forgot(run) > 1e-6
             assert descends(run)

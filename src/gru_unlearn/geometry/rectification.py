@@ -10,7 +10,7 @@ from gru_unlearn.geometry.rules import Rule
 
 SPACES = ("gradient", "update")
 
-RECOMMENDED = "gru/element/update/metric"
+RECOMMENDED = "gru/element/update/metric=0.1/temper=0.75"
 """What ``recommended`` stands for, if you do not know what to choose; the evidence is in docs/results.md. The trainer
 adds to it that four times as many retain as forget examples make a step."""
 

@@ -30,7 +30,7 @@ Reading order: :mod:`token_logps` (model → log-probabilities), :mod:`contract`
 
 from gru_unlearn.objectives.activations import rmu, rmu_retain
 from gru_unlearn.objectives.alternatives import IDK_ANSWERS, dpo, idk
-from gru_unlearn.objectives.contract import INPUTS, Objective, hyperparameters_of, inputs_of
+from gru_unlearn.objectives.contract import INPUTS, Objective, adds_up_tokens, hyperparameters_of, inputs_of
 from gru_unlearn.objectives.distillation import ceu, undial, undial_anchor
 from gru_unlearn.objectives.forget import ga, npo, satimp, simnpo, tnpo, wga
 from gru_unlearn.objectives.retain import anchor, anchors_of, kl, nll
@@ -77,6 +77,7 @@ __all__ = [
     "RETAIN_LOSSES",
     "Objective",
     "Supervised",
+    "adds_up_tokens",
     "anchor",
     "anchors_of",
     "ceu",

@@ -31,6 +31,16 @@ def inputs_of(objective: Objective) -> frozenset[str]:
     return frozenset(_parameters(objective)) & INPUTS
 
 
+def adds_up_tokens(objective: Objective) -> bool:
+    """Whether it compares whole answers with the model before, by log-probabilities that are sums over their tokens,
+    as NPO and DPO do: then its gradient grows with their number.
+
+    Raises:
+        ValueError: as :func:`inputs_of`.
+    """
+    return "reference" in inputs_of(objective)
+
+
 def hyperparameters_of(objective: Objective) -> dict[str, Any]:
     """Hyper-parameter → default, in the order of the signature.
 

@@ -14,7 +14,7 @@ from gru_unlearn.common.options import option
 from gru_unlearn.common.renamed import renamed_settings, warn_of_old_names
 from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.geometry import NAMES, Rectification, default_gradient_weight, parse_rectification
-from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES
+from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, RETAIN_LOSSES, adds_up_tokens
 from gru_unlearn.robustness import Robust, parse_robust
 from gru_unlearn.training.compute_type import settle_compute_type
 from gru_unlearn.training.hyperparameters import HyperparameterValue, check_hyperparameters, parse_hyperparameters
@@ -22,9 +22,10 @@ from gru_unlearn.training.inherited_settings import check_accelerator, check_inh
 from gru_unlearn.training.on_its_own import AUTO, CANDIDATES, settled
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES, check_choices, check_ranges
 
-ANCHOR_WEIGHT = 100.0
-"""Of the retain loss ``anchor`` beside a metric of retention. It is zero where the model answers as it did, and of
-second order near there: a few hundredths of a nat have to weigh as much as forgetting a whole answer."""
+ANCHOR_WEIGHT, ANCHOR_WEIGHT_OF_ANSWERS = 20.0, 300.0
+"""Of the retain loss ``anchor`` beside a metric of retention; the latter beside objectives that add up the tokens of an
+answer, whose gradients are longer by their number. It is zero where the model answers as it did, and of second order
+near there: a few hundredths of a nat have to weigh as much as forgetting a token."""
 
 KEEP_SQUARES = ("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused")
 """Optimizers whose squares a rectification may read (:mod:`gru_unlearn.geometry.preconditioner`)."""
@@ -97,7 +98,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     )
     forget_candidates: int | None = option(
         "Forget examples read, without gradients, for each that a step trains on: the least forgotten are taken; 1: no "
-        "choice; None: 1, and 2 for the recommended rectification or where learning_rate is auto.",
+        "choice; None: 1, and 3 for the recommended rectification or where learning_rate is auto.",
         None,
     )
     retain_every: int = option(
@@ -123,7 +124,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         None,
     )
     retain_weight: float | None = option(
-        "Weight λ of the retain term; None: the objective's own (docs/objectives.md), 100 with a metric. With "
+        "Weight λ of the retain term; None: the objective's own (docs/objectives.md), 20 or 300 with a metric. With "
         "sago, pcgrad and pdu, which add the retain gradient themselves, that of theirs.",
         None,
     )
@@ -252,7 +253,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
             return
         raise UserError(
             f"rectification {self.rectification!r} is tempered by the squares that AdamW keeps of each number, and "
-            f"optim {optimizer!r} is another optimizer: leave optim away, or temper"
+            f"optim {optimizer!r} is another optimizer: leave optim away, or take gru/element/update/metric"
         )
 
     def _check_robust(self) -> None:
@@ -349,7 +350,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         if self.retain_weight is not None:
             return self.retain_weight
         if self._has_metric and self.resolved_retain_loss == "anchor":
-            return ANCHOR_WEIGHT
+            return ANCHOR_WEIGHT_OF_ANSWERS if adds_up_tokens(OBJECTIVES[self.objective]) else ANCHOR_WEIGHT
         return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
 
     @property

@@ -1,5 +1,6 @@
 """Few rows, read again and again along a run: how fast it forgets, and whether what must stay suffers."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,12 @@ ROWS = 16
 """Evenly spread rows of each set that are read."""
 
 
+def log_odds(probability: float) -> float:
+    """ln(p / (1 − p)), p kept a millionth away from 0 and 1."""
+    p = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))
+
+
 class Reading(NamedTuple):
     """What the rows say at one moment: means over them of each answer's mean log-probability per token, in nats."""
 
@@ -23,6 +30,11 @@ class Reading(NamedTuple):
     """None where there are no retain rows"""
     probability: float
     """mean over the forget rows of exp(mean log-probability)"""
+
+    @property
+    def log_odds(self) -> float:
+        """Of the probability."""
+        return log_odds(self.probability)
 
     def forgotten_since(self, start: "Reading") -> float:
         """Fall of the forget answers' log-probability, nats per token."""

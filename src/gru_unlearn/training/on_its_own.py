@@ -11,7 +11,7 @@ MOST_STEPS = 150
 SAVE_EVERY = 25
 """Steps between two checkpoints, of which one is kept: a run that is killed loses no more."""
 
-CANDIDATES = 2
+CANDIDATES = 3
 """Forget rows that are read for each one of a step, which has the least forgotten. Likewise where recommended."""
 
 WARM_UP = 3

@@ -7,20 +7,24 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ValidationError
 
 from gru_unlearn.errors import UserError
-from gru_unlearn.training.gauge import Reading
+from gru_unlearn.training.gauge import Reading, log_odds
 
 EVERY = 5
 """Steps between two looks."""
 
-SLOW, FAST = 0.01, 0.15
-"""Nats by which the log-probability per token of the forget answers should fall in a step, at least and at most. From
-0.95 to 0.1, 2.25 nats in all, are 45 steps at 0.05."""
+FAST = 0.15
+"""Nats by which the log-probability per token of the forget answers should fall in a step, at most. From 0.95 to 0.1,
+2.25 nats in all, are 15 steps."""
 
-PATIENCE = 25
-"""Steps before the rate is raised for the first time: answers that are all but certain give way slowly at first."""
+LONGEST = 60
+"""Steps that the whole way should take, at most. Its measure is the log-odds of the forget answers, which fall evenly
+where their probability, near 1 at first, hardly moves."""
 
-ENOUGH = math.log(10)
-"""Fall from which on nothing is raised any more, where no mark is known: a tenth of the probability is left."""
+PATIENCE = 10
+"""Steps before the rate is raised for the first time: those of the warm-up move little."""
+
+LEFT = 0.1
+"""Share of the probability that a run goes to where no mark is known."""
 
 HARM, HARM_SHARE = 0.05, 0.5
 """Rise of the retain loss between two looks that is too much: nats per token, and as a share of what was forgotten."""
@@ -120,12 +124,8 @@ def change_for(state: RateState, step: int, now: Reading, mark: float | None = N
         return Change(1 / FACTOR, f"the retain loss rose by {harm:.2f} nats per token in {steps} steps")
     if speed > FAST:
         return Change(1 / FACTOR, f"forgetting too fast, {speed:.2f} nats per token and step")
-    if speed < SLOW and step >= PATIENCE and not _is_enough(state, now, mark):
+    goal = LEFT * state.start.probability if mark is None else mark
+    pace, way = (state.last.log_odds - now.log_odds) / steps, state.start.log_odds - log_odds(goal)
+    if pace < way / LONGEST and step >= PATIENCE and now.probability > goal:
         return Change(FACTOR, f"forgetting too slow, {speed:.3f} nats per token and step")
     return None
-
-
-def _is_enough(state: RateState, now: Reading, mark: float | None) -> bool:
-    if mark is not None:
-        return now.probability <= mark
-    return now.forgotten_since(state.start) >= ENOUGH
