@@ -293,12 +293,19 @@ def test_too_slow_raises_but_not_at_first():
 
 
 def test_certain_answers_give_way_slowly_and_that_is_no_reason():
-    """From 0.999 to 0.35 in 60 steps at the slowest, evenly in log-odds: the first of them hardly show."""
-    certain = state(start=reading(math.log(0.999)))
-    for before, then, raised in ((0.998, 0.9975, True), (0.998, 0.996, False), (0.5, 0.49, True), (0.5, 0.3, False)):
-        certain.last, certain.last_step = reading(math.log(before)), 15
-        change = change_for(certain, 20, reading(math.log(then)), mark=0.2)
-        assert (change is not None) == raised, (before, then)
+    """From 0.999 to 0.35 in 60 steps at the slowest, evenly in log-odds: the first of them hardly show. What counts is
+    how many are still to come, and shortly before the end nothing is raised."""
+    for before, then, step, raised in (
+        (0.998, 0.9975, 20, True),
+        (0.998, 0.9955, 20, False),
+        (0.5, 0.49, 20, True),
+        (0.7, 0.6, 40, False),
+        (0.5, 0.45, 55, False),
+        (0.5, 0.49, 55, True),
+    ):
+        certain = state(start=reading(math.log(0.999)), last=reading(math.log(before)), last_step=step - EVERY)
+        change = change_for(certain, step, reading(math.log(then)), mark=0.35)
+        assert (change is not None) == raised, (before, then, step)
 
 
 def test_too_fast_and_harm_lower():
@@ -330,7 +337,8 @@ def test_moves_are_bounded_and_state_survives_its_file(tmp_path_factory, reading
 
 def slow(run, monkeypatch):
     """Every look finds that it goes too slowly."""
-    monkeypatch.setattr("gru_unlearn.training.rate_controller.LONGEST", 1e-3)
+    monkeypatch.setattr("gru_unlearn.training.rate_controller.LONGEST", 0)
+    monkeypatch.setattr("gru_unlearn.training.rate_controller.NEAR", 0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.FAST", 100.0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.HARM", 100.0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.PATIENCE", 0)

@@ -28,8 +28,8 @@ from gru_unlearn.training.builtin import Builtin, builtin_benchmark
 LEARNING_RATES = {"npo": 3e-4, "ga": 1e-4}
 """Objective → learning rate of plain runs and of GRU's, for which a higher one keeps less."""
 
-RECOMMENDED_RATE = 1e-3
-"""Of steps that are turned to where they cost little, and so do less at equal length."""
+RECOMMENDED_RATE = "auto"
+"""As it runs by itself; constant rates cost it a little (docs/results.md)."""
 
 METHODS = {"NPO": ("npo", "none"), "NPO+GRU": ("npo", "gru"), "NPO+recommended": ("npo", "recommended")}
 """Name → objective and rectification."""
@@ -71,7 +71,7 @@ def builtin_run(objective: str, rectification: str, output_dir: Path, seed: int)
     }
 
 
-def _learning_rate(objective: str, rectification: str) -> float:
+def _learning_rate(objective: str, rectification: str) -> float | str:
     if rectification == "recommended":
         return RECOMMENDED_RATE
     return LEARNING_RATES[objective]

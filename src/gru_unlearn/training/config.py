@@ -98,7 +98,7 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
     )
     forget_candidates: int | None = option(
         "Forget examples read, without gradients, for each that a step trains on: the least forgotten are taken; 1: no "
-        "choice; None: 1, and 3 for the recommended rectification or where learning_rate is auto.",
+        "choice; None: 1, 3 for the recommended rectification, 2 with others where learning_rate is auto.",
         None,
     )
     retain_every: int = option(

@@ -11,8 +11,9 @@ MOST_STEPS = 150
 SAVE_EVERY = 25
 """Steps between two checkpoints, of which one is kept: a run that is killed loses no more."""
 
-CANDIDATES = 3
-"""Forget rows that are read for each one of a step, which has the least forgotten. Likewise where recommended."""
+CANDIDATES, CANDIDATES_OF_OTHERS = 3, 2
+"""Forget rows that are read for each one of a step, which has the least forgotten: with the recommended rectification,
+in whatever run, and with others, which keep less by a third."""
 
 WARM_UP = 3
 """Steps: the optimizer's averages are filled before the weights move at full length."""
@@ -23,7 +24,7 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     The rate stays as it is but for what the controller does (:mod:`rate_controller`), the length is at most
     :data:`MOST_STEPS`, the rectification is the recommended one, a step has the least forgotten of
-    :data:`CANDIDATES` times as many rows, and there is a checkpoint every :data:`SAVE_EVERY` steps.
+    two or three times as many rows, and there is a checkpoint every :data:`SAVE_EVERY` steps.
     """
     found = dict(settings)
     if found.get("learning_rate") != AUTO:
@@ -37,5 +38,6 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
         found["save_steps"] = SAVE_EVERY
         found.setdefault("save_total_limit", 1)
     found.setdefault("rectification", "recommended")
-    found.setdefault("forget_candidates", CANDIDATES)
+    is_recommended = found["rectification"] == "recommended"
+    found.setdefault("forget_candidates", CANDIDATES if is_recommended else CANDIDATES_OF_OTHERS)
     return found

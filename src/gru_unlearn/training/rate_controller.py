@@ -20,6 +20,9 @@ LONGEST = 60
 """Steps that the whole way should take, at most. Its measure is the log-odds of the forget answers, which fall evenly
 where their probability, near 1 at first, hardly moves."""
 
+NEAR = 10
+"""Steps to the end of the way within which nothing is raised any more, however long it was."""
+
 PATIENCE = 10
 """Steps before the rate is raised for the first time: those of the warm-up move little."""
 
@@ -125,7 +128,7 @@ def change_for(state: RateState, step: int, now: Reading, mark: float | None = N
     if speed > FAST:
         return Change(1 / FACTOR, f"forgetting too fast, {speed:.2f} nats per token and step")
     goal = LEFT * state.start.probability if mark is None else mark
-    pace, way = (state.last.log_odds - now.log_odds) / steps, state.start.log_odds - log_odds(goal)
-    if pace < way / LONGEST and step >= PATIENCE and now.probability > goal:
+    pace, way = (state.last.log_odds - now.log_odds) / steps, now.log_odds - log_odds(goal)
+    if step >= PATIENCE and way > max(pace, 0.0) * max(LONGEST - step, NEAR):
         return Change(FACTOR, f"forgetting too slow, {speed:.3f} nats per token and step")
     return None
