@@ -16,7 +16,7 @@ from gru_unlearn.attacks.battery import UNLEARNED, Battery
 from gru_unlearn.attacks.probing import Name, Probed
 from gru_unlearn.common.files import UnreadableFile, default_cache, hash_json, read_json, write_json
 from gru_unlearn.common.kept_files import keep_file
-from gru_unlearn.evaluation.score_key import encoding_of, hash_of_code
+from gru_unlearn.evaluation.score_key import device_name, encoding_of, hash_of_code
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.file_model import as_json
 
@@ -65,7 +65,7 @@ def _key(attack: str, battery: Battery, subject: Subject) -> str:
         "attack": [attack, battery.tried, battery.learning_rate, battery.request.seed, battery.prefixes],
         "rows": [{name: rows.sha256 for name, rows in battery.data.items()}, battery.numbers],
         "model": [subject.name, subject.sha256, as_json(asdict(subject.settings)), encoding_of(subject.encoder)],
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": device_name(),
         "code": [hash_of_code("attacks", "models", "training"), gru_unlearn.__version__],
         "versions": [torch.__version__, transformers.__version__],
     }

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-import torch
 from pydantic import JsonValue
 from rich.console import Console
 
@@ -22,7 +21,7 @@ from gru_unlearn.data import count_overlap, fingerprint
 from gru_unlearn.evaluation import ScoreTable, harness, measure, score
 from gru_unlearn.evaluation.cache import find_scores, keep_scores
 from gru_unlearn.evaluation.rows import Suite
-from gru_unlearn.evaluation.score_key import cache_key
+from gru_unlearn.evaluation.score_key import cache_key, device_name
 from gru_unlearn.evaluation.suites import remark_on_unseen
 from gru_unlearn.models.model_settings import ASKING
 from gru_unlearn.models.subject import Subject, find_subjects
@@ -152,7 +151,7 @@ def _key_of_scores(subject: Subject, suite: Suite) -> str:
     """Changes with all that may change the scores."""
     settings = {
         "dtype": subject.settings.dtype,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": device_name(),
         "trust_remote_code": str(subject.settings.trust_remote_code),
         "attention": str(subject.settings.attn_implementation),
     }

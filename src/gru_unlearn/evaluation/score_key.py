@@ -62,6 +62,11 @@ def _contents(item: Item) -> object:
     return [turns, item.record.text, item.paraphrase, item.wrong]
 
 
+def device_name() -> str:
+    """Of what models are loaded on, which decides the last digits of scores."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
 def encoding_of(encoder: Encoder) -> object:
     """All that decides which tokens a record becomes."""
     tokenizer = encoder.tokenizer

@@ -38,6 +38,7 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
         found["save_steps"] = SAVE_EVERY
         found.setdefault("save_total_limit", 1)
     found.setdefault("rectification", "recommended")
-    is_recommended = found["rectification"] == "recommended"
-    found.setdefault("forget_candidates", CANDIDATES if is_recommended else CANDIDATES_OF_OTHERS)
+    if found["rectification"] == "recommended":
+        found.setdefault("forget_candidates", CANDIDATES)
+    found.setdefault("forget_candidates", CANDIDATES_OF_OTHERS)
     return found
