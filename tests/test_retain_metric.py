@@ -313,5 +313,7 @@ def test_the_trainer_puts_the_anchor_beside_it(tmp_path):
     assert (given_loss.resolved_retain_loss, given_loss.resolved_retain_weight) == ("nll", 0)
     rmu = config(tmp_path, rectification="recommended", objective="rmu")
     assert (rmu.resolved_retain_loss, rmu.resolved_retain_weight) == ("rmu", 1200)
+    by_sgd = config(tmp_path, rectification="recommended", optim="sgd").resolved_rectification
+    assert (by_sgd.temper, by_sgd.metric) == (0, own.resolved_rectification.metric), "it keeps no squares"
     without = config(tmp_path, rectification="gru/element/update")
     assert (without.resolved_retain_loss, without.resolved_retain_weight) == ("nll", 0)

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from functools import wraps
 from typing import Any, cast
 
@@ -248,13 +248,22 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
         )
 
     def _check_temper(self) -> None:
-        chosen, optimizer = self._chosen_rectification, getattr(self.optim, "value", self.optim)
-        if chosen is None or not chosen.temper or optimizer in KEEP_SQUARES:
+        chosen = self._chosen_rectification
+        if chosen is None or not chosen.temper or self._keeps_squares:
             return
         raise UserError(
             f"rectification {self.rectification!r} is tempered by the squares that AdamW keeps of each number, and "
-            f"optim {optimizer!r} is another optimizer: leave optim away, or take gru/element/update/metric"
+            f"optim {self._optimizer!r} is another optimizer: leave optim away, or temper"
         )
+
+    @property
+    def _optimizer(self) -> str:
+        return str(getattr(self.optim, "value", self.optim))
+
+    @property
+    def _keeps_squares(self) -> bool:
+        """Whether steps can be tempered."""
+        return self._optimizer in KEEP_SQUARES
 
     def _check_robust(self) -> None:
         try:
@@ -288,8 +297,11 @@ class UnlearningConfig(TrainingArguments, metaclass=_ShortHelp):
 
     @property
     def _chosen_rectification(self) -> Rectification | None:
-        """By its word alone; None for ``none``."""
-        return parse_rectification(self.rectification)
+        """By its word; None for ``none``. The recommended one is not tempered where the optimizer keeps no squares."""
+        chosen = parse_rectification(self.rectification)
+        if chosen is None or self.rectification != "recommended" or self._keeps_squares:
+            return chosen
+        return replace(chosen, temper=0.0)
 
     @property
     def _has_metric(self) -> bool:
