@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,12 @@ from pydantic import JsonValue
 from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.extent import Extent, extent_of
 from gru_unlearn.attacks.slow_models import computing_fast, is_slow
+from gru_unlearn.common.files import hash_json
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Record, canonical, fingerprint, load_records
 from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.errors import UserError
+from gru_unlearn.evaluation.score_key import encoding_of
 from gru_unlearn.evaluation.suites import check_unseen, remark_on_unseen
 from gru_unlearn.models.model_settings import ASKING, ModelSettings
 from gru_unlearn.models.subject import Subject, find_subjects
@@ -85,6 +88,11 @@ class Battery:
     def sample(self, rows: Sequence[Record], count: int) -> list[Record]:
         """So many rows, or all where there are fewer; the same ones at every call."""
         return [rows[number - 1] for number in sample_numbers(len(rows), count, self.request.seed)]
+
+    @cached_property
+    def encodings(self) -> dict[str, str]:
+        """Hash of how each model's tokenizer reads rows."""
+        return {name: hash_json(encoding_of(subject.encoder)) for name, subject in self.subjects.items()}
 
     @property
     def identity(self) -> Identity:

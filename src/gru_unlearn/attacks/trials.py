@@ -7,7 +7,7 @@ from rich.console import Console
 
 from gru_unlearn.attacks.battery import RETAIN_MODEL, UNLEARNED, Battery
 from gru_unlearn.attacks.probing import Name, Probed, Trial, Variants
-from gru_unlearn.attacks.yardsticks import Outcomes, keep_outcomes, kept_outcomes
+from gru_unlearn.attacks.yardsticks import Outcomes, file_of, keep_outcomes, kept_outcomes
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Missing
 from gru_unlearn.models.loading import free_memory
@@ -39,10 +39,14 @@ def make_trials(
     part = AttackPart(rows=[], curves=[], left_out=[], reused=[])
     found: dict[Name, dict[str, Probed]] = {name: {} for name in trials}
     for model, subject in battery.subjects.items():
-        outcomes = kept_outcomes(attack, battery, subject) if reuse else None
-        if outcomes is not None:
+        outcomes = None
+        if reuse and model != UNLEARNED:
+            outcomes = kept_outcomes(file_of(attack, battery, subject))
+        if outcomes is None:
+            outcomes = _try_all(attack, trials, battery, subject, console)
+        else:
             part.reused.append(model)
-        for name, outcome in (outcomes or _try_all(attack, trials, battery, subject, console)).items():
+        for name, outcome in outcomes.items():
             if isinstance(outcome, str):
                 reasons[name] = f"{subject.label}: {outcome}"
             else:
@@ -83,8 +87,10 @@ def _try_all(
                 found[name] = str(reason)
         on_progress(subject.label, len(trials), len(trials))
     subject.release()
+    if subject.name == UNLEARNED:
+        return found
     try:
-        keep_outcomes(attack, battery, subject, found)
+        keep_outcomes(file_of(attack, battery, subject), found)
     except OSError as error:  # an attack does not fail for want of a cache
         say(console, f"{attack}: what came out of the {subject.label} is not kept for later attacks ({error})")
     return found

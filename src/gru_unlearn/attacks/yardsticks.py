@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-import transformers
 from pydantic import TypeAdapter, ValidationError
 
-import gru_unlearn
-from gru_unlearn.attacks.battery import UNLEARNED, Battery
+from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import Name, Probed
 from gru_unlearn.common.files import UnreadableFile, default_cache, hash_json, read_json, write_json
 from gru_unlearn.common.kept_files import keep_file
-from gru_unlearn.evaluation.score_key import device_name, encoding_of, hash_of_code
+from gru_unlearn.evaluation.score_key import code_and_versions, device_name
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.results.file_model import as_json
 
@@ -29,12 +26,21 @@ Outcomes = Mapping[Name, Probed | str]
 _FILE = TypeAdapter(list[tuple[Name, Probed | str]])
 
 
-def kept_outcomes(attack: str, battery: Battery, subject: Subject) -> Outcomes | None:
-    """What the same attack found on this model before, beside whatever unlearned model; None where it was not made, or
-    the file is broken."""
-    if subject.name == UNLEARNED:
-        return None
-    file = _file(attack, battery, subject)
+def file_of(attack: str, battery: Battery, subject: Subject) -> Path:
+    """Where the cache has, or will have, what an attack finds on a model beside whatever unlearned one: named by
+    SHA-256 over all that it depends on. The batch size does not count: it changes rounding alone."""
+    parts = {
+        "attack": [attack, battery.tried, battery.learning_rate, battery.request.seed, battery.prefixes],
+        "rows": [{name: rows.sha256 for name, rows in battery.data.items()}, battery.numbers],
+        "model": [subject.name, subject.sha256, as_json(asdict(subject.settings)), battery.encodings[subject.name]],
+        "device": device_name(),
+        "code": code_and_versions("attacks", "models", "training"),
+    }
+    return default_cache() / "attacks" / f"{hash_json(parts)}.json"
+
+
+def kept_outcomes(file: Path) -> Outcomes | None:
+    """What an earlier attack found; None where none was made, or the file is broken."""
     try:
         found = _FILE.validate_python(read_json(file))
         file.touch()  # used now: the last one to go
@@ -43,30 +49,11 @@ def kept_outcomes(attack: str, battery: Battery, subject: Subject) -> Outcomes |
     return dict(found)
 
 
-def keep_outcomes(attack: str, battery: Battery, subject: Subject, outcomes: Outcomes) -> None:
-    """Keep what an attack found on a model beside the unlearned one.
+def keep_outcomes(file: Path, outcomes: Outcomes) -> None:
+    """Keep what an attack found.
 
     Raises:
         OSError: the cache cannot be written.
     """
-    if subject.name == UNLEARNED:
-        return
     content = _FILE.dump_python([*outcomes.items()])
-    keep_file(_file(attack, battery, subject), lambda file: write_json(file, content), MOST_BYTES)
-
-
-def _file(attack: str, battery: Battery, subject: Subject) -> Path:
-    return default_cache() / "attacks" / f"{_key(attack, battery, subject)}.json"
-
-
-def _key(attack: str, battery: Battery, subject: Subject) -> str:
-    """SHA-256 over all that the outcome depends on. The batch size does not: it changes rounding alone."""
-    parts = {
-        "attack": [attack, battery.tried, battery.learning_rate, battery.request.seed, battery.prefixes],
-        "rows": [{name: rows.sha256 for name, rows in battery.data.items()}, battery.numbers],
-        "model": [subject.name, subject.sha256, as_json(asdict(subject.settings)), encoding_of(subject.encoder)],
-        "device": device_name(),
-        "code": [hash_of_code("attacks", "models", "training"), gru_unlearn.__version__],
-        "versions": [torch.__version__, transformers.__version__],
-    }
-    return hash_json(parts)
+    keep_file(file, lambda place: write_json(place, content), MOST_BYTES)

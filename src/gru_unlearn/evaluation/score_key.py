@@ -42,7 +42,7 @@ def cache_key(
         "needs": sorted(needs),
         "encoder": hash_json(encoding_of(encoder)),
         "settings": dict(settings or {}),
-        "code": [hash_of_code(), gru_unlearn.__version__, torch.__version__, transformers.__version__],
+        "code": code_and_versions(),
     }
     return hash_json(parts)
 
@@ -82,8 +82,13 @@ def encoding_of(encoder: Encoder) -> object:
     ]
 
 
+def code_and_versions(*beside: str) -> list[str]:
+    """Of what computes scores and continuations; ``beside``: further packages whose source decides a result."""
+    return [_hash_of_code(*beside), gru_unlearn.__version__, torch.__version__, transformers.__version__]
+
+
 @cache
-def hash_of_code(*beside: str) -> str:
+def _hash_of_code(*beside: str) -> str:
     """Of the packages that decide what scores, and continuations, are, and of others ``beside`` them."""
     root = Path(gru_unlearn.__file__).parent
     files: list[Path] = []

@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-import transformers
 from rich.console import Console
 
-import gru_unlearn
 from gru_unlearn.common.files import default_cache, hash_file, hash_json, made_once
 from gru_unlearn.common.notices import tell
 from gru_unlearn.data import Record, fingerprint, load_records
 from gru_unlearn.data.written_rows import write_rows
 from gru_unlearn.errors import UserError
-from gru_unlearn.evaluation.score_key import encoding_of, hash_of_code
+from gru_unlearn.evaluation.score_key import code_and_versions, encoding_of
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.runs.made_rows import MADE, make_rows
@@ -35,8 +32,7 @@ def place_of_rows(recipe: Recipe, model: Subject, forget: Sequence[Record]) -> P
         encoding_of(model.encoder),
         fingerprint(forget),
         [recipe.made_rows, str(recipe.dtype), recipe.load_in_4bit],
-        [hash_of_code(), *(hash_file(here / name) for name in CODE)],
-        [gru_unlearn.__version__, torch.__version__, transformers.__version__],
+        [*code_and_versions(), *(hash_file(here / name) for name in CODE)],
     ]
     return default_cache() / f"made-rows-{hash_json(parts)[:16]}"
 
