@@ -304,7 +304,7 @@ def test_certain_answers_give_way_slowly_and_that_is_no_reason():
         (0.5, 0.49, 55, True),
     ):
         certain = state(start=reading(math.log(0.999)), last=reading(math.log(before)), last_step=step - EVERY)
-        change = change_for(certain, step, reading(math.log(then)), mark=0.35)
+        change = change_for(certain, step, reading(math.log(then)), goal=0.35)
         assert (change is not None) == raised, (before, then, step)
 
 
@@ -319,9 +319,9 @@ def test_too_fast_and_harm_lower():
 def test_enough_raises_no_more():
     gone = reading(-3.0)
     assert change_for(state(last=gone, last_step=40), 45, gone) is None
-    assert change_for(state(last=gone, last_step=40), 45, gone, mark=0.001).factor == FACTOR, "the mark is further"
+    assert change_for(state(last=gone, last_step=40), 45, gone, goal=0.001).factor == FACTOR, "the goal is further"
     half = reading(-0.7)
-    assert change_for(state(last=half, last_step=40), 45, half, mark=0.5) is None
+    assert change_for(state(last=half, last_step=40), 45, half, goal=0.5) is None
 
 
 @given(st.lists(st.tuples(st.floats(-20, 0), st.floats(-20, 0) | st.none()), max_size=60))

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from itertools import pairwise
+from collections import Counter
 
 import datasets
 import pyarrow
@@ -234,9 +234,17 @@ def test_batches_of_a_side_are_of_similar_length_and_the_longest_come_first():
 def test_evenly_spread_items(count, limit):
     chosen = evenly_spread(range(count), limit)
     assert len(chosen) == min(count, limit)
-    gaps = [b - a for a, b in pairwise([*chosen, count])]
-    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+    for part, place in enumerate(chosen):  # one of each part
+        assert part * count // len(chosen) <= place < (part + 1) * count // len(chosen)
     assert evenly_spread(range(count), None) == list(range(count))
+
+
+@given(blocks=st.integers(20, 60), size=st.sampled_from([4, 5, 8, 10, 20]), share=st.sampled_from([2, 4, 5, 8, 10, 20]))
+def test_of_rows_in_blocks_each_place_is_chosen_about_as_often(blocks, size, share):
+    """Twenty questions on each author, in the same order: a tenth of the rows is not the first question throughout."""
+    count = blocks * size
+    counts = Counter(place % size for place in evenly_spread(range(count), count // share))
+    assert max(counts.values()) <= 2 * (count // share) / size + 3
 
 
 def test_overlap_and_fingerprint():

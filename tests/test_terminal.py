@@ -137,7 +137,7 @@ def test_a_run_through_a_pipe_tells_steps_and_stops_where_enough_is_forgotten(gr
     assert any(" · step 2/60 · 0:" in line and " left · " in line for line in lines)
     steps = json.loads((world / "run/summary.json").read_text())["steps"]
     stopped = f"Stopped after {steps} of 60 steps: the forget probability is 0.00"
-    assert any(line.startswith(stopped) and line.endswith("at or below the mark of 0.008.") for line in lines)
+    assert any(line.startswith(stopped) and line.endswith("at or below the goal of 0.008.") for line in lines)
     places = {"Results": "summary.json", "Model": "model", "Report": "report.html"}
     assert lines[-3:] == [f"{what}: {world}/run/{file}" for what, file in places.items()]
 

@@ -1,16 +1,28 @@
 """Selections from sequences, and what two of them have in common."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 Selected = TypeVar("Selected")
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 
 def evenly_spread(items: Sequence[Selected], limit: int | None) -> list[Selected]:
-    """At most ``limit`` of the items, evenly spread over the sequence, so that no author or topic is left out."""
+    """At most ``limit`` of the items, in their order: one of each of as many equal parts of the sequence, so that no
+    author or topic is left out.
+
+    Its place within the part changes from part to part (by the golden ratio, the fractional parts of whose multiples
+    lie as evenly as any). Rows often come in blocks of one form, such as twenty questions on each author, of which
+    every tenth row would be the same question again and again.
+    """
     if limit is None or len(items) <= limit:
         return list(items)
-    return [items[i * len(items) // limit] for i in range(limit)]
+    starts = [part * len(items) // limit for part in range(limit + 1)]
+    parts = enumerate(pairwise(starts), start=1)
+    return [items[start + int(part * _GOLDEN % 1 * (end - start))] for part, (start, end) in parts]
 
 
 def common_prefix_length(one: Sequence[object], other: Sequence[object]) -> int:

@@ -23,6 +23,7 @@ def best_keeper(prepared: Prepared, mark: float | None, save: Callable[[str], No
         return KeepBest(parse_rule(recipe.keep_best), output, constants, save)
     if not left_to_run(recipe, "keep_best") or recipe.config.eval_strategy == "no":
         return None
+    goal = mark
     if recipe.config.stop_at_forget_prob is not None:
-        mark = recipe.config.stop_at_forget_prob
-    return KeepGoodEnough(mark, recipe.config.resolved_stop_below_kept, output, constants, save)
+        goal = recipe.config.stop_at_forget_prob
+    return KeepGoodEnough(goal, recipe.config.resolved_stop_below_kept, output, constants, save)

@@ -82,21 +82,21 @@ class KeepGoodEnough(BestKeeper):
     that forgot enough; as long as none did, the one that forgot most.
 
     Args:
-        mark: forget probability at or below which enough is forgotten; None: no model ever forgot enough.
+        goal: forget probability at or below which enough is forgotten; None: no model ever forgot enough.
         limit: share of their probability that rows which must stay have to keep.
         more: as :class:`BestKeeper` takes them.
     """
 
-    def __init__(self, mark: float | None, limit: float, *more: Any) -> None:
+    def __init__(self, goal: float | None, limit: float, *more: Any) -> None:
         super().__init__(*more)
-        self.mark, self.limit = mark, limit
+        self.goal, self.limit = goal, limit
 
     def __str__(self) -> str:
         """In words."""
         return f"the retention limit of {self.limit:g} (--stop-below-kept)"
 
     def score(self, metrics: Mapping[str, float], state: Any) -> float | None:
-        """From 0 to 1 by what is forgotten; above 1 by what is kept, where the mark is reached; above 2, where nothing
+        """From 0 to 1 by what is forgotten; above 1 by what is kept, where the goal is reached; above 2, where nothing
         comes word for word, either."""
         if "forget_prob" not in metrics:
             return None
@@ -105,6 +105,6 @@ class KeepGoodEnough(BestKeeper):
         if share < self.limit:
             return None
         forget, said = metrics["forget_prob"], metrics.get(WORD_FOR_WORD)
-        if self.mark is None or forget > self.mark:
+        if self.goal is None or forget > self.goal:
             return 1 - forget
-        return share + (2 if is_enough(forget, said, self.mark) else 1)
+        return share + (2 if is_enough(forget, said, self.goal) else 1)

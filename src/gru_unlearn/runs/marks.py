@@ -42,6 +42,8 @@ def _probability(prepared: Prepared, subject: Subject, examples: Sequence[Exampl
     return value
 
 
-def mark_line(mark: Mark) -> str:
-    """What a run tells of its mark before it begins."""
+def mark_line(mark: Mark | None) -> str | None:
+    """What a run tells of its mark before it begins; of the surest one nothing."""
+    if mark is None or mark.kind == "retain_model":
+        return None
     return f"Enough is forgotten at a mean probability of {shown(mark.value)}: {who_says(mark)}."

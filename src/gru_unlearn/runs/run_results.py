@@ -52,14 +52,14 @@ def why_stopped(trainer: UnlearningTrainer) -> Stopped:
     found, steps = trainer.stops.found, trainer.state.global_step
     if found is not None:
         return Stopped(why=found.why, step=found.step, sentence=found.sentence)
-    sentence, mark = f"all {steps} steps are done", trainer.args.stop_at_forget_prob
+    sentence, goal = f"all {steps} steps are done", trainer.args.stop_at_forget_prob
     points = points_along(trainer.state.log_history)
     reached = points[-1].forget_prob
-    if mark is not None and reached > mark:
+    if goal is not None and reached > goal:
         advice = "more --max-steps, or a higher --learning-rate"
         if points[0].forget_prob < KNOWN:
             advice = "the model hardly knew the answers before, and there may be nothing to forget"
-        sentence += f", and the forget probability is {shown(reached)}, above the mark of {shown(mark)}: {advice}"
+        sentence += f", and the forget probability is {shown(reached)}, above the goal of {shown(goal)}: {advice}"
     return Stopped(why="last_step", step=steps, sentence=sentence)
 
 

@@ -150,14 +150,14 @@ class TrainingProgress(StepBar):
 
     def _outlook(self, args: Any, state: Any) -> str:
         """When enough will be forgotten, if it goes on like this."""
-        mark = args.stop_at_forget_prob
-        ahead = steps_to(course_of(state.log_history), mark) if mark else None
+        goal = args.stop_at_forget_prob
+        ahead = steps_to(course_of(state.log_history), goal) if goal else None
         if not ahead:
             return ""
         steps = math.ceil(ahead)
         if steps > state.max_steps - state.global_step:
-            return f"{shown(mark)} not before the last step"
-        return f"{shown(mark)} in about {plural(steps, 'step')} ({self.pace.time_for(steps)})"
+            return f"{shown(goal)} not before the last step"
+        return f"{shown(goal)} in about {plural(steps, 'step')} ({self.pace.time_for(steps)})"
 
     def _warn_of_rounding(self, logs: dict[str, float]) -> None:
         """Once, where the weights' type takes much of a step."""

@@ -25,6 +25,7 @@ from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_choice import best_keeper
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.footing import footing_line
+from gru_unlearn.runs.goal import goal_line, goal_of
 from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.marks import mark_line, other_mark
@@ -59,8 +60,10 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
             write_found_rows(prepared.run_rows, folder)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
-        if retain.mark is not None and prepared.retain_model is None:
-            say(console, mark_line(retain.mark))
+        goal = goal_of(prepared.recipe, retain.mark)
+        prepared.recipe.config.stop_at_forget_prob = goal
+        for line in filter(None, (mark_line(retain.mark), goal_line(goal, retain.mark))):
+            say(console, line)
         trainer, best = _train(prepared, retain, examples, console)
         if best is None:
             _save_model(prepared, trainer, unfinished(folder.model))
@@ -161,9 +164,7 @@ def _train(
 
 
 def _make_trainer(prepared: Prepared, retain: RetainModelSays, callbacks: list[TrainerCallback]) -> UnlearningTrainer:
-    recipe, examples = prepared.recipe, prepared.examples
-    if recipe.stop_when_forgotten and retain.forget_target is not None:
-        recipe.config.stop_at_forget_prob = retain.forget_target
+    examples = prepared.examples
     return make_trainer(
         prepared,
         examples["forget"],

@@ -15,8 +15,8 @@ GUARDED = ("held_out", "retain")
 WORD_FOR_WORD = "forget_word_for_word"
 """Name of a number of an evaluation: the share of the forget rows that are answered, or continued, word for word."""
 
-FAR_ENOUGH = 0.6
-"""Times the mark: so far a run goes on where rows still come word for word at the mark."""
+FAR_ENOUGH = 0.85
+"""Times the goal: so far a run goes on where rows still come word for word at the goal."""
 
 
 class Evaluated(NamedTuple):
@@ -42,12 +42,12 @@ def course_of(log: Sequence[Mapping[str, float]]) -> list[Evaluated]:
     return list(found.values())
 
 
-def is_enough(forget: float, said: float | None, mark: float) -> bool:
-    """Whether a forget probability is at the mark, and nothing comes word for word; or is so far below the mark that
+def is_enough(forget: float, said: float | None, goal: float) -> bool:
+    """Whether a forget probability is at the goal, and nothing comes word for word; or is so far below the goal that
     going on would leave a trace of its own."""
-    if forget > mark:
+    if forget > goal:
         return False
-    return not said or forget <= FAR_ENOUGH * mark
+    return not said or forget <= FAR_ENOUGH * goal
 
 
 class Kept(NamedTuple):
@@ -67,17 +67,17 @@ def least_kept(course: Sequence[Evaluated], at: int = -1) -> Kept | None:
     return min(shares, key=lambda kept: kept.share, default=None)
 
 
-def steps_to(course: Sequence[Evaluated], mark: float) -> float | None:
-    """Steps from the last evaluation until the forget probability is at the mark, at the pace between the last two.
+def steps_to(course: Sequence[Evaluated], goal: float) -> float | None:
+    """Steps from the last evaluation until the forget probability is at the goal, at the pace between the last two.
 
     Probabilities fall by factors, so the pace is that of their logarithm. None: it does not fall.
     """
-    if len(course) < 2 or mark <= 0:
+    if len(course) < 2 or goal <= 0:
         return None
     before, now = course[-2:]
-    if now.forget <= mark:
+    if now.forget <= goal:
         return 0.0
     if now.forget >= before.forget:
         return None
     pace = math.log(before.forget / now.forget) / (now.step - before.step)
-    return math.log(now.forget / mark) / pace
+    return math.log(now.forget / goal) / pace

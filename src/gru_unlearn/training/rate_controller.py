@@ -27,7 +27,7 @@ PATIENCE = 10
 """Steps before the rate is raised for the first time: those of the warm-up move little."""
 
 LEFT = 0.1
-"""Share of the probability that a run goes to where no mark is known."""
+"""Share of the probability that a run goes to where no goal is known."""
 
 HARM, HARM_SHARE = 0.05, 0.5
 """Rise of the retain loss between two looks that is too much: nats per token, and as a share of what was forgotten."""
@@ -93,16 +93,16 @@ class Change(NamedTuple):
     why: str
 
 
-def look(state: RateState, step: int, now: Reading, mark: float | None = None) -> Move | None:
+def look(state: RateState, step: int, now: Reading, goal: float | None = None) -> Move | None:
     """Note a reading, and change the state's rate where the speed is wrong.
 
     Args:
         state: is changed.
         step: steps taken so far.
         now: what the gauge says.
-        mark: mean forget probability that the run goes to, where it is known.
+        goal: mean forget probability that the run goes to, where it is known.
     """
-    change = change_for(state, step, now, mark)
+    change = change_for(state, step, now, goal)
     state.last, state.last_step = now, step
     if change is None:
         return None
@@ -116,7 +116,7 @@ def look(state: RateState, step: int, now: Reading, mark: float | None = None) -
     return move
 
 
-def change_for(state: RateState, step: int, now: Reading, mark: float | None = None) -> Change | None:
+def change_for(state: RateState, step: int, now: Reading, goal: float | None = None) -> Change | None:
     """What the speed since the last look asks for; None: nothing. Arguments are those of :func:`look`."""
     steps = step - state.last_step
     fall, harm = now.forgotten_since(state.last), now.harm_since(state.last)
@@ -127,7 +127,7 @@ def change_for(state: RateState, step: int, now: Reading, mark: float | None = N
         return Change(1 / FACTOR, f"the retain loss rose by {harm:.2f} nats per token in {steps} steps")
     if speed > FAST:
         return Change(1 / FACTOR, f"forgetting too fast, {speed:.2f} nats per token and step")
-    goal = LEFT * state.start.probability if mark is None else mark
+    goal = LEFT * state.start.probability if goal is None else goal
     pace, way = (state.last.log_odds - now.log_odds) / steps, now.log_odds - log_odds(goal)
     if step >= PATIENCE and way > max(pace, 0.0) * max(LONGEST - step, NEAR):
         return Change(FACTOR, f"forgetting too slow, {speed:.3f} nats per token and step")

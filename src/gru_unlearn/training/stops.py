@@ -35,7 +35,7 @@ class Stop(NamedTuple):
 class Rules:
     """When to stop."""
 
-    mark: float | None
+    goal: float | None
     """forget probability at or below which enough is forgotten; None: never"""
     limit: float
     """share of their probability that rows which must stay have to keep; 0: none"""
@@ -53,7 +53,7 @@ class Rules:
 def rules_of(args: UnlearningConfig, steps: int) -> Rules:
     """As the settings of a run of so many steps say."""
     return Rules(
-        mark=args.stop_at_forget_prob,
+        goal=args.stop_at_forget_prob,
         limit=args.resolved_stop_below_kept,
         patience=args.resolved_stop_without_progress,
         warm=args.get_warmup_steps(steps),
@@ -69,9 +69,9 @@ def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
 def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     """Enough, and within the limit: what is gone at the cost of the rest is no end to stop at."""
     now = course[-1]
-    if rules.mark is None or not rules.keeps(least_kept(course)) or not is_enough(now.forget, now.said, rules.mark):
+    if rules.goal is None or not rules.keeps(least_kept(course)) or not is_enough(now.forget, now.said, rules.goal):
         return None
-    reached = f"the forget probability is {shown(now.forget)}, at or below the mark of {shown(rules.mark)}"
+    reached = f"the forget probability is {shown(now.forget)}, at or below the goal of {shown(rules.goal)}"
     if now.said is None:
         return Stop("forgotten", now.step, reached)  # whether that is enough, nobody knows who counted nothing
     if now.said == 0:
@@ -115,10 +115,10 @@ def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     )
 
 
-def is_near(course: Sequence[Evaluated], mark: float, step: int, every: int) -> bool:
-    """Whether the mark is reached by this step at the present pace, so that waiting for the next evaluation, which
+def is_near(course: Sequence[Evaluated], goal: float, step: int, every: int) -> bool:
+    """Whether the goal is reached by this step at the present pace, so that waiting for the next evaluation, which
     comes ``every`` so many steps, would go beyond it."""
-    ahead = steps_to(course, mark)
+    ahead = steps_to(course, goal)
     if ahead is None or ahead >= every:
         return False
     return step >= course[-1].step + max(math.ceil(ahead), math.ceil(every / 4))
@@ -139,10 +139,10 @@ class StopCallback(TrainerCallback):
         self.found = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """On its own, a run looks where it expects the mark to be."""
-        mark = args.stop_at_forget_prob
-        if args.on_its_own and mark is not None and args.eval_strategy == "steps":
-            control.should_evaluate |= is_near(course_of(state.log_history), mark, state.global_step, state.eval_steps)
+        """On its own, a run looks where it expects the goal to be."""
+        goal = args.stop_at_forget_prob
+        if args.on_its_own and goal is not None and args.eval_strategy == "steps":
+            control.should_evaluate |= is_near(course_of(state.log_history), goal, state.global_step, state.eval_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop where there is a reason."""

@@ -293,11 +293,11 @@ class UnlearningTrainer(PairTrainer):
     # --- between steps -------------------------------------------------------------------------------------------
 
     def measure_set(self, name: str, examples: Sequence[Example]) -> dict[str, float]:
-        """On its own, a run whose forget rows are at the mark asks how many it still says word for word: of as many as
+        """On its own, a run whose forget rows are at the goal asks how many it still says word for word: of as many as
         its verdict counts, however few are measured along the run."""
         found = super().measure_set(name, examples)
-        mark = self.args.stop_at_forget_prob
-        if self.args.on_its_own and name == self.trained_set and mark is not None and found[f"{name}_prob"] <= mark:
+        goal = self.args.stop_at_forget_prob
+        if self.args.on_its_own and name == self.trained_set and goal is not None and found[f"{name}_prob"] <= goal:
             said = self.share_said(evenly_spread(self.forget_examples, MOST_ASKED))
             if said is not None:
                 found[WORD_FOR_WORD] = said
