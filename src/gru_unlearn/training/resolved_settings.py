@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from transformers.training_args import OptimizerNames
 
 from gru_unlearn.geometry import Rectification, default_gradient_weight, parse_rectification
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, adds_up_tokens
@@ -39,7 +40,7 @@ class ResolvedSettings:
     stop_without_progress: int | None
     eval_on_start: bool
     per_device_train_batch_size: int
-    optim: Any
+    optim: OptimizerNames | str
     on_its_own: bool
 
     @property
@@ -142,7 +143,7 @@ class ResolvedSettings:
 
     @property
     def retain_term_weight(self) -> float:
-        """λ of the term that the trainer adds to the gradient: 0 beside a rule that descends on the retain loss itself."""
+        """λ of the term added to the gradient: 0 beside a rule that descends on the retain loss itself."""
         chosen = self._chosen_rectification
         if chosen is not None and chosen.member.descends_on_retain:
             return 0.0
