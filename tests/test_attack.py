@@ -21,6 +21,7 @@ from gru_unlearn.attacks.attack_request import AttackRequest
 from gru_unlearn.attacks.attack_tables import attack_table, worst_measures
 from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.extent import QUICK
+from gru_unlearn.attacks.inside import _some_layers
 from gru_unlearn.attacks.probing import contains, hear
 from gru_unlearn.attacks.prompts import _few_shot, _ids, given_away
 from gru_unlearn.attacks.recovery import recovery
@@ -597,3 +598,8 @@ def test_the_table_has_one_line_an_attack_the_worst_first():
     assert table.caption == "prompts: c: why"
     assert "prompts: b, brings back 50 % (50 to 50)" in verdict(found)
     assert "without any attack: 12 %" in verdict(found)
+
+
+@pytest.mark.parametrize(("states", "read"), [(5, [0, 1, 2, 3]), (31, [0, 3, 6, 10, 13, 16, 20, 23, 26])])
+def test_the_layers_that_are_read_begin_with_the_embeddings_and_stand_at_even_steps(states, read):
+    assert _some_layers(states) == read

@@ -233,6 +233,7 @@ def test_batches_of_a_side_are_of_similar_length_and_the_longest_come_first():
 @given(count=st.integers(0, 50), limit=st.integers(1, 20))
 def test_evenly_spread_items(count, limit):
     chosen = evenly_spread(range(count), limit)
+    assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, limit)
     for part, place in enumerate(chosen):  # one of each part
         assert part * count // len(chosen) <= place < (part + 1) * count // len(chosen)

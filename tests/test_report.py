@@ -173,6 +173,7 @@ def test_rows_stand_worst_first_in_their_set():
 
 def test_chosen_rows_are_spread():
     assert evenly_spread(range(5), 64) == [0, 1, 2, 3, 4]
+    assert evenly_spread(range(10), 4) == [1, 2, 6, 8]
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

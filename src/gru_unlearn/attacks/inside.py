@@ -18,7 +18,7 @@ from gru_unlearn.attacks.battery import Battery
 from gru_unlearn.attacks.probing import NO_QUESTIONS, PROBABILITY, Probed, Variants
 from gru_unlearn.attacks.recovery import Floats
 from gru_unlearn.common.modules import input_embeddings, output_head
-from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.common.sequences import in_parts
 from gru_unlearn.data import Record, Turn
 from gru_unlearn.data.model_room import ids_of, require_room
 from gru_unlearn.evaluation import Missing
@@ -65,8 +65,8 @@ def _logit_lens(battery: Battery, subject: Subject) -> Probed:
 
 
 def _some_layers(states: int) -> list[int]:
-    """Of the hidden states before the last: 0 is the embeddings, with which a path begins."""
-    return evenly_spread(range(states - 1), LAYERS + 1)
+    """Of the hidden states before the last, at even steps: 0 is the embeddings, with which a path begins."""
+    return [part[0] for part in in_parts(range(states - 1), min(states - 1, LAYERS + 1))]
 
 
 @torch.no_grad()

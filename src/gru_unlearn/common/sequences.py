@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TypeVar
 
 Selected = TypeVar("Selected")
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def in_parts(items: Sequence[Selected], count: int) -> list[Sequence[Selected]]:
+    """The sequence cut into so many parts of one length, or of two that differ by one."""
+    return [items[part * len(items) // count : (part + 1) * len(items) // count] for part in range(count)]
 
 
 def evenly_spread(items: Sequence[Selected], limit: int | None) -> list[Selected]:
@@ -20,9 +24,7 @@ def evenly_spread(items: Sequence[Selected], limit: int | None) -> list[Selected
     """
     if limit is None or len(items) <= limit:
         return list(items)
-    starts = [part * len(items) // limit for part in range(limit + 1)]
-    parts = enumerate(pairwise(starts), start=1)
-    return [items[start + int(part * _GOLDEN % 1 * (end - start))] for part, (start, end) in parts]
+    return [part[int(number * _GOLDEN % 1 * len(part))] for number, part in enumerate(in_parts(items, limit), start=1)]
 
 
 def common_prefix_length(one: Sequence[object], other: Sequence[object]) -> int:

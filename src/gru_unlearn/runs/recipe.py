@@ -59,7 +59,7 @@ class Recipe:
     )
     stop_when_forgotten: bool = option(
         "Stop at the mark: the retain model's forget probability, else the base model's, else that of control rows, "
-        "else the rows' own floor.",
+        "else the rows' own floor. Not set, with learning_rate auto: at two thirds of it, unless control rows give it.",
         False,
     )
     eval_suite: SuiteAlong | None = option(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pydantic import JsonValue
 
+from gru_unlearn.common.sequences import in_parts
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
 from gru_unlearn.runs.control_set import names_mark
@@ -89,4 +90,4 @@ def contiguous_groups(examples: Sequence[Example], count: int) -> list[list[Exam
         raise UserError("TRU needs at least 2 forget rows, to set one group against the others; got 1")
     if count > rows:
         raise UserError(f"{rows} forget rows cannot make {count} groups: pass --groups {rows} or fewer")
-    return [list(examples[rows * i // count : rows * (i + 1) // count]) for i in range(count)]
+    return list(map(list, in_parts(examples, count)))
