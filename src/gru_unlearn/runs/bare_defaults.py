@@ -10,7 +10,7 @@ from gru_unlearn.training.on_its_own import AUTO, settled
 CHOSEN = "chosen by the run"
 """In the place of a default."""
 
-LEFT_TO_RUN = (*[one.name for one in fields(Footing)], "eval_steps", "eval_max_rows", "keep_best")
+LEFT_TO_RUN = (*[one.name for one in fields(Footing)], "go_on_to", "eval_steps", "eval_max_rows", "keep_best")
 """Settings that a run on its own chooses when it has seen rows, model and memory."""
 
 

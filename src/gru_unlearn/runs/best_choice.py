@@ -7,6 +7,7 @@ from gru_unlearn.runs.keep_best import BestKeeper, KeepBest, KeepGoodEnough
 from gru_unlearn.runs.own_choice import left_to_run
 from gru_unlearn.runs.rule_names import FORGET_TARGET
 from gru_unlearn.runs.run_preparation import Prepared
+from gru_unlearn.training.aim import Aim
 
 
 def best_keeper(prepared: Prepared, mark: float | None, save: Callable[[str], None]) -> BestKeeper | None:
@@ -23,7 +24,7 @@ def best_keeper(prepared: Prepared, mark: float | None, save: Callable[[str], No
         return KeepBest(parse_rule(recipe.keep_best), output, constants, save)
     if not left_to_run(recipe, "keep_best") or recipe.config.eval_strategy == "no":
         return None
-    goal = mark
-    if recipe.config.stop_at_forget_prob is not None:
-        goal = recipe.config.stop_at_forget_prob
-    return KeepGoodEnough(goal, recipe.config.resolved_stop_below_kept, output, constants, save)
+    aim = recipe.config.aim
+    if aim is None and mark is not None:
+        aim = Aim(mark, mark)
+    return KeepGoodEnough(aim, recipe.config.resolved_stop_below_kept, output, constants, save)

@@ -10,6 +10,7 @@ from gru_unlearn.runs.evaluation_schedule import LATE
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.run_size import steps_of
 from gru_unlearn.training import UnlearningConfig
+from gru_unlearn.training.aim import Aim
 from gru_unlearn.training.course import GUARDED, Evaluated
 from gru_unlearn.training.run_length import steps_an_epoch
 from gru_unlearn.training.stops import Rules, Why, why_to_stop
@@ -70,11 +71,11 @@ def _longest_gap(looks: Sequence[int], steps: int) -> int:
 def _rules_in_force(recipe: Recipe, sets: Collection[str], steps: int) -> dict[Why, Rules]:
     """Each stop that is wanted, alone."""
     config = recipe.config
-    none = Rules(goal=None, limit=0.0, patience=0, warm=config.get_warmup_steps(steps), learning_rate=0.0)
+    none = Rules(aim=None, limit=0.0, patience=0, warm=config.get_warmup_steps(steps), learning_rate=0.0)
     limit, patience = config.resolved_stop_below_kept, config.resolved_stop_without_progress
     found: dict[Why, Rules] = {}
     if recipe.stop_when_forgotten or config.stop_at_forget_prob is not None:
-        found["forgotten"] = replace(none, goal=0.0)
+        found["forgotten"] = replace(none, aim=Aim(0.0, 0.0))
     if limit and not set(GUARDED).isdisjoint(sets):
         found["retention"] = replace(none, limit=limit)
     if patience:

@@ -31,6 +31,11 @@ def _takes_retain_weight(recipe: Recipe) -> bool:
     return config.weighs_rule or config.retain_term_weight == config.resolved_retain_weight
 
 
+def _stops_when_forgotten(recipe: Recipe) -> bool:
+    config = recipe.config
+    return recipe.stop_when_forgotten or config.stop_at_forget_prob is not None or config.on_its_own
+
+
 ACTS = (
     Acts(
         ("retain_loss", "retain_batch_size"),
@@ -72,6 +77,11 @@ ACTS = (
         ("stop_when_forgotten", "stop_at_forget_prob", "stop_below_kept", "stop_without_progress"),
         evaluates,
         "evaluations along the run: add --eval-strategy steps --eval-steps N",
+    ),
+    Acts(
+        ("go_on_to",),
+        _stops_when_forgotten,
+        "a run that stops where enough is forgotten: add --stop-when-forgotten or --stop-at-forget-prob",
     ),
     Acts(
         ("base_model", "control_rows"),

@@ -13,7 +13,8 @@ from gru_unlearn.errors import UserError, nearest
 from gru_unlearn.results.model_metrics import Metrics
 from gru_unlearn.results.run_summary import BestModel
 from gru_unlearn.runs.best_rule import BestRule
-from gru_unlearn.training.course import WORD_FOR_WORD, course_of, is_enough, least_kept
+from gru_unlearn.training.aim import Aim, score
+from gru_unlearn.training.course import course_of
 
 BEST_FOLDER, BEST_FILE = "best", "best.json"
 
@@ -82,29 +83,21 @@ class KeepGoodEnough(BestKeeper):
     that forgot enough; as long as none did, the one that forgot most.
 
     Args:
-        goal: forget probability at or below which enough is forgotten; None: no model ever forgot enough.
+        aim: of the run; None: no model ever forgot enough.
         limit: share of their probability that rows which must stay have to keep.
         more: as :class:`BestKeeper` takes them.
     """
 
-    def __init__(self, goal: float | None, limit: float, *more: Any) -> None:
+    def __init__(self, aim: Aim | None, limit: float, *more: Any) -> None:
         super().__init__(*more)
-        self.goal, self.limit = goal, limit
+        self.aim, self.limit = aim, limit
 
     def __str__(self) -> str:
         """In words."""
         return f"the retention limit of {self.limit:g} (--stop-below-kept)"
 
     def score(self, metrics: Mapping[str, float], state: Any) -> float | None:
-        """From 0 to 1 by what is forgotten; above 1 by what is kept, where the goal is reached; above 2, where nothing
-        comes word for word, either."""
+        """That of the model as it stands (:func:`gru_unlearn.training.aim.score`)."""
         if "forget_prob" not in metrics:
             return None
-        kept = least_kept(course_of(state.log_history))
-        share = 1.0 if kept is None else kept.share
-        if share < self.limit:
-            return None
-        forget, said = metrics["forget_prob"], metrics.get(WORD_FOR_WORD)
-        if self.goal is None or forget > self.goal:
-            return 1 - forget
-        return share + (2 if is_enough(forget, said, self.goal) else 1)
+        return score(course_of(state.log_history), self.aim, self.limit)

@@ -59,7 +59,7 @@ class Recipe:
     )
     stop_when_forgotten: bool = option(
         "Stop at the mark: the retain model's forget probability, else the base model's, else that of control rows, "
-        "else the rows' own floor. Not set, with learning_rate auto: at two thirds of it, unless control rows give it.",
+        "else the rows' own floor. With learning_rate auto it holds by itself, and go_on_to says how far beyond.",
         False,
     )
     eval_suite: SuiteAlong | None = option(

@@ -13,7 +13,8 @@ GROUPS = {
     """,
     "Steps": """
         learning_rate max_steps num_train_epochs per_device_train_batch_size gradient_accumulation_steps warmup_steps
-        weight_decay stop_when_forgotten stop_at_forget_prob stop_below_kept stop_without_progress seed
+        weight_decay stop_when_forgotten stop_at_forget_prob go_on_to stop_below_kept
+        stop_without_progress seed
     """,
     "What is measured, shown and kept": """
         eval_strategy eval_steps eval_on_start eval_max_rows eval_suite eval_data eval_forget_split eval_unseen_split

@@ -150,8 +150,10 @@ class TrainingProgress(StepBar):
 
     def _outlook(self, args: Any, state: Any) -> str:
         """When enough will be forgotten, if it goes on like this."""
-        goal = args.stop_at_forget_prob
-        ahead = steps_to(course_of(state.log_history), goal) if goal else None
+        if args.aim is None:
+            return ""
+        goal = args.aim.goal
+        ahead = steps_to(course_of(state.log_history), goal)
         if not ahead:
             return ""
         steps = math.ceil(ahead)

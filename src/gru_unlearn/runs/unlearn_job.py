@@ -25,11 +25,11 @@ from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_choice import best_keeper
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.footing import footing_line
-from gru_unlearn.runs.goal import goal_line, goal_of
 from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.marks import mark_line, other_mark
 from gru_unlearn.runs.retain_rows import write_found_rows
+from gru_unlearn.runs.run_aim import aim_line, set_aim
 from gru_unlearn.runs.run_models import load_on_device, make_trainer, value_of_mark
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import Prepared, check_machine
@@ -60,9 +60,8 @@ def unlearn(prepared: Prepared, console: Console) -> RunSummary:
             write_found_rows(prepared.run_rows, folder)
         examples = ExampleLog(prepared)
         retain = _ask_retain_model(prepared, examples)
-        goal = goal_of(prepared.recipe, retain.mark)
-        prepared.recipe.config.stop_at_forget_prob = goal
-        for line in filter(None, (mark_line(retain.mark), goal_line(goal, retain.mark))):
+        set_aim(prepared.recipe, retain.mark)
+        for line in filter(None, (mark_line(retain.mark), aim_line(prepared.recipe))):
             say(console, line)
         trainer, best = _train(prepared, retain, examples, console)
         if best is None:

@@ -132,6 +132,11 @@ class UnlearningConfig(ResolvedSettings, TrainingArguments, metaclass=_ShortHelp
     stop_at_forget_prob: float | None = option(
         "Stop once an evaluation finds the mean forget probability at or below this.", None
     )
+    go_on_to: float | None = option(
+        "Once enough is forgotten, go on to this share of that probability while it costs little of the rest; None: "
+        "two thirds where learning_rate is auto and nobody said where to stop, else 1.",
+        None,
+    )
     stop_below_kept: float | None = option(
         "Stop where held-out or retain rows have kept less than this share of their probability; 0: never; None: 0.95 "
         "where learning_rate is auto, else never.",

@@ -15,9 +15,6 @@ GUARDED = ("held_out", "retain")
 WORD_FOR_WORD = "forget_word_for_word"
 """Name of a number of an evaluation: the share of the forget rows that are answered, or continued, word for word."""
 
-FAR_ENOUGH = 0.85
-"""Times the goal: so far a run goes on where rows still come word for word at the goal."""
-
 
 class Evaluated(NamedTuple):
     """Mean answer probabilities at a step."""
@@ -40,14 +37,6 @@ def course_of(log: Sequence[Mapping[str, float]]) -> list[Evaluated]:
         said = row.get(f"eval_{WORD_FOR_WORD}")
         found[int(row["step"])] = Evaluated(int(row["step"]), row["eval_forget_prob"], kept, said)
     return list(found.values())
-
-
-def is_enough(forget: float, said: float | None, goal: float) -> bool:
-    """Whether a forget probability is at the goal, and nothing comes word for word; or is so far below the goal that
-    going on would leave a trace of its own."""
-    if forget > goal:
-        return False
-    return not said or forget <= FAR_ENOUGH * goal
 
 
 class Kept(NamedTuple):

@@ -83,7 +83,8 @@ class OwnRate:
         if state is None or step % EVERY or step >= trainer.state.max_steps:
             return
         reading = self._gauge.read()
-        move = look(state, step, reading, trainer.args.stop_at_forget_prob)
+        aim = trainer.args.aim
+        move = look(state, step, reading, None if aim is None else aim.goal)
         if move is None:
             return
         self._set(move.learning_rate)

@@ -40,6 +40,7 @@ RANGES: Mapping[str, Mapping[str, object]] = {
     "gradient_accumulation_steps": {"least": 1},
     "eval_max_rows": {"least": 1},
     "stop_at_forget_prob": {"between": (0, 1)},
+    "go_on_to": {"above": 0, "most": 1},
     "stop_below_kept": {"least": 0, "below": 1},
     "stop_without_progress": {"least": 0},
 }

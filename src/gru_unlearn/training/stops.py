@@ -9,8 +9,9 @@ from transformers import TrainerCallback
 
 from gru_unlearn.common.numbers import shown
 from gru_unlearn.common.processes import decided_by_first
+from gru_unlearn.training.aim import ENOUGH, Aim, score
 from gru_unlearn.training.config import UnlearningConfig
-from gru_unlearn.training.course import Evaluated, Kept, course_of, is_enough, least_kept, steps_to
+from gru_unlearn.training.course import Evaluated, Kept, course_of, least_kept, steps_to
 
 Why = Literal["forgotten", "retention", "no_progress"]
 
@@ -19,6 +20,9 @@ PROGRESS = 0.02
 
 OTHER_RATE = 3
 """By how much another learning rate is worth a try."""
+
+BETTER_WITHIN = 2
+"""Evaluations beyond enough within which a model must turn up that is better than all before."""
 
 LABELS = {"held_out": "held-out rows", "retain": "retain rows"}
 
@@ -35,8 +39,8 @@ class Stop(NamedTuple):
 class Rules:
     """When to stop."""
 
-    goal: float | None
-    """forget probability at or below which enough is forgotten; None: never"""
+    aim: Aim | None
+    """None: nothing is ever enough"""
     limit: float
     """share of their probability that rows which must stay have to keep; 0: none"""
     patience: int
@@ -53,7 +57,7 @@ class Rules:
 def rules_of(args: UnlearningConfig, steps: int) -> Rules:
     """As the settings of a run of so many steps say."""
     return Rules(
-        goal=args.stop_at_forget_prob,
+        aim=args.aim,
         limit=args.resolved_stop_below_kept,
         patience=args.resolved_stop_without_progress,
         warm=args.get_warmup_steps(steps),
@@ -63,21 +67,39 @@ def rules_of(args: UnlearningConfig, steps: int) -> Rules:
 
 def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     """What the evaluations so far come to; None: go on."""
-    return _forgotten(course, rules) or _loses(course, rules) or _stalls(course, rules)
+    return _forgotten(course, rules) or _gets_worse(course, rules) or _loses(course, rules) or _stalls(course, rules)
 
 
 def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     """Enough, and within the limit: what is gone at the cost of the rest is no end to stop at."""
-    now = course[-1]
-    if rules.goal is None or not rules.keeps(least_kept(course)) or not is_enough(now.forget, now.said, rules.goal):
+    now, aim = course[-1], rules.aim
+    if aim is None or not rules.keeps(least_kept(course)) or not aim.is_reached(now):
         return None
-    reached = f"the forget probability is {shown(now.forget)}, at or below the goal of {shown(rules.goal)}"
+    reached = f"the forget probability is {shown(now.forget)}, at or below the goal of {shown(aim.goal)}"
     if now.said is None:
         return Stop("forgotten", now.step, reached)  # whether that is enough, nobody knows who counted nothing
     if now.said == 0:
         return Stop("forgotten", now.step, f"enough is forgotten: {reached}, and nothing comes word for word")
     left = f"{reached}, though {now.said:.1%} of the rows still come word for word"
     return Stop("forgotten", now.step, f"{left}: so far below, going on would leave a trace of its own")
+
+
+def _gets_worse(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """Enough is forgotten, and on the way from there to the goal the last models are worse than one before them."""
+    aim = rules.aim
+    if aim is None or len(course) <= BETTER_WITHIN:
+        return None
+    scores = [score(course[:end], aim, rules.limit) or 0.0 for end in range(1, len(course) + 1)]
+    best = max(scores[:-BETTER_WITHIN])
+    if best < ENOUGH or best < max(scores[-BETTER_WITHIN:]):
+        return None
+    now = course[scores.index(best)]
+    return Stop(
+        "forgotten",
+        course[-1].step,
+        f"enough is forgotten: at step {now.step} the forget probability was {shown(now.forget)}, at or below "
+        f"{shown(aim.enough)}, and going on to {shown(aim.goal)} costs more of the rest than it is worth",
+    )
 
 
 def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
@@ -140,9 +162,9 @@ class StopCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """On its own, a run looks where it expects the goal to be."""
-        goal = args.stop_at_forget_prob
-        if args.on_its_own and goal is not None and args.eval_strategy == "steps":
-            control.should_evaluate |= is_near(course_of(state.log_history), goal, state.global_step, state.eval_steps)
+        if args.on_its_own and args.aim is not None and args.eval_strategy == "steps":
+            course = course_of(state.log_history)
+            control.should_evaluate |= is_near(course, args.aim.goal, state.global_step, state.eval_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop where there is a reason."""

@@ -293,11 +293,16 @@ class UnlearningTrainer(PairTrainer):
     # --- between steps -------------------------------------------------------------------------------------------
 
     def measure_set(self, name: str, examples: Sequence[Example]) -> dict[str, float]:
-        """On its own, a run whose forget rows are at the goal asks how many it still says word for word: of as many as
-        its verdict counts, however few are measured along the run."""
+        """On its own, a run that has forgotten enough, by probability, asks how much it still says word for word: of as
+        many rows as its verdict counts, however few are measured along the run."""
         found = super().measure_set(name, examples)
-        goal = self.args.stop_at_forget_prob
-        if self.args.on_its_own and name == self.trained_set and goal is not None and found[f"{name}_prob"] <= goal:
+        aim = self.args.aim
+        if (
+            self.args.on_its_own
+            and name == self.trained_set
+            and aim is not None
+            and found[f"{name}_prob"] <= aim.enough
+        ):
             said = self.share_said(evenly_spread(self.forget_examples, MOST_ASKED))
             if said is not None:
                 found[WORD_FOR_WORD] = said

@@ -15,7 +15,7 @@ NO_MEANING = {
     "keep_best": "the last model is saved; --stop-at-prob ends the run where enough is learnt",
 } | dict.fromkeys(
     (
-        *("stop_when_forgotten", "stop_below_kept", "stop_without_progress"),
+        *("stop_when_forgotten", "go_on_to", "stop_below_kept", "stop_without_progress"),
         *("objective", "objective_args", "hidden_module", "alternative_field"),
         *("rectification", "new_gradient_weight", "retain_direction_dtype", "retain_direction_device"),
         *("forget_candidates", "retain_batch_size", "retain_every", "retain_loss", "retain_weight", "retain_placement"),

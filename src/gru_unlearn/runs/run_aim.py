@@ -17,23 +17,25 @@ ON_TOP = 0.2
 which a verdict speaks."""
 
 
-def goal_of(recipe: Recipe, mark: Mark | None) -> float | None:
-    """Forget probability at or below which the run stops; None: at none.
+def set_aim(recipe: Recipe, mark: Mark | None) -> None:
+    """Put into a run's settings what is enough and how far it goes on from there, where nobody else did.
 
     Control rows are an estimate, and mostly one that is too low: there the run goes to the mark and no further.
     """
     if not recipe.stop_when_forgotten or mark is None:
-        return recipe.config.stop_at_forget_prob
-    if not left_to_run(recipe, "stop_when_forgotten") or mark.kind == "control_rows":
-        return mark.value
-    return max(BEYOND * mark.value, mark.value - ON_TOP * (1 - mark.value))
+        return
+    config = recipe.config
+    config.stop_at_forget_prob = mark.value
+    if config.go_on_to is None and left_to_run(recipe, "stop_when_forgotten") and mark.kind != "control_rows":
+        config.go_on_to = max(BEYOND, 1 - ON_TOP * (1 - mark.value) / mark.value)
 
 
-def goal_line(goal: float | None, mark: Mark | None) -> str | None:
-    """What a run tells of its goal before it begins, where that is not the mark."""
-    if goal is None or mark is None or goal == mark.value:
+def aim_line(recipe: Recipe) -> str | None:
+    """What a run tells before it begins, where it goes on when enough is forgotten."""
+    aim = recipe.config.aim
+    if aim is None or aim.goal == aim.enough:
         return None
     return (
-        f"It goes on to {shown(goal)}, below the mark of {shown(mark.value)}, as long as the rest is kept: what stands "
-        "right at the mark is soon learnt again (--stop-when-forgotten stops there)."
+        f"From the mark of {shown(aim.enough)} it goes on to {shown(aim.goal)} while that costs little of the rest: "
+        "what stands right at the mark is soon learnt again (--go-on-to 1 stops there)."
     )
