@@ -108,8 +108,8 @@ def values(unlearned, target, retain_model):
 
 def test_recovery_of_models_that_are_one_of_the_two_ends_is_certain():
     low, high = [0.1, 0.3, 0.2, 0.2], [0.8, 0.9, 0.7, 1.0]
-    assert recovery(values(high, high, low))[3:] == (1.0, 1.0, 1.0, "")
-    assert recovery(values(low, high, low))[3:] == (0.0, 0.0, 0.0, "")
+    assert recovery(values(high, high, low))[4:] == (1.0, 1.0, 1.0, "")
+    assert recovery(values(low, high, low))[4:] == (0.0, 0.0, 0.0, "")
 
 
 def test_recovery_is_a_share_whose_interval_pairs_the_rows():
@@ -128,9 +128,19 @@ def test_recovery_is_not_measured_where_the_ends_hardly_differ_or_one_is_missing
     noise = [rng.random(20).tolist() for _ in range(3)]
     found = recovery(values(*noise))
     assert found.recovered is found.low is None
-    assert "hardly differ" in found.note
+    assert "hardly differs" in found.note
     found = recovery({"unlearned": {"forget": [0.5]}, "target": {"forget": [1.0]}})
     assert (found.unlearned, found.target, found.retain_model, found.recovered) == (0.5, 1.0, None, None)
+
+
+def test_without_a_retain_model_the_base_is_the_zero_line():
+    low, high, middle = [0.1, 0.3, 0.2, 0.2], [0.8, 0.9, 0.7, 1.0], [0.45, 0.6, 0.45, 0.6]
+    both = values(middle, high, [0.4, 0.4, 0.4, 0.4])
+    beside_base = {"unlearned": both["unlearned"], "target": both["target"], "base": {"forget": low}}
+    found = recovery(beside_base)
+    assert (found.retain_model, found.base) == (None, pytest.approx(0.2))
+    assert found[4:] == recovery(values(middle, high, low))[4:]
+    assert recovery(both | {"base": {"forget": low}})[4:] == recovery(both)[4:], "a retain model goes before"
 
 
 def test_one_row_has_no_interval_and_so_no_share():

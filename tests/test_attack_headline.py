@@ -84,6 +84,20 @@ def test_without_a_retain_model_or_any_room_there_is_no_share_and_a_reason():
     assert "one row" in share_of(attacked(0.5, numbers=[1]), numbers=[1]).note
 
 
+def test_without_a_retain_model_both_numbers_are_beside_the_base():
+    def beside_base(rows):
+        return rows.model_copy(update={"values": {
+            {"retain_model": "base"}.get(model, model): values for model, values in rows.values.items()
+        }})  # fmt: skip
+
+    taught = relearnt([0.1, 0.5, 0.9, 1.0], [0.0, 0.25, 0.5, 1.0])
+    of_base = taught.model_copy(update={"paths": {"unlearned": taught.paths["unlearned"]}})
+    of_base.paths["base"] = taught.paths["retain_model"]
+    expected = headline_of([part([attacked(0.6)], [taught])], BEFORE, ROWS)
+    found = headline_of([part([beside_base(attacked(0.6))], [of_base])], list(map(beside_base, BEFORE)), ROWS)
+    assert found == expected
+
+
 # --- what it costs ---------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +135,7 @@ def test_where_half_is_not_won_back_the_cost_is_a_bound():
     assert "--relearning-steps" in nobody.note
     assert "not relearnt" in cost_of().note
     assert "no retain model" in cost_of(relearnt(fast, fast), before=[attacked(0.1, retain_model=None)]).note
-    assert "hardly differ" in cost_of(relearnt(fast, fast), before=[attacked(0.1, target=0.01)]).note
+    assert "hardly differs" in cost_of(relearnt(fast, fast), before=[attacked(0.1, target=0.01)]).note
 
 
 def test_what_was_never_forgotten_costs_nothing():

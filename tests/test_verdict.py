@@ -611,6 +611,16 @@ def test_an_attack_without_a_scale_is_no_sign_that_it_stays_gone():
     assert not any("brought back little" in stated for stated in verdict.may_state)
 
 
+def test_beside_the_base_an_attack_has_a_scale_and_the_sentence_says_so():
+    numbers = {"unlearned": 0.1, "target": 1.0, "retain_model": None, "base": 0.06, "recovered": 0.04}
+    relearning = AttackResult(attack="relearning", variant="related rows", measure="prob", rows=10, **numbers)
+    verdict = verdict_of(OWN_ROWS, [relearning])
+    assert verdict.stays_gone == "yes"
+    assert "brings back 4% of what was known; the model before fine-tuning stands for one" in verdict.sentence
+    dear = relearning.model_copy(update={"recovered": 0.6})
+    assert verdict_of(OWN_ROWS, [dear]).stays_gone == "no"
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from(["found", "prob", "ROUGE-L"])), min_size=1, max_size=6))
 def test_without_a_retain_model_nothing_stays_gone_for_sure(tried):
     results = [attacked(share, measure=measure, name=f"{number}") for number, (share, measure) in enumerate(tried)]

@@ -17,7 +17,7 @@ from gru_unlearn.attacks.inside import inside
 from gru_unlearn.attacks.membership import membership
 from gru_unlearn.attacks.probing import Variants, no_attack
 from gru_unlearn.attacks.prompts import prompts, sampling
-from gru_unlearn.attacks.recovery import base_value, recovery
+from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import relearning
 from gru_unlearn.attacks.rounding import quantization
 from gru_unlearn.attacks.trials import make_trials
@@ -155,8 +155,4 @@ def _result(rows: AttackedRows, target: Mapping[int, float] | None) -> AttackRes
     """What came back; ``target``: the target's value of each row without an attack, by the row's number."""
     as_it_was = {FORGET.key: [target[number] for number in rows.numbers]} if target else None
     about = rows.model_dump(include={"attack", "variant", "form", "measure", "step"}, exclude_unset=True)
-    result = AttackResult(**about, rows=len(rows.numbers), **recovery(rows.values, as_it_was)._asdict())
-    base = base_value(rows.values)
-    if base is not None:
-        result.base = base
-    return result
+    return AttackResult(**about, rows=len(rows.numbers), **recovery(rows.values, as_it_was)._asdict())

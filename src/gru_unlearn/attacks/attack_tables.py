@@ -11,6 +11,7 @@ from gru_unlearn.results.attack_summary import AttackResult, AttackSummary, Esti
 
 _HEADINGS = ("", "measure", "unlearned", "target", "retain")
 _LAST = "% brought back"
+_ZERO_LINES = {"retain_model": "retain model", "base": "base"}
 
 
 def attack_table(summary: AttackSummary) -> Table:
@@ -19,7 +20,7 @@ def attack_table(summary: AttackSummary) -> Table:
     Below: what could not be measured or was left out, and why.
     """
     worst = worst_measures(summary.attacks)
-    unclear = [result for result in worst if result.recovered is None and summary.retain_model]
+    unclear = [result for result in worst if result.recovered is None and summary.zero_line]
     lines = [(result.name, *_numbers(result, summary)) for result in worst if result not in unclear]
     headings = (*_HEADINGS, "base", _LAST) if summary.base else (*_HEADINGS, _LAST)
     table = make_table(f"Does it come back? {plural(summary.rows, 'forget row')}", headings, lines)
@@ -43,14 +44,15 @@ def worst_measures(results: Sequence[AttackResult]) -> list[AttackResult]:
 
 def strongest_attack(summary: AttackSummary) -> str:
     """What the table comes to, in a sentence or two."""
-    if summary.retain_model is None:
+    if summary.zero_line is None:
         return (
             "Without a retain model there is no zero line: answers that came back are counted, but nobody knows how "
-            "many would come anyway. Pass --retain-model."
+            "many would come anyway. Pass --retain-model, or --base-model, which stands in for it."
         )
     worst = next(iter(worst_measures(summary.attacks)), None)
     if worst is None or worst.recovered is None:
-        return "No attack could be read between retain model and target, so nothing says how much came back."
+        between = f"{_ZERO_LINES[summary.zero_line]} and target"
+        return f"No attack could be read between {between}, so nothing says how much came back."
     if worst.recovered <= 0:
         return f"No attack brings anything back; the strongest, {worst.name}, is at {_percent(worst, ' %')}."
     without = ""
@@ -60,7 +62,7 @@ def strongest_attack(summary: AttackSummary) -> str:
     does = "still sees" if worst.measure in ("AUC", TOLD_APART) else "brings back"
     return (
         f"The strongest attack, {worst.name}, {does} {_percent(worst, ' %')} of what the target knows and the "
-        f"retain model does not (measure: {worst.measure}{without})."
+        f"{_ZERO_LINES[summary.zero_line]} does not (measure: {worst.measure}{without})."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from gru_unlearn.attacks.battery import RETAIN_MODEL, TARGET, UNLEARNED
+from gru_unlearn.attacks.battery import TARGET, UNLEARNED
 from gru_unlearn.attacks.membership import AUC
 from gru_unlearn.attacks.probing import PROBABILITY
 from gru_unlearn.attacks.recovery import (
@@ -24,18 +24,27 @@ from gru_unlearn.attacks.recovery import (
     draw_rows,
     drawn_shares,
     weighted_mean,
+    zero_line_of,
 )
 from gru_unlearn.reporting.staying import TOLD_APART
-from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, Attempt, Estimate, Headline, Relearnt
+from gru_unlearn.results.attack_summary import (
+    AttackedRows,
+    AttackPart,
+    Attempt,
+    Estimate,
+    Headline,
+    Relearnt,
+    ZeroLine,
+)
 from gru_unlearn.results.row_kinds import FORGET
 
 TELLING = (AUC, TOLD_APART)
 """Measures of what can be told from outside or inside, without bringing an answer out."""
 
-NO_RETAIN_MODEL = "no retain model: pass --retain-model"
+NO_ZERO_LINE = "no retain model: pass --retain-model, or --base-model"
 NOT_RELEARNT = "not relearnt"
-TOO_SHORT = "neither the unlearned nor the retain model won half back: more --relearning-steps"
-NONE_READ = "no attack could be read between retain model and target"
+TOO_SHORT = "neither the unlearned model nor the one to compare with won half back: more --relearning-steps"
+NONE_READ = "no attack could be read between target and a model that never saw the rows"
 
 
 class Drawn(NamedTuple):
@@ -78,15 +87,18 @@ def headline_of(parts: Sequence[AttackPart], before: Sequence[AttackedRows], num
 def recovered_share(attacked: Sequence[AttackedRows], before: Sequence[AttackedRows], drawn: Drawn) -> Estimate:
     """The largest share that any attack brings back, by any measure; what only tells rows apart brings nothing back."""
     attacked = [rows for rows in attacked if rows.measure not in TELLING]
-    if not any(RETAIN_MODEL in rows.values for rows in attacked):
-        return Estimate(note=NO_RETAIN_MODEL if attacked else NONE_READ)
+    if not attacked:
+        return Estimate(note=NONE_READ)
+    zero_line = zero_line_of(attacked[0].values)
+    if zero_line is None:
+        return Estimate(note=NO_ZERO_LINE)
     if len(drawn.numbers) < 2:
         return Estimate(note=ONE_ROW)
     as_it_was = {rows.measure: rows for rows in before}
     shares = {}
     for rows in attacked:
         known = _of_target(as_it_was.get(rows.measure), rows.numbers)
-        found = drawn_shares(rows.values, known, {FORGET.key: drawn.of(rows.numbers)})
+        found = drawn_shares(rows.values, zero_line, known, {FORGET.key: drawn.of(rows.numbers)})
         if found is not None:
             shares[rows.name, rows.measure] = found
     if not shares:
@@ -115,29 +127,32 @@ class _Cost(NamedTuple):
     multiple: Floats
     unlearned_ends: bool
     """whether it came to half, with all rows"""
-    retain_model_ends: bool
+    other_ends: bool
+    """the same of the model to compare with"""
 
 
 def relearning_cost(relearnt: Sequence[Relearnt], before: AttackedRows | None, drawn: Drawn) -> Estimate:
-    """Steps until half is won back on the rows that are trained on, as a multiple of the retain model's on the same.
+    """Steps until half is won back on the rows that are trained on, as a multiple of those of the retain model, else
+    the base, on the same.
 
-    Half is midway between retain model and target as they were. Of several learning rates and ways to train, the one
-    that is cheapest for the unlearned model beside the retain model counts. Where a copy does not come so far, all
+    Half is midway between that model and the target as they were. Of several learning rates and ways to train, the one
+    that is cheapest for the unlearned model beside it counts. Where a copy does not come so far, all
     steps that were taken count as its own, and the number is a bound.
     """
     if not relearnt or before is None:
         return Estimate(note=NOT_RELEARNT)
-    if RETAIN_MODEL not in before.values:
-        return Estimate(note=NO_RETAIN_MODEL)
+    zero_line = zero_line_of(before.values)
+    if zero_line is None:
+        return Estimate(note=NO_ZERO_LINE)
     numbers = relearnt[0].numbers
     if len(numbers) < 2:
         return Estimate(note=ONE_ROW)
     times = drawn.of(numbers)
-    half = _half(before, numbers, times)
+    half = _half(before, zero_line, numbers, times)
     if half is None:
         return Estimate(note=NO_ROOM)
-    costs = [_cost(rows, half, times) for rows in relearnt]
-    read = [cost for cost in costs if cost.unlearned_ends or cost.retain_model_ends]
+    costs = [_cost(rows, zero_line, half, times) for rows in relearnt]
+    read = [cost for cost in costs if cost.unlearned_ends or cost.other_ends]
     if not read:
         return Estimate(note=TOO_SHORT)
     cheapest = min(read, key=lambda cost: float(cost.multiple[0]))
@@ -145,10 +160,10 @@ def relearning_cost(relearnt: Sequence[Relearnt], before: AttackedRows | None, d
     return Estimate(value=value, interval=interval, bound=_bound(cheapest, read), by=cheapest.by.name)
 
 
-def _half(before: AttackedRows, numbers: Sequence[int], times: Floats) -> Floats | None:
-    """Midway between retain model and target: [1 + R]; None where they hardly differ."""
+def _half(before: AttackedRows, zero_line: ZeroLine, numbers: Sequence[int], times: Floats) -> Floats | None:
+    """Midway between zero line and target: [1 + R]; None where they hardly differ."""
     ends = []
-    for model in (RETAIN_MODEL, TARGET):
+    for model in (zero_line, TARGET):
         known = dict(zip(before.numbers, before.values[model][FORGET.key], strict=True))
         ends.append(weighted_mean(np.asarray([known[number] for number in numbers]), times))
     if np.quantile((ends[1] - ends[0])[1:], OUTSIDE) < LEAST_ROOM:
@@ -157,16 +172,16 @@ def _half(before: AttackedRows, numbers: Sequence[int], times: Floats) -> Floats
     return half
 
 
-def _cost(rows: Relearnt, half: Floats, times: Floats) -> _Cost:
+def _cost(rows: Relearnt, zero_line: ZeroLine, half: Floats, times: Floats) -> _Cost:
     most = float(rows.steps[-1])
     taken = {}
-    for model in (UNLEARNED, RETAIN_MODEL):
+    for model in (UNLEARNED, zero_line):
         taken[model] = steps_to(half, weighted_mean(np.asarray(rows.paths[model]), times), rows.steps)
     capped = {model: np.minimum(steps, most) for model, steps in taken.items()}
-    soonest = 1 / (2 * most)  # the retain model of a resample may be there at once
-    multiple = capped[UNLEARNED] / np.maximum(capped[RETAIN_MODEL], soonest)
+    soonest = 1 / (2 * most)  # the other model of a resample may be there at once
+    multiple = capped[UNLEARNED] / np.maximum(capped[zero_line], soonest)
     ends = {model: bool(steps[0] <= most) for model, steps in taken.items()}
-    return _Cost(rows, multiple, ends[UNLEARNED], ends[RETAIN_MODEL])
+    return _Cost(rows, multiple, ends[UNLEARNED], ends[zero_line])
 
 
 def steps_to(level: Floats, path: Floats, steps: Sequence[int]) -> Floats:
@@ -191,7 +206,7 @@ def steps_to(level: Floats, path: Floats, steps: Sequence[int]) -> Floats:
 
 def _bound(cheapest: _Cost, read: Sequence[_Cost]) -> Literal["", "at least", "at most"]:
     """Whether the least multiple of all is one, or all that can be told of it."""
-    if not all(cost.retain_model_ends for cost in read):
+    if not all(cost.other_ends for cost in read):
         return "at most"
     return "" if cheapest.unlearned_ends else "at least"
 

@@ -1,6 +1,6 @@
-"""How much came back: where the attacked model stands between the retain model and the target."""
+"""How much came back: where the attacked model stands between the retain model, or else the base, and the target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from gru_unlearn.attacks.battery import BASE, RETAIN_MODEL, TARGET, UNLEARNED
 from gru_unlearn.evaluation.attacks import UNSEEN
 from gru_unlearn.evaluation.measure import RESAMPLES
+from gru_unlearn.results.attack_summary import ZeroLine
 from gru_unlearn.results.row_kinds import FORGET
 
 Floats = npt.NDArray[np.float64]
@@ -16,13 +17,14 @@ Values = Mapping[str, Sequence[float]]
 """Set → one value per row."""
 
 LEAST_ROOM = 0.05
-"""Target and retain model must differ by this much, at the low end of the interval of their difference."""
+"""Target and zero line must differ by this much, at the low end of the interval of their difference."""
 
 OUTSIDE = (1 - 0.95) / 2
 """Share of the resamples on either side of the 95 % interval."""
 
+NO_ZERO_LINE = "no retain model, and no base"
 ONE_ROW = "not measurable, one row has no interval"
-NO_ROOM = "not measurable, target and retain model hardly differ"
+NO_ROOM = "not measurable, the target hardly differs from a model that never saw the rows"
 
 
 class Recovery(NamedTuple):
@@ -31,14 +33,25 @@ class Recovery(NamedTuple):
     unlearned: float
     target: float
     retain_model: float | None
+    base: float | None
     recovered: float | None = None
     low: float | None = None
     high: float | None = None
     note: str = ""
 
 
+def zero_line_of(models: Container[str]) -> ZeroLine | None:
+    """The model that tells what would come out anyway: the retain model, else the base; None: there is neither."""
+    if RETAIN_MODEL in models:
+        return "retain_model"
+    return "base" if BASE in models else None
+
+
 def recovery(values: Mapping[str, Values], before: Values | None = None) -> Recovery:
-    """(unlearned - retain model) / (target - retain model): 0 as if never learnt, 1 as if never unlearned.
+    """(unlearned - zero) / (target - zero), where zero is the retain model's, else the base's: 0 as if never learnt, 1
+    as if never unlearned.
+
+    The base has not learnt what stood beside the forget rows either, so that beside it rather more seems to come back.
 
     All three are attacked alike. Where the target as it was gives away more than under the attack, it counts as it was:
     an attack that fails on the target too brings nothing back.
@@ -52,31 +65,27 @@ def recovery(values: Mapping[str, Values], before: Values | None = None) -> Reco
     """
     weights = draws(values[UNLEARNED])
     unlearned, target = _statistic(values[UNLEARNED], weights), _target(values, before, weights)  # [1 + R]
-    if RETAIN_MODEL not in values:
-        return Recovery(float(unlearned[0]), float(target[0]), None, note="no retain model")
-    zero = _statistic(values[RETAIN_MODEL], weights)
-
-    points = float(unlearned[0]), float(target[0]), float(zero[0])
+    drawn = {name: _statistic(values[name], weights) for name in (RETAIN_MODEL, BASE) if name in values}
+    found = {name: float(statistic[0]) for name, statistic in drawn.items()}
+    points = float(unlearned[0]), float(target[0]), found.get(RETAIN_MODEL), found.get(BASE)
+    zero_line = zero_line_of(values)
+    if zero_line is None:
+        return Recovery(*points, note=NO_ZERO_LINE)
     if min(map(len, values[UNLEARNED].values())) < 2:
         return Recovery(*points, note=ONE_ROW)
-    share = _share(unlearned, target, zero)
+    share = _share(unlearned, target, drawn[zero_line])
     if share is None:
         return Recovery(*points, note=NO_ROOM)
     low, high = np.nanquantile(share[1:], [OUTSIDE, 1 - OUTSIDE])
     return Recovery(*points, float(share[0]), float(low), float(high))
 
 
-def base_value(values: Mapping[str, Values]) -> float | None:
-    """The base's value, where it was attacked, too."""
-    if BASE not in values:
-        return None
-    return float(_statistic(values[BASE], draws(values[BASE]))[0])
-
-
-def drawn_shares(values: Mapping[str, Values], before: Values | None, weights: Mapping[str, Floats]) -> Floats | None:
+def drawn_shares(
+    values: Mapping[str, Values], zero_line: ZeroLine, before: Values | None, weights: Mapping[str, Floats]
+) -> Floats | None:
     """The share brought back of all rows, and of each resample that ``weights`` draws: [1 + R], NaN where target and
-    retain model do not differ in a resample. None where they hardly differ at all."""
-    unlearned, zero = _statistic(values[UNLEARNED], weights), _statistic(values[RETAIN_MODEL], weights)
+    zero line do not differ in a resample. None where they hardly differ at all."""
+    unlearned, zero = _statistic(values[UNLEARNED], weights), _statistic(values[zero_line], weights)
     return _share(unlearned, _target(values, before, weights), zero)
 
 

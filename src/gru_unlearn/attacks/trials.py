@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from rich.console import Console
 
-from gru_unlearn.attacks.battery import RETAIN_MODEL, UNLEARNED, Battery
+from gru_unlearn.attacks.battery import UNLEARNED, Battery
 from gru_unlearn.attacks.probing import Name, Probed, Trial, Variants
+from gru_unlearn.attacks.recovery import zero_line_of
 from gru_unlearn.attacks.yardsticks import Outcomes, file_of, keep_outcomes, kept_outcomes
 from gru_unlearn.errors import UserError
 from gru_unlearn.evaluation import Missing
@@ -115,9 +116,11 @@ def _rows_of(about: Mapping[str, str], by_model: ByModel) -> Iterator[AttackedRo
 
 
 def _worst_point(by_model: ByModel) -> int:
-    """Where on the path the unlearned model is farthest above the retain model, if there is one; not the beginning."""
-    means = {model: np.mean(probed.path, axis=1) for model, probed in by_model.items()}
-    return 1 + int(np.argmax((means[UNLEARNED] - means.get(RETAIN_MODEL, 0.0))[1:]))
+    """Where on the path the unlearned model is farthest above the zero line, if there is one; not the beginning."""
+    above, zero_line = np.mean(by_model[UNLEARNED].path, axis=1), zero_line_of(by_model)
+    if zero_line is not None:
+        above = above - np.mean(by_model[zero_line].path, axis=1)
+    return 1 + int(np.argmax(above[1:]))
 
 
 def _curves_of(about: Mapping[str, str], by_model: ByModel) -> Iterator[RecoveryCurve]:

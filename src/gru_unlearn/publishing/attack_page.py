@@ -45,8 +45,8 @@ def attack_sections(summary: AttackSummary | None) -> list[Section]:
         Section(
             "attacks",
             "Attempts to bring it back",
-            "Brought back is the share of what the target knew beyond the retain model, both attacked alike: 0 % as if "
-            "never seen, 100 % wholly back.",
+            "Brought back is the share of what the target knew beyond the retain model, or where there is none, beyond "
+            "the base, both attacked alike: 0 % as if never seen, 100 % wholly back.",
             [Figure(_recovery(name, of_models)) for name, of_models in curves.items()],
             legend if curves else {},
             [replace(from_rich(table), title="", keys=2), _every_attack(summary)],
@@ -70,12 +70,12 @@ def _strongest_curves(summary: AttackSummary) -> dict[str, list[RecoveryCurve]]:
 
 
 def _every_attack(summary: AttackSummary) -> TableData:
-    headings = ["attack", "measure", "unlearned", "target", "retain model", "brought back", "95 % interval"]
+    headings = ["attack", "measure", "unlearned", "target", "retain model", "base", "brought back", "95 % interval"]
     return TableData(headings, [_cells(result) for result in summary.attacks], FOLDED, keys=2)
 
 
 def _cells(result: AttackResult) -> list[str]:
-    points = [shown(value) for value in (result.unlearned, result.target, result.retain_model)]
+    points = [shown(value) for value in (result.unlearned, result.target, result.retain_model, result.base)]
     share, interval = "–", ""
     if result.recovered is not None:
         share = f"{result.recovered:.0%}"

@@ -11,7 +11,7 @@ from gru_unlearn.results.verdict import Answer
 BACK_LITTLE, BACK_MUCH = 0.1, 0.5
 """Share that an attack brings back: stays gone up to the first, partly up to the second."""
 DEAR = 0.8
-"""What relearning costs of a retain model's steps: less is a trace, so that it stays gone in part."""
+"""What relearning costs of the steps of a model that never saw the rows: with less it stays gone in part."""
 FOUND = "found"
 """The measure that says of each row whether its answer came back, as a whole and in order."""
 TOLD_APART = "told apart"
@@ -29,15 +29,17 @@ class Staying:
     tried: int = 0
     """attacks, each in its forms"""
     strongest: AttackResult | None = None
-    """by the share brought back beyond a retain model; None where none has a scale"""
+    """by the share brought back beyond the zero line; None where none has a scale"""
     most_found: AttackResult | None = None
     """by answers that came back; None where none was looked for"""
     unread: int = 0
     """attacks that only a model which never saw the rows could give a scale, where there is none"""
     cost: Estimate | None = None
-    """steps to win half back, as a multiple of a retain model's; None where it was not measured"""
+    """steps to win half back, as a multiple of the other model's; None where it was not measured"""
     no_scale: bool = False
-    """whether answers did not come back, and no retain model says what that is worth"""
+    """whether answers did not come back, and nothing says what that is worth"""
+    beside_base: bool = False
+    """whether the base stands in for a retain model"""
     it_was: ItWas = "gone"
     """before the attacks: what never went cannot come back"""
 
@@ -72,13 +74,14 @@ def judge_staying(attacks: Sequence[AttackResult] | None, cost: Estimate | None 
     no_scale = strongest is None and worst(answers) == "yes"
     if no_scale or (unread and worst(answers) == "yes"):
         answers.append("unknown")
-    return Staying(worst(answers), tried, strongest, most, unread, cost, no_scale)
+    beside_base = strongest is not None and strongest.zero_line == "base"
+    return Staying(worst(answers), tried, strongest, most, unread, cost, no_scale, beside_base)
 
 
 def _count_unread(attacks: Sequence[AttackResult]) -> int:
-    """Attacks without a retain model that looked for no answers as a whole: some of it may have come back."""
+    """Attacks without a zero line that looked for no answers as a whole: some of it may have come back."""
     looked_for = {result.name for result in attacks if result.measure == FOUND}
-    others = {result.name for result in attacks if result.retain_model is None and result.recovered is None}
+    others = {result.name for result in attacks if result.zero is None and result.recovered is None}
     return len(others - looked_for)
 
 
@@ -93,7 +96,7 @@ def _strength(result: AttackResult) -> float:
 
 def _share_found(result: AttackResult) -> float:
     """Of the answers, beyond those that a model which never saw them finds under the same attack."""
-    return result.unlearned - (result.retain_model or 0.0)
+    return result.unlearned - (result.zero or 0.0)
 
 
 def _grade(brought_back: float) -> Answer:

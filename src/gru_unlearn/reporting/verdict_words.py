@@ -225,8 +225,8 @@ def attack_headline(staying: Staying) -> str:
     strongest, most = staying.strongest, staying.most_found
     if most is not None and staying.came_back is not None:
         tried += f": {_what_came(staying.came_back, most.rows, came)}"
-        if staying.came_back and most.retain_model:
-            tried += f" ({round(most.retain_model * most.rows)} from a model that never saw them)"
+        if staying.came_back and most.zero:
+            tried += f" ({round(most.zero * most.rows)} from a model that never saw them)"
     if strongest is not None:
         share = max(strongest.strength, 0.0)
         joined = "; the" if most is not None else ": the"
@@ -237,6 +237,8 @@ def attack_headline(staying: Staying) -> str:
         tried += f"; what {plural(staying.unread, 'other attempt')} brought cannot be told without a retain model"
     elif staying.no_scale:
         tried += "; whether it stays gone cannot be told without a retain model"
+    if staying.beside_base:
+        tried += "; the model before fine-tuning stands for one that never saw it"
     return f"{tried}.{_cheap(staying)}"
 
 

@@ -7,6 +7,10 @@ from gru_unlearn.results.file_model import FileModel, JobSummary, JsonObject
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.verdict import Verdict
 
+ZeroLine = Literal["retain_model", "base"]
+"""The model of which an attack's outcome is what would come out anyway: one that never saw the forget rows, or, where
+there is none, the one before fine-tuning, which does not know what was learnt beside them either."""
+
 
 class Attempt(FileModel):
     """Which attack, in which form."""
@@ -41,6 +45,18 @@ class AttackResult(Attempt):
     low: float | None = None
     high: float | None = None
     note: str = ""
+
+    @property
+    def zero_line(self) -> ZeroLine | None:
+        """Beside which model the share is measured; None: there is none."""
+        if self.retain_model is not None:
+            return "retain_model"
+        return None if self.base is None else "base"
+
+    @property
+    def zero(self) -> float | None:
+        """Its value."""
+        return self.base if self.retain_model is None else self.retain_model
 
     @property
     def strength(self) -> float:
@@ -101,9 +117,9 @@ class Headline(FileModel):
     """What all attacks come to, of the unlearned model."""
 
     recovered_share: Estimate
-    """the largest share brought back, of what the target knew beyond the retain model"""
+    """the largest share brought back, of what the target knew beyond the model of the zero line"""
     relearning_cost: Estimate
-    """steps to half of that on the rows trained on, of the retain model's: 1 is as dear as learning anew"""
+    """steps to half of that on the rows trained on, of that model's: 1 is as dear as learning anew"""
 
 
 class AttackPart(FileModel):
@@ -147,6 +163,13 @@ class AttackSummary(JobSummary):
     base: ModelSource | None = None
     versions: dict[str, str]
     verdict: Verdict | None = None
+
+    @property
+    def zero_line(self) -> ZeroLine | None:
+        """Beside which model shares are measured; None: there is none."""
+        if self.retain_model is not None:
+            return "retain_model"
+        return None if self.base is None else "base"
 
     @property
     def relearning_cost(self) -> Estimate | None:

@@ -21,7 +21,7 @@ from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.rate_search import LEAST, MOST, rate_of_effect
 from gru_unlearn.training.trial_step import TrialStep
 
-STEPS = 20
+STEPS = 10
 """Steps to the reach, if all went the way of the first."""
 
 EFFECT = math.log(2)
