@@ -51,7 +51,7 @@ def recovery(values: Mapping[str, Values], before: Values | None = None) -> Reco
     """(unlearned - zero) / (target - zero), where zero is the retain model's, else the base's: 0 as if never learnt, 1
     as if never unlearned.
 
-    The base has not learnt what stood beside the forget rows either, so that beside it rather more seems to come back.
+    The base has not learnt what stood beside the forget rows either; docs/attacks.md has how far the two differ.
 
     All three are attacked alike. Where the target as it was gives away more than under the attack, it counts as it was:
     an attack that fails on the target too brings nothing back.
