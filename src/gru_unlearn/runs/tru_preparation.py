@@ -27,6 +27,7 @@ FIXED: dict[str, JsonValue] = {
     "eval_on_start": False,
     "save_strategy": "no",
     "stop_when_forgotten": False,
+    "go_on_to": None,
     "keep_best": None,
     "eval_suite": None,
 }
