@@ -56,7 +56,9 @@ def score(course: Sequence[Evaluated], aim: Aim | None, limit: float) -> float |
         return None
     if aim is None or now.forget > aim.enough:
         return 1 - now.forget
-    base = ENOUGH if aim.has_enough(now) else SOME_SAID
+    base = SOME_SAID
+    if aim.has_enough(now):
+        base = ENOUGH
     return base + share + FURTHER * aim.way_below(now.forget)
 
 

@@ -13,7 +13,7 @@ from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.on_its_own import AUTO
 from gru_unlearn.training.rate_controller import EVERY, RateState, look
-from gru_unlearn.training.rate_probe import HARDLY_KNOWN, KNOWN, find_rate, words
+from gru_unlearn.training.rate_probe import BOLD_STEPS, HARDLY_KNOWN, KNOWN, STEPS, find_rate, words
 from gru_unlearn.training.trial_step import TrialStep
 
 PROVISIONAL = 1e-4
@@ -62,8 +62,11 @@ class OwnRate:
             self.state = RateState.load(Path(checkpoint))
             return
         trainer.say("Finding a learning rate: one step on trial, and readings along its direction ...")
+        steps = STEPS
+        if trainer.args.has_metric:
+            steps = BOLD_STEPS
         with trial as step:
-            self.state = find_rate(step, self._gauge, trainer.take_first_step)
+            self.state = find_rate(step, self._gauge, trainer.take_first_step, steps)
         trainer.args.learning_rate = self.state.chosen
         trainer.begin_at(self.state.chosen)
         trainer.state.log_history.append({"step": 0, "learning_rate_set": self.state.chosen})

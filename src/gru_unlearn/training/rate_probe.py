@@ -2,9 +2,9 @@
 
 Along the direction of the first step, with all that the method makes of it, the *reach* is the learning rate at which
 the mean log-probability of the forget answers has fallen by ln 2 per token, or the retain loss risen by as much, which
-comes first. A run whose steps all went that way would be there after :data:`STEPS` steps of a rate of
+comes first. A run whose steps all went that way would be there after so many steps of a rate of
 
-    η = reach / STEPS.
+    η = reach / steps.
 
 The reach is an effect large enough to be seen beside rounding, whatever the weights' type, and beyond the flat stretch
 that answers of probability near 1 begin with, where a single step of the right size shows nothing. It needs nothing to
@@ -21,8 +21,9 @@ from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.rate_search import LEAST, MOST, rate_of_effect
 from gru_unlearn.training.trial_step import TrialStep
 
-STEPS = 10
-"""Steps to the reach, if all went the way of the first."""
+STEPS, BOLD_STEPS = 20, 10
+"""Steps to the reach, if all went the way of the first; the latter where they are turned in the metric of retention,
+so that what must stay bears longer ones."""
 
 EFFECT = math.log(2)
 """Nats per token at the reach."""
@@ -36,13 +37,14 @@ HARDLY_KNOWN = (
 )
 
 
-def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object]) -> RateState:
+def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object], steps: int = STEPS) -> RateState:
     """Take the run's first step on trial and choose its learning rate.
 
     Args:
         trial: of the run's weights and optimizer.
         gauge: reads the model as it stands.
         step: takes the step.
+        steps: to the reach.
 
     Raises:
         UserError: no learning rate moves the answers.
@@ -60,7 +62,7 @@ def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object]) -> Rat
     if found is None:
         between = f"no learning rate from {LEAST:g} to {MOST:g} moves the forget answers along the first step"
         raise UserError(_CANNOT.format(between))
-    chosen = rounded(found.rate / STEPS)
+    chosen = rounded(found.rate / steps)
     return RateState(chosen=chosen, rate=chosen, reach=found.rate, start=start, last=start)
 
 
@@ -80,7 +82,8 @@ def _effect(now: Reading, start: Reading) -> float:
 
 def words(state: RateState) -> str:
     """What was chosen and why, in a line."""
+    steps = f"{state.reach / state.chosen:.0f} steps"
     return (
-        f"Learning rate {state.chosen:g}: {STEPS} steps along the direction of the first would halve the probability "
+        f"Learning rate {state.chosen:g}: {steps} along the direction of the first would halve the probability "
         f"of the forget answers, now {shown(state.start.probability)}, or cost the retain rows as much."
     )

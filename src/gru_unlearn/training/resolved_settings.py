@@ -69,7 +69,7 @@ class ResolvedSettings:
         return replace(chosen, temper=0.0)
 
     @property
-    def _has_metric(self) -> bool:
+    def has_metric(self) -> bool:
         """Whether steps are turned in the metric of retention, which takes nothing back: a retain term must."""
         chosen = self._chosen_rectification
         return chosen is not None and chosen.metric > 0
@@ -126,7 +126,7 @@ class ResolvedSettings:
         """λ of the retain term: as set, or as the metric of retention asks for, or as the objective defines it."""
         if self.retain_weight is not None:
             return self.retain_weight
-        if self._has_metric and self.resolved_retain_loss == "anchor":
+        if self.has_metric and self.resolved_retain_loss == "anchor":
             return ANCHOR_WEIGHT_OF_ANSWERS if adds_up_tokens(OBJECTIVES[self.objective]) else ANCHOR_WEIGHT
         return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
 
@@ -170,7 +170,7 @@ class ResolvedSettings:
             return self.retain_loss
         if self.objective == "rmu":
             return "rmu"
-        if self._has_metric:
+        if self.has_metric:
             return "anchor"
         return "nll"
 
