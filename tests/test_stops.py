@@ -28,7 +28,7 @@ from gru_unlearn.runs.recipe import make_recipe
 from gru_unlearn.runs.run_aim import aim_line, set_aim
 from gru_unlearn.runs.run_results import why_stopped
 from gru_unlearn.training import UnlearningConfig, answer_logps, own_rate
-from gru_unlearn.training.aim import Aim
+from gru_unlearn.training.aim import Aim, aim_of
 from gru_unlearn.training.course import Evaluated, course_of, least_kept, steps_to
 from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.stops import Rules, StopCallback, is_near, why_to_stop
@@ -195,7 +195,7 @@ def test_on_its_own_a_run_goes_somewhat_beyond_the_mark(kind, mark, settings, go
     mark = Mark(kind=kind, value=mark)
     recipe = on_its_own(**settings)
     set_aim(recipe, mark)
-    aim = recipe.config.aim
+    aim = aim_of(recipe.config)
     assert aim.goal == pytest.approx(goal)
     assert aim.enough == settings.get("stop_at_forget_prob", mark.value)
     told = aim_line(recipe)
@@ -207,10 +207,10 @@ def test_with_a_rate_of_its_own_a_run_stops_at_the_mark():
     recipe = make_recipe({"model": "m", "forget": "f", "learning_rate": 1e-4, "use_cpu": True})
     mark = Mark(kind="retain_model", value=0.3)
     set_aim(recipe, mark)
-    assert recipe.config.aim is None
+    assert aim_of(recipe.config) is None
     recipe = dataclasses.replace(recipe, stop_when_forgotten=True)
     set_aim(recipe, mark)
-    assert recipe.config.aim == Aim(0.3, 0.3)
+    assert aim_of(recipe.config) == Aim(0.3, 0.3)
 
 
 # --- the model that is kept ------------------------------------------------------------------------------------------

@@ -12,6 +12,12 @@ ZeroLine = Literal["retain_model", "base"]
 there is none, the one before fine-tuning, which does not know what was learnt beside them either."""
 
 
+def _first_there(retain_model: object, base: object) -> ZeroLine | None:
+    if retain_model is not None:
+        return "retain_model"
+    return None if base is None else "base"
+
+
 class Attempt(FileModel):
     """Which attack, in which form."""
 
@@ -49,9 +55,7 @@ class AttackResult(Attempt):
     @property
     def zero_line(self) -> ZeroLine | None:
         """Beside which model the share is measured; None: there is none."""
-        if self.retain_model is not None:
-            return "retain_model"
-        return None if self.base is None else "base"
+        return _first_there(self.retain_model, self.base)
 
     @property
     def zero(self) -> float | None:
@@ -167,9 +171,7 @@ class AttackSummary(JobSummary):
     @property
     def zero_line(self) -> ZeroLine | None:
         """Beside which model shares are measured; None: there is none."""
-        if self.retain_model is not None:
-            return "retain_model"
-        return None if self.base is None else "base"
+        return _first_there(self.retain_model, self.base)
 
     @property
     def relearning_cost(self) -> Estimate | None:

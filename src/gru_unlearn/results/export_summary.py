@@ -61,6 +61,8 @@ class ExportedAttack(Attempt):
     unlearned: float
     target: float
     retain_model: float | None
+    zero: float | None = None
+    """the retain model's, or where there is none the base's"""
     recovered: float | None
     low: float | None
     high: float | None

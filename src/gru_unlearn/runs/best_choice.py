@@ -7,7 +7,7 @@ from gru_unlearn.runs.keep_best import BestKeeper, KeepBest, KeepGoodEnough
 from gru_unlearn.runs.own_choice import left_to_run
 from gru_unlearn.runs.rule_names import FORGET_TARGET
 from gru_unlearn.runs.run_preparation import Prepared
-from gru_unlearn.training.aim import Aim
+from gru_unlearn.training.aim import Aim, aim_of
 
 
 def best_keeper(prepared: Prepared, mark: float | None, save: Callable[[str], None]) -> BestKeeper | None:
@@ -24,7 +24,7 @@ def best_keeper(prepared: Prepared, mark: float | None, save: Callable[[str], No
         return KeepBest(parse_rule(recipe.keep_best), output, constants, save)
     if not left_to_run(recipe, "keep_best") or recipe.config.eval_strategy == "no":
         return None
-    aim = recipe.config.aim
+    aim = aim_of(recipe.config)
     if aim is None and mark is not None:
         aim = Aim(mark, mark)
     return KeepGoodEnough(aim, recipe.config.resolved_stop_below_kept, output, constants, save)

@@ -9,6 +9,7 @@ from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.runs.own_choice import left_to_run
 from gru_unlearn.runs.recipe import Recipe
+from gru_unlearn.training.aim import aim_of
 
 BEYOND = 2 / 3
 """Times the mark, where the run chooses by itself how far it goes."""
@@ -32,7 +33,7 @@ def set_aim(recipe: Recipe, mark: Mark | None) -> None:
 
 def aim_line(recipe: Recipe) -> str | None:
     """What a run tells before it begins, where it goes on when enough is forgotten."""
-    aim = recipe.config.aim
+    aim = aim_of(recipe.config)
     if aim is None or aim.goal == aim.enough:
         return None
     return (

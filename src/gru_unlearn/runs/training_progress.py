@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from gru_unlearn.reporting.progress import progress_bar
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.reporting.tables import plural, shown
+from gru_unlearn.training.aim import aim_of
 from gru_unlearn.training.course import course_of, steps_to
 from gru_unlearn.training.stops import Stop
 
@@ -150,9 +151,10 @@ class TrainingProgress(StepBar):
 
     def _outlook(self, args: Any, state: Any) -> str:
         """When enough will be forgotten, if it goes on like this."""
-        if args.aim is None:
+        aim = aim_of(args)
+        if aim is None:
             return ""
-        goal = args.aim.goal
+        goal = aim.goal
         ahead = steps_to(course_of(state.log_history), goal)
         if not ahead:
             return ""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.course import Evaluated, least_kept
 
 FAR_ENOUGH = 0.85
@@ -38,6 +39,12 @@ class Aim(NamedTuple):
         if forget <= self.goal:
             return 1.0
         return max(math.log(self.enough / forget) / math.log(self.enough / self.goal), 0.0)
+
+
+def aim_of(args: UnlearningConfig) -> Aim | None:
+    """As the settings say; None: a run goes as far as its steps take it."""
+    enough = args.stop_at_forget_prob
+    return None if enough is None else Aim(enough, enough * (args.go_on_to or 1.0))
 
 
 def score(course: Sequence[Evaluated], aim: Aim | None, limit: float) -> float | None:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gru_unlearn.errors import UserError
+from gru_unlearn.training.aim import aim_of
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.on_its_own import AUTO
@@ -63,7 +64,8 @@ class OwnRate:
             return
         trainer.say("Finding a learning rate: one step on trial, and readings along its direction ...")
         steps = STEPS
-        if trainer.args.has_metric:
+        rectification = trainer.args.resolved_rectification
+        if rectification is not None and rectification.metric > 0:
             steps = BOLD_STEPS
         with trial as step:
             self.state = find_rate(step, self._gauge, trainer.take_first_step, steps)
@@ -86,7 +88,7 @@ class OwnRate:
         if state is None or step % EVERY or step >= trainer.state.max_steps:
             return
         reading = self._gauge.read()
-        aim = trainer.args.aim
+        aim = aim_of(trainer.args)
         move = look(state, step, reading, None if aim is None else aim.goal)
         if move is None:
             return

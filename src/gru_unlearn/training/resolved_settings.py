@@ -10,7 +10,6 @@ from transformers.training_args import OptimizerNames
 from gru_unlearn.geometry import Rectification, default_gradient_weight, parse_rectification
 from gru_unlearn.objectives import DEFAULT_RETAIN_WEIGHT, IDK_ANSWERS, OBJECTIVES, adds_up_tokens
 from gru_unlearn.robustness import Robust, parse_robust
-from gru_unlearn.training.aim import Aim
 from gru_unlearn.training.hyperparameters import HyperparameterValue, parse_hyperparameters
 from gru_unlearn.training.on_its_own import CANDIDATES
 from gru_unlearn.training.setting_limits import DIRECTION_DTYPES
@@ -37,8 +36,6 @@ class ResolvedSettings:
     retain_loss: str | None
     retain_weight: float | None
     retain_direction_dtype: str | None
-    stop_at_forget_prob: float | None
-    go_on_to: float | None
     stop_below_kept: float | None
     stop_without_progress: int | None
     eval_on_start: bool
@@ -69,7 +66,7 @@ class ResolvedSettings:
         return replace(chosen, temper=0.0)
 
     @property
-    def has_metric(self) -> bool:
+    def _has_metric(self) -> bool:
         """Whether steps are turned in the metric of retention, which takes nothing back: a retain term must."""
         chosen = self._chosen_rectification
         return chosen is not None and chosen.metric > 0
@@ -126,15 +123,9 @@ class ResolvedSettings:
         """λ of the retain term: as set, or as the metric of retention asks for, or as the objective defines it."""
         if self.retain_weight is not None:
             return self.retain_weight
-        if self.has_metric and self.resolved_retain_loss == "anchor":
+        if self._has_metric and self.resolved_retain_loss == "anchor":
             return ANCHOR_WEIGHT_OF_ANSWERS if adds_up_tokens(OBJECTIVES[self.objective]) else ANCHOR_WEIGHT
         return DEFAULT_RETAIN_WEIGHT.get(self.objective, 0.0)
-
-    @property
-    def aim(self) -> Aim | None:
-        """How far down the forget probability shall go; None: as far as the steps take it."""
-        enough = self.stop_at_forget_prob
-        return None if enough is None else Aim(enough, enough * (self.go_on_to or 1.0))
 
     @property
     def resolved_stop_below_kept(self) -> float:
@@ -170,7 +161,7 @@ class ResolvedSettings:
             return self.retain_loss
         if self.objective == "rmu":
             return "rmu"
-        if self.has_metric:
+        if self._has_metric:
             return "anchor"
         return "nll"
 

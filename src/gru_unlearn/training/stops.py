@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from gru_unlearn.common.numbers import shown
 from gru_unlearn.common.processes import decided_by_first
-from gru_unlearn.training.aim import ENOUGH, Aim, score
+from gru_unlearn.training.aim import ENOUGH, Aim, aim_of, score
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.course import Evaluated, Kept, course_of, least_kept, steps_to
 
@@ -57,7 +57,7 @@ class Rules:
 def rules_of(args: UnlearningConfig, steps: int) -> Rules:
     """As the settings of a run of so many steps say."""
     return Rules(
-        aim=args.aim,
+        aim=aim_of(args),
         limit=args.resolved_stop_below_kept,
         patience=args.resolved_stop_without_progress,
         warm=args.get_warmup_steps(steps),
@@ -162,9 +162,10 @@ class StopCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """On its own, a run looks where it expects the goal to be."""
-        if args.on_its_own and args.aim is not None and args.eval_strategy == "steps":
+        aim = aim_of(args)
+        if args.on_its_own and aim is not None and args.eval_strategy == "steps":
             course = course_of(state.log_history)
-            control.should_evaluate |= is_near(course, args.aim.goal, state.global_step, state.eval_steps)
+            control.should_evaluate |= is_near(course, aim.goal, state.global_step, state.eval_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop where there is a reason."""

@@ -28,6 +28,7 @@ from gru_unlearn.geometry.products import local
 from gru_unlearn.objectives import Objective
 from gru_unlearn.objectives.causality import require_causal, require_causal_config
 from gru_unlearn.robustness import Robustness
+from gru_unlearn.training.aim import aim_of
 from gru_unlearn.training.anchors import (
     FROM_ANCHORS,
     Anchors,
@@ -296,7 +297,7 @@ class UnlearningTrainer(PairTrainer):
         """On its own, a run that has forgotten enough, by probability, asks how much it still says word for word: of as
         many rows as its verdict counts, however few are measured along the run."""
         found = super().measure_set(name, examples)
-        aim = self.args.aim
+        aim = aim_of(self.args)
         if (
             self.args.on_its_own
             and name == self.trained_set
