@@ -208,11 +208,10 @@ def test_a_schedule_that_was_asked_for_is_that_of_the_number(tmp_path, schedule)
 
 
 def test_the_reach_is_where_it_is_said_to_be(tmp_path):
-    short = {"max_steps": 1, "warmup_steps": 100}  # so that the step itself hardly moves the weights
-    run = auto(tmp_path, objective="ga", rectification="none", forget_candidates=1, **short)  # the same rows again
+    run = auto(tmp_path, objective="ga", rectification="none", max_steps=1, forget_candidates=1)  # the same rows again
     run.train()
     state = run.own_rate.state
-    with on_trial(run.model, run.optimizer.optimizer, run._pairs) as trial:
+    with on_trial(run.model, run.optimizer.optimizer, run._pairs) as trial:  # after a step of warm-up, which is short
         trial.take(run.take_first_step)
         trial.go_to(state.reach)
         now = run.own_rate._gauge.read()

@@ -329,7 +329,7 @@ def to_the_mark(world):
     """So small a model keeps little of the rest on its way."""
     return (
         f"--retain-model={world / 'retain_model'}", "--rectification=gru/element/update", "--max-steps=300",
-        "--stop-below-kept=0.3", "--go-on-to=1",
+        "--stop-below-kept=0.3", "--go-on-to=0.95",
     )  # fmt: skip
 
 
@@ -371,7 +371,7 @@ def test_a_run_stops_at_the_mark_and_keeps_that_model(gru, world, at_rate, tmp_p
     results, stopped = summary["results"], summary["results"]["stopped"]
     assert stopped["why"] == "forgotten", stopped
     assert stopped["step"] == summary["steps"] == summary["best"]["step"]
-    assert results["forget_prob"] <= results["forget_target"]
+    assert results["forget_prob"] <= 0.95 * results["forget_target"]
     assert results["held_out_prob"] >= 0.3 * summary["trajectory"][0]["held_out_prob"]
     assert stopped["sentence"] in " ".join(out.split())
     assert probability(tmp_path / "out" / "model", world / "forget.jsonl") == pytest.approx(results["forget_prob"])

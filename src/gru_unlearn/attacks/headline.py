@@ -17,6 +17,7 @@ from gru_unlearn.attacks.probing import PROBABILITY
 from gru_unlearn.attacks.recovery import (
     LEAST_ROOM,
     NO_ROOM,
+    NO_ZERO_LINE,
     ONE_ROW,
     OUTSIDE,
     Floats,
@@ -41,7 +42,6 @@ from gru_unlearn.results.row_kinds import FORGET
 TELLING = (AUC, TOLD_APART)
 """Measures of what can be told from outside or inside, without bringing an answer out."""
 
-NO_ZERO_LINE = "no retain model: pass --retain-model, or --base-model"
 NOT_RELEARNT = "not relearnt"
 TOO_SHORT = "neither the unlearned model nor the one to compare with won half back: more --relearning-steps"
 NONE_READ = "no attack could be read between target and a model that never saw the rows"

@@ -22,7 +22,7 @@ LEAST_ROOM = 0.05
 OUTSIDE = (1 - 0.95) / 2
 """Share of the resamples on either side of the 95 % interval."""
 
-NO_ZERO_LINE = "no retain model, and no base"
+NO_ZERO_LINE = "no retain model: pass --retain-model, or --base-model"
 ONE_ROW = "not measurable, one row has no interval"
 NO_ROOM = "not measurable, the target hardly differs from a model that never saw the rows"
 
