@@ -293,18 +293,18 @@ def test_too_slow_raises_but_not_at_first():
 
 
 def test_certain_answers_give_way_slowly_and_that_is_no_reason():
-    """From 0.999 to 0.35 in 60 steps at the slowest, evenly in log-odds: the first of them hardly show. What counts is
+    """From 0.999 to 0.35 in 30 steps at the slowest, evenly in log-odds: the first of them hardly show. What counts is
     how many are still to come, and shortly before the end nothing is raised."""
     for before, then, step, raised in (
-        (0.998, 0.9975, 20, True),
-        (0.998, 0.9955, 20, False),
-        (0.5, 0.49, 20, True),
-        (0.7, 0.6, 40, False),
-        (0.5, 0.44, 55, False),
-        (0.5, 0.49, 55, True),
+        (0.998, 0.9975, 10, True),
+        (0.99, 0.97, 15, True),
+        (0.99, 0.96, 15, False),
+        (0.7, 0.57, 20, False),
+        (0.5, 0.44, 25, False),
+        (0.5, 0.49, 25, True),
     ):
         certain = state(start=reading(math.log(0.999)), last=reading(math.log(before)), last_step=step - EVERY)
-        change = change_for(certain, step, reading(math.log(then)), goal=0.35)
+        change = change_for(certain, step, reading(math.log(then)), enough=0.35)
         assert (change is not None) == raised, (before, then, step)
 
 
@@ -319,9 +319,9 @@ def test_too_fast_and_harm_lower():
 def test_enough_raises_no_more():
     gone = reading(-3.0)
     assert change_for(state(last=gone, last_step=40), 45, gone) is None
-    assert change_for(state(last=gone, last_step=40), 45, gone, goal=0.001).factor == FACTOR, "the goal is further"
+    assert change_for(state(last=gone, last_step=40), 45, gone, enough=0.001).factor == FACTOR, "the mark is further"
     half = reading(-0.7)
-    assert change_for(state(last=half, last_step=40), 45, half, goal=0.5) is None
+    assert change_for(state(last=half, last_step=40), 45, half, enough=0.5) is None
 
 
 @given(st.lists(st.tuples(st.floats(-20, 0), st.floats(-20, 0) | st.none()), max_size=60))

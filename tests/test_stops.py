@@ -29,7 +29,7 @@ from gru_unlearn.runs.run_aim import aim_line, set_aim
 from gru_unlearn.runs.run_results import why_stopped
 from gru_unlearn.training import UnlearningConfig, answer_logps, own_rate
 from gru_unlearn.training.aim import Aim, aim_of
-from gru_unlearn.training.course import Evaluated, course_of, least_kept, steps_to
+from gru_unlearn.training.course import WORD_FOR_WORD, Evaluated, course_of, least_kept, steps_to
 from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.stops import Rules, StopCallback, is_near, why_to_stop
 
@@ -224,6 +224,8 @@ def kept_of(points, folder, aim=RULES.aim):
     log = []
     for point in points:
         log.append({"step": point.step, "eval_forget_prob": point.forget, "eval_held_out_prob": point.kept["held_out"]})
+        if point.said is not None:
+            log[-1][f"eval_{WORD_FOR_WORD}"] = point.said
         state = type("State", (), {"global_step": point.step, "log_history": log})
         keep.on_evaluate(None, state, None, metrics={"eval_forget_prob": point.forget})
     return keep.best.step
@@ -241,6 +243,14 @@ def kept_of(points, folder, aim=RULES.aim):
 )
 def test_the_model_that_is_kept_is_good_enough(tmp_path, points, step):
     assert kept_of(course(*points), tmp_path / "run") == step
+
+
+def test_a_model_that_says_none_of_the_rows_goes_before_one_that_kept_more(tmp_path):
+    """However far below the mark the other is; and of those that say some, the one that is far enough below."""
+    points = course((0.9, 1), (0.11, 0.999), (0.06, 0.99), (0.05, 0.98))
+    said = [point._replace(said=share) for point, share in zip(points, (1.0, 0.05, 0.05, 0.0), strict=True)]
+    assert kept_of(said, tmp_path / "none") == 15
+    assert kept_of(said[:-1], tmp_path / "some") == 10
 
 
 BEYOND = Aim(0.12, 0.08)

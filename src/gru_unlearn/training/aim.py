@@ -13,8 +13,9 @@ FAR_ENOUGH = 0.85
 FURTHER = 0.02
 """Share of the rest that may be lost on the whole way from enough to the goal."""
 
-SOME_SAID, ENOUGH = 2.0, 4.0
-"""Scores from which on a model has forgotten enough: though some rows still come word for word, and altogether."""
+SOME_SAID, ENOUGH, NONE_SAID = 2.0, 3.0, 4.0
+"""Scores from which on a model is at what is enough: where rows still come word for word, where they do though it is
+far enough below, and where none does."""
 
 
 class Aim(NamedTuple):
@@ -50,7 +51,7 @@ def aim_of(args: UnlearningConfig) -> Aim | None:
 def score(course: Sequence[Evaluated], aim: Aim | None, limit: float) -> float | None:
     """How good the model of the last evaluation is, the higher the better; None: it has lost too much of the rest.
 
-    Below 1 by what is forgotten; where that is enough, from 2 or 4 on by what is kept, and by how far it is beyond.
+    Below 1 by what is forgotten; where that is enough, from 2, 3 or 4 on by what is kept, and by how far it is beyond.
 
     Args:
         course: all evaluations up to this one.
@@ -66,6 +67,8 @@ def score(course: Sequence[Evaluated], aim: Aim | None, limit: float) -> float |
     base = SOME_SAID
     if aim.has_enough(now):
         base = ENOUGH
+    if not now.said:
+        base = NONE_SAID
     return base + share + FURTHER * aim.way_below(now.forget)
 
 

@@ -89,7 +89,7 @@ class OwnRate:
             return
         reading = self._gauge.read()
         aim = aim_of(trainer.args)
-        move = look(state, step, reading, None if aim is None else aim.goal)
+        move = look(state, step, reading, None if aim is None else aim.enough)
         if move is None:
             return
         self._set(move.learning_rate)

@@ -16,9 +16,9 @@ FAST = 0.15
 """Nats by which the log-probability per token of the forget answers should fall in a step, at most. From 0.95 to 0.1,
 2.25 nats in all, are 15 steps."""
 
-LONGEST = 60
-"""Steps that the whole way should take, at most. Its measure is the log-odds of the forget answers, which fall evenly
-where their probability, near 1 at first, hardly moves."""
+LONGEST = 30
+"""Steps that the way to what is enough should take. Its measure is the log-odds of the forget answers, which fall
+evenly where their probability, near 1 at first, hardly moves."""
 
 NEAR = 10
 """Steps to the end of the way within which nothing is raised any more, however long it was."""
@@ -27,7 +27,7 @@ PATIENCE = 10
 """Steps before the rate is raised for the first time: those of the warm-up move little."""
 
 LEFT = 0.1
-"""Share of the probability that a run goes to where no goal is known."""
+"""Share of the probability that is enough where none is known."""
 
 HARM, HARM_SHARE = 0.05, 0.5
 """Rise of the retain loss between two looks that is too much: nats per token, and as a share of what was forgotten."""
@@ -93,16 +93,16 @@ class Change(NamedTuple):
     why: str
 
 
-def look(state: RateState, step: int, now: Reading, goal: float | None = None) -> Move | None:
+def look(state: RateState, step: int, now: Reading, enough: float | None = None) -> Move | None:
     """Note a reading, and change the state's rate where the speed is wrong.
 
     Args:
         state: is changed.
         step: steps taken so far.
         now: what the gauge says.
-        goal: mean forget probability that the run goes to, where it is known.
+        enough: mean forget probability that is enough, where it is known: beyond it a run takes its time.
     """
-    change = change_for(state, step, now, goal)
+    change = change_for(state, step, now, enough)
     state.last, state.last_step = now, step
     if change is None:
         return None
@@ -116,7 +116,7 @@ def look(state: RateState, step: int, now: Reading, goal: float | None = None) -
     return move
 
 
-def change_for(state: RateState, step: int, now: Reading, goal: float | None = None) -> Change | None:
+def change_for(state: RateState, step: int, now: Reading, enough: float | None = None) -> Change | None:
     """What the speed since the last look asks for; None: nothing. Arguments are those of :func:`look`."""
     steps = step - state.last_step
     fall, harm = now.forgotten_since(state.last), now.harm_since(state.last)
@@ -127,8 +127,8 @@ def change_for(state: RateState, step: int, now: Reading, goal: float | None = N
         return Change(1 / FACTOR, f"the retain loss rose by {harm:.2f} nats per token in {steps} steps")
     if speed > FAST:
         return Change(1 / FACTOR, f"forgetting too fast, {speed:.2f} nats per token and step")
-    goal = LEFT * state.start.probability if goal is None else goal
-    pace, way = (state.last.log_odds - now.log_odds) / steps, now.log_odds - log_odds(goal)
+    enough = LEFT * state.start.probability if enough is None else enough
+    pace, way = (state.last.log_odds - now.log_odds) / steps, now.log_odds - log_odds(enough)
     if step >= PATIENCE and way > max(pace, 0.0) * max(LONGEST - step, NEAR):
         return Change(FACTOR, f"forgetting too slow, {speed:.3f} nats per token and step")
     return None
