@@ -62,6 +62,9 @@ class RateState(BaseModel):
     start: Reading
     last: Reading
     last_step: int = 0
+    earlier: Reading | None = None
+    """the one before the last"""
+    earlier_step: int = 0
     moves: list[Move] = []
 
     def save(self, folder: Path) -> None:
@@ -103,6 +106,7 @@ def look(state: RateState, step: int, now: Reading, enough: float | None = None)
         enough: mean forget probability that is enough, where it is known: beyond it a run takes its time.
     """
     change = change_for(state, step, now, enough)
+    state.earlier, state.earlier_step = state.last, state.last_step
     state.last, state.last_step = now, step
     if change is None:
         return None
@@ -128,7 +132,16 @@ def change_for(state: RateState, step: int, now: Reading, enough: float | None =
     if speed > FAST:
         return Change(1 / FACTOR, f"forgetting too fast, {speed:.2f} nats per token and step")
     enough = LEFT * state.start.probability if enough is None else enough
-    pace, way = (state.last.log_odds - now.log_odds) / steps, now.log_odds - log_odds(enough)
-    if step >= PATIENCE and way > max(pace, 0.0) * max(LONGEST - step, NEAR):
+    way, left = now.log_odds - log_odds(enough), max(LONGEST - step, NEAR)
+    if step >= PATIENCE and way > _pace(state, step, now) * left:
         return Change(FACTOR, f"forgetting too slow, {speed:.3f} nats per token and step")
     return None
+
+
+def _pace(state: RateState, step: int, now: Reading) -> float:
+    """Fall of the log-odds in a step, never below 0: since the last look or since the one before, whichever was faster,
+    because few rows go down by fits and starts."""
+    paces = [(state.last.log_odds - now.log_odds) / (step - state.last_step)]
+    if state.earlier is not None:
+        paces.append((state.earlier.log_odds - now.log_odds) / (step - state.earlier_step))
+    return max(0.0, *paces)
