@@ -151,11 +151,21 @@ def test_a_steady_run_is_looked_at_where_it_reaches_the_goal(pace, start, every,
     points, step = [Evaluated(0, start, {}), Evaluated(every, at(every), {})], every
     while points[-1].forget > goal:
         step += 1
-        if step % every == 0 or is_near(points, goal, step, every):
+        if step % every == 0 or is_near(points, Aim(goal, goal), step, every):
             points.append(Evaluated(step, at(step), {}))
     reached = math.log(start / goal) / pace
     if len(points) > 2:
         assert points[-1].step <= math.ceil(reached + 1e-9) + math.ceil(every / 4)
+
+
+def test_a_run_looks_where_enough_is_forgotten_and_where_the_goal_is():
+    """Halved every 8 steps; evaluations at every 8th would find it at 0.4, 0.2 and 0.1."""
+    aim, points = Aim(0.25, 0.15), [Evaluated(0, 0.8, {})]
+    for step in range(1, 21):
+        if step % 8 == 0 or is_near(points, aim, step, 8):
+            points.append(Evaluated(step, 0.8 / 2 ** (step / 8), {}))
+    assert [point.step for point in points] == [0, 8, 14, 16, 20]
+    assert not is_near([], aim, 3, 8)
 
 
 def test_the_pace_says_when_the_goal_is_reached():

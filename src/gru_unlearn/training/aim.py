@@ -35,6 +35,10 @@ class Aim(NamedTuple):
         """The same at the goal."""
         return _is_at(self.goal, now)
 
+    def next_below(self, forget: float) -> float:
+        """What a run that is here comes to next."""
+        return self.goal if forget <= self.enough else self.enough
+
     def way_below(self, forget: float) -> float:
         """Share of the way from enough to the goal, by factors."""
         if forget <= self.goal:

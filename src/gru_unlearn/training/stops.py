@@ -137,10 +137,12 @@ def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     )
 
 
-def is_near(course: Sequence[Evaluated], goal: float, step: int, every: int) -> bool:
-    """Whether the goal is reached by this step at the present pace, so that waiting for the next evaluation, which
-    comes ``every`` so many steps, would go beyond it."""
-    ahead = steps_to(course, goal)
+def is_near(course: Sequence[Evaluated], aim: Aim, step: int, every: int) -> bool:
+    """Whether what is next on the way down, enough or the goal, is reached by this step at the present pace, so that
+    waiting for the next evaluation, which comes ``every`` so many steps, would go beyond it."""
+    ahead = None
+    if course:
+        ahead = steps_to(course, aim.next_below(course[-1].forget))
     if ahead is None or ahead >= every:
         return False
     return step >= course[-1].step + max(math.ceil(ahead), math.ceil(every / 4))
@@ -161,11 +163,11 @@ class StopCallback(TrainerCallback):
         self.found = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """On its own, a run looks where it expects the goal to be."""
+        """On its own, a run looks where it expects enough to be forgotten, and where it expects the goal."""
         aim = aim_of(args)
         if args.on_its_own and aim is not None and args.eval_strategy == "steps":
             course = course_of(state.log_history)
-            control.should_evaluate |= is_near(course, aim.goal, state.global_step, state.eval_steps)
+            control.should_evaluate |= is_near(course, aim, state.global_step, state.eval_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop where there is a reason."""
