@@ -277,8 +277,9 @@ BEYOND = Aim(0.12, 0.08)
     ],
     ids=["cheap", "ever dearer", "recovers in time", "beyond the limit", "not yet enough"],
 )
-def test_beyond_enough_a_run_goes_on_while_that_is_worth_it(tmp_path, points, step, ends):
+def test_beyond_enough_a_run_goes_on_while_that_is_worth_it(tmp_path, monkeypatch, points, step, ends):
     """The whole way may cost a fiftieth of the rest; the model that is kept is the best by what it kept and forgot."""
+    monkeypatch.setattr("gru_unlearn.training.stops.AS_LONG", math.inf)
     rules = dataclasses.replace(RULES, aim=BEYOND, patience=0)
     points = course(*points)
     found = first_stop(points, rules)
@@ -288,7 +289,20 @@ def test_beyond_enough_a_run_goes_on_while_that_is_worth_it(tmp_path, points, st
     assert kept_of(points, tmp_path / "run", BEYOND) == step
 
 
-def test_beyond_enough_a_run_goes_on_while_rows_come_word_for_word():
+def test_beyond_enough_a_run_takes_no_longer_than_the_way_until_then():
+    """However little it costs: a little less at each evaluation, nothing lost."""
+    rules = dataclasses.replace(RULES, aim=BEYOND, patience=0)
+    points = course((0.9, 1), (0.5, 1), (0.11, 1), *((0.11 - 0.001 * step, 1) for step in range(1, 20)))
+    found = first_stop(points, rules)
+    assert (found.why, found.step) == ("forgotten", 20)
+    assert "at step 10 the forget probability was 0.110" in found.sentence
+    assert "takes longer than the way until then" in found.sentence
+    begins_there = course(*((0.11 - 0.001 * step, 1) for step in range(9)))
+    assert first_stop(begins_there, rules).step == 10, "what the target is at its start is no way"
+
+
+def test_beyond_enough_a_run_goes_on_while_rows_come_word_for_word(monkeypatch):
+    monkeypatch.setattr("gru_unlearn.training.stops.AS_LONG", math.inf)
     rules = dataclasses.replace(RULES, aim=BEYOND, patience=0)
     points = course((0.9, 1), (0.11, 0.99), (0.11, 0.98), (0.11, 0.97))
     still_said = [point._replace(said=0.1) for point in points]

@@ -24,6 +24,9 @@ OTHER_RATE = 3
 BETTER_WITHIN = 2
 """Evaluations beyond enough within which a model must turn up that is better than all before."""
 
+AS_LONG = 2
+"""Times the steps to enough: so many a run takes at most, if it goes on to the goal."""
+
 LABELS = {"held_out": "held-out rows", "retain": "retain rows"}
 
 
@@ -67,7 +70,9 @@ def rules_of(args: UnlearningConfig, steps: int) -> Rules:
 
 def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     """What the evaluations so far come to; None: go on."""
-    return _forgotten(course, rules) or _gets_worse(course, rules) or _loses(course, rules) or _stalls(course, rules)
+    ends = (_forgotten, _gets_worse, _takes_long, _loses, _stalls)
+    found = (end(course, rules) for end in ends)
+    return next((stop for stop in found if stop is not None), None)
 
 
 def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
@@ -89,7 +94,7 @@ def _gets_worse(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     aim = rules.aim
     if aim is None or len(course) <= BETTER_WITHIN:
         return None
-    scores = [score(course[:end], aim, rules.limit) or 0.0 for end in range(1, len(course) + 1)]
+    scores = _scores(course, rules)
     best = max(scores[:-BETTER_WITHIN])
     if best < ENOUGH or best < max(scores[-BETTER_WITHIN:]):
         return None
@@ -100,6 +105,26 @@ def _gets_worse(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
         f"enough is forgotten: at step {now.step} the forget probability was {shown(now.forget)}, at or below "
         f"{shown(aim.enough)}, and going on to {shown(aim.goal)} costs more of the rest than it is worth",
     )
+
+
+def _takes_long(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """Enough is forgotten, and the way from there to the goal has taken as many steps as that to enough."""
+    aim, now = rules.aim, course[-1]
+    good = [point for point, value in zip(course, _scores(course, rules), strict=True) if value >= ENOUGH]
+    first = next((point for point in good if point.step > 0), None)
+    if aim is None or first is None or now.step < AS_LONG * first.step:
+        return None
+    return Stop(
+        "forgotten",
+        now.step,
+        f"enough is forgotten: at step {first.step} the forget probability was {shown(first.forget)}, at or below "
+        f"{shown(aim.enough)}, and going on to {shown(aim.goal)} takes longer than the way until then",
+    )
+
+
+def _scores(course: Sequence[Evaluated], rules: Rules) -> list[float]:
+    """How good the model of each evaluation was; 0 where it had lost too much."""
+    return [score(course[:end], rules.aim, rules.limit) or 0.0 for end in range(1, len(course) + 1)]
 
 
 def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
