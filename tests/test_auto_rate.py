@@ -308,6 +308,15 @@ def test_certain_answers_give_way_slowly_and_that_is_no_reason():
         assert (change is not None) == raised, (before, then, step)
 
 
+def test_a_slow_look_after_a_fast_one_raises_nothing():
+    """Few rows go down by fits and starts: what counts is the faster of two paces."""
+    fell_fast = state(last=reading(math.log(0.915)), last_step=15)
+    now = reading(math.log(0.838))
+    assert change_for(fell_fast, 20, now, enough=0.35).factor == FACTOR, "the last look alone"
+    fell_fast.earlier, fell_fast.earlier_step = reading(math.log(0.995)), 10
+    assert change_for(fell_fast, 20, now, enough=0.35) is None
+
+
 def test_too_fast_and_harm_lower():
     assert "too fast" in change_for(state(), 5, reading(-2.0)).why
     harmed = change_for(state(), 5, reading(-0.3, retain=-0.4))
