@@ -98,13 +98,8 @@ def _gets_worse(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     best = max(scores[:-BETTER_WITHIN])
     if best < ENOUGH or best < max(scores[-BETTER_WITHIN:]):
         return None
-    now = course[scores.index(best)]
-    return Stop(
-        "forgotten",
-        course[-1].step,
-        f"enough is forgotten: at step {now.step} the forget probability was {shown(now.forget)}, at or below "
-        f"{shown(aim.enough)}, and going on to {shown(aim.goal)} costs more of the rest than it is worth",
-    )
+    going_on = _enough_at(course[scores.index(best)], aim)
+    return Stop("forgotten", course[-1].step, f"{going_on} costs more of the rest than it is worth")
 
 
 def _takes_long(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
@@ -114,11 +109,14 @@ def _takes_long(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     first = next((point for point in good if point.step > 0), None)
     if aim is None or first is None or now.step < AS_LONG * first.step:
         return None
-    return Stop(
-        "forgotten",
-        now.step,
-        f"enough is forgotten: at step {first.step} the forget probability was {shown(first.forget)}, at or below "
-        f"{shown(aim.enough)}, and going on to {shown(aim.goal)} takes longer than the way until then",
+    return Stop("forgotten", now.step, f"{_enough_at(first, aim)} takes longer than the way until then")
+
+
+def _enough_at(point: Evaluated, aim: Aim) -> str:
+    """The beginning of a sentence that goes on with what speaks against going on."""
+    return (
+        f"enough is forgotten: at step {point.step} the forget probability was {shown(point.forget)}, at or below "
+        f"{shown(aim.enough)}, and going on to {shown(aim.goal)}"
     )
 
 
