@@ -28,9 +28,10 @@ from gru_unlearn.common.versions import versions
 from gru_unlearn.results.plan_summary import Setup
 from gru_unlearn.training import steps
 
-FLAT = {"peak": 1.25, "rest": 1.1}
-"""What is held after the first epoch, at its peak and at rest, may be so much above that in it: which rows meet, and
-which holes they find, differs from step to step, the more so the smaller the model."""
+FLAT = {"in_use": 1.02, "peak": 1.25, "rest": 1.25}
+"""What there is after the first epoch may be so much above what there was in it. What is in use tells a leak to the
+megabyte. What is held, at its peak and at rest, also tells which rows met and which holes they found: it differs from
+step to step, the more so the smaller the model."""
 
 QUESTION, ANSWER = (8, 30), (8, 90)
 """Tokens of each, drawn evenly."""
@@ -156,10 +157,11 @@ def main():
     step_cost.header("step", "at rest, MB", "peak, MB", "in use, MB", "seconds")
     with tempfile.TemporaryDirectory() as folder:
         seen, plan = run(options, folder)
-    growth = {kind: grown(seen, kind) for kind in ("peak", "rest")}
+    growth = {kind: grown(seen, kind) for kind in FLAT}
     flat = all(growth[kind] <= FLAT[kind] for kind in FLAT)
     peak = max(step.peak for step in seen)
-    print(f"\nafter the first epoch: peaks {growth['peak']:.2f} of those in it, at rest {growth['rest']:.2f}")
+    said = ", ".join(f"{kind.replace('_', ' ')} {growth[kind]:.2f}" for kind in FLAT)
+    print(f"\nthe most after the first epoch, of the most in it: {said}")
     print(f"gru plan: {plan / 1e6:.0f} MB, with holes {HOLES * plan / 1e6:.0f}; measured: {peak / 1e6:.0f} MB")
     print("flat" if flat else "NOT flat")
     if options.json:
