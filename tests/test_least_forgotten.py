@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from gru_unlearn.training.least_forgotten import drawn_candidates, least_forgotten
+from gru_unlearn.training.least_forgotten import base_probabilities, drawn_candidates, least_forgotten
 from gru_unlearn.training.scores import AnswerLogps
 
 EXAMPLES = [{"input_ids": [number], "labels": [number]} for number in range(10)]
@@ -43,6 +43,12 @@ def test_the_most_probable_answers_are_chosen_whatever_their_length():
     )
     assert numbers(least_forgotten(EXAMPLES[:4], 2, logps.probabilities)) == [3, 1]
     assert logps.mean_probability == pytest.approx(logps.probabilities.mean().item())
+
+
+def test_what_any_model_would_guess_is_no_longer_known():
+    examples = [{**EXAMPLES[0], "base_probability": 0.6}, EXAMPLES[1], {**EXAMPLES[2], "base_probability": 0.1}]
+    probabilities = torch.tensor([0.7, 0.05, 0.3])
+    assert numbers(least_forgotten(examples, 3, probabilities - base_probabilities(examples))) == [2, 0, 1]
 
 
 def forget_rows_of_steps(run):

@@ -85,10 +85,21 @@ def test_a_tiny_mark_is_no_zero():
 
 
 def test_two_marks_at_once_are_refused_in_plain_words(gru, world, tmp_path):
-    both = ("--retain-model", world / "retain", "--base-model", world / "base")
+    both = ("--retain-model", world / "retain", "--control-rows", world / "control.jsonl")
     code, _, err = gru("unlearn", *words_of(world, *both), "--output-dir", tmp_path / "run")
     assert code == 2
-    assert "--base-model needs a run without --retain-model (its mark is the surer one), or leave it out" in err
+    assert "--control-rows needs a run without --retain-model (its mark is the surer one), or leave it out" in err
+
+
+def test_beside_a_retain_model_the_base_model_chooses_rows_and_gives_no_mark(gru, world, tmp_path):
+    retain, base = ("--retain-model", world / "retain"), ("--base-model", world / "base")
+    asked = ["--forget-candidates", 3, "--per-device-train-batch-size", 2, "--gradient-accumulation-steps", 1]
+    alone, _ = run(gru, world, tmp_path / "alone", *retain, *asked)
+    both, _ = run(gru, world, tmp_path / "both", *retain, *base, *asked)
+    assert both.results.mark == alone.results.mark
+    assert both.results.mark.kind == "retain_model"
+    assert both.base_model.sha256
+    assert both.saved_sha256 != alone.saved_sha256, "other rows were chosen"
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -192,7 +203,6 @@ def test_a_run_with_another_mark_is_another_run(gru, world, tmp_path):
 
 REFUSED = {
     "--base-model W/model": "--base-model W/model has the weights of the model",
-    "--base-model W/base --retain-model W/retain": "--base-model needs a run without --retain-model",
     "--control-rows W/control.jsonl --retain-model W/retain": "--control-rows needs a run without --retain-model",
     "--base-model W/nowhere": "--base-model W/nowhere: no such folder",
     "--base-model W/other_words": "--base-model W/other_words has another tokenizer than the model",

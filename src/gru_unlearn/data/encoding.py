@@ -36,6 +36,8 @@ class Example(TypedDict):
     """log-probability of the supervised tokens under the model before unlearning"""
     token_reference: NotRequired[Tensor]
     """the same for each of them, [T]"""
+    base_probability: NotRequired[float]
+    """of the answer, to the model before it was fine-tuned, which never saw it"""
     anchor_logps: NotRequired[Tensor]
     """what the retain loss of this name needs of the model before unlearning, [T, K+1]"""
     anchor_tokens: NotRequired[Tensor]

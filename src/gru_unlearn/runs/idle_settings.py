@@ -84,7 +84,7 @@ ACTS = (
         "a run that stops where enough is forgotten: add --stop-when-forgotten or --stop-at-forget-prob",
     ),
     Acts(
-        ("base_model", "control_rows"),
+        ("control_rows",),
         lambda recipe: not recipe.retain_model,
         "a run without --retain-model (its mark is the surer one)",
     ),

@@ -50,7 +50,9 @@ class Recipe:
     )
     retain_model: str | None = option("A model trained without the forget set: gives the mark of enough.", None)
     base_model: str | None = option(
-        "The model before it was fine-tuned: gives the mark where no retain model is.", None
+        "The model before it was fine-tuned: gives the mark where no retain model is, and says of each forget row what "
+        "any model would guess.",
+        None,
     )
     control_rows: str | None = option(
         "Rows of the forget rows' form about what no model knows: a file, or made (the forget rows with invented names "

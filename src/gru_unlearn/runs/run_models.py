@@ -20,6 +20,7 @@ from gru_unlearn.runs.new_adapters import add_adapters
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.training import UnlearningConfig, UnlearningTrainer, answer_logps
 from gru_unlearn.training.longest_rows import try_longest_rows
+from gru_unlearn.training.scores import AnswerLogps
 
 
 def load_as_set(prepared: Prepared, folder: Path) -> PreTrainedModel:
@@ -110,24 +111,36 @@ def value_of_mark(prepared: Prepared, model: nn.Module, subject: Subject, exampl
     Raises:
         UserError: the model gives none.
     """
-    limit = prepared.recipe.config.eval_max_rows
-    value = mean_probability(prepared, model, evenly_spread(examples, limit))
-    if not math.isfinite(value):
+    value = mean_probability(prepared, model, evenly_spread(examples, prepared.recipe.config.eval_max_rows))
+    require_finite(value, subject)
+    return value
+
+
+def require_finite(probability: float, subject: Subject) -> None:
+    """Whether what a model gives the forget answers, or what stands in for them, is a number.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not math.isfinite(probability):
         raise UserError(
             f"{flag_of(subject.name)} {subject.source}: its probability of the forget answers is not a finite number: "
             "the model is broken, fetch or make it again"
         )
-    return value
 
 
 def mean_probability(prepared: Prepared, model: nn.Module, examples: Sequence[Example]) -> float:
     """Mean probability of the examples' answers under a model that is on the run's device."""
+    return scores_of(prepared, model, examples).mean_probability
+
+
+def scores_of(prepared: Prepared, model: nn.Module, examples: Sequence[Example]) -> AnswerLogps:
+    """Log-probabilities of the examples' answers under a model that is on the run's device."""
     config = prepared.recipe.config
-    scores = answer_logps(
+    return answer_logps(
         model,
         examples,
         batch_size=config.per_device_eval_batch_size,
         pad_token_id=prepared.model.encoder.tokenizer.pad_token_id,
         device=config.device,
     )
-    return scores.mean_probability

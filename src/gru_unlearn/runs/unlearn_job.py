@@ -27,7 +27,7 @@ from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.footing import footing_line
 from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
-from gru_unlearn.runs.marks import mark_line, other_mark
+from gru_unlearn.runs.marks import ask_base_model, mark_line, other_mark
 from gru_unlearn.runs.retain_rows import write_found_rows
 from gru_unlearn.runs.run_aim import aim_line, set_aim
 from gru_unlearn.runs.run_models import load_on_device, make_trainer, value_of_mark
@@ -95,6 +95,7 @@ def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSa
     """Load the retain model if there is one, ask it everything at once, and drop it again; else find another mark."""
     if prepared.retain_model is None:
         return RetainModelSays(other_mark(prepared))
+    ask_base_model(prepared)
     model = load_on_device(prepared, prepared.retain_model.folder)
     mark = retain_mark(value_of_mark(prepared, model, prepared.retain_model, prepared.examples["forget"]))
     table = None

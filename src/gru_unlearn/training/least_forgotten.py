@@ -2,7 +2,9 @@
 
 Drawn by turns, some are long gone when others still come word for word, and what a mean has to fall yet is taken from
 both. Training on the examples with the highest loss is online hard example mining (arXiv 1604.03540); here hard is what
-is still known. What it changes is measured in docs/results.md.
+is still known. Where a model that never saw the rows was asked, what it says of each is taken off: of an answer that
+any model would guess nothing is left to forget, and to push it further costs the rest. What both change is measured in
+docs/results.md.
 
 What is read depends on seed and step alone, and what is chosen on the weights, so that a resumed run chooses as the
 uninterrupted one.
@@ -11,6 +13,7 @@ uninterrupted one.
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+import torch
 from torch import Tensor
 
 from gru_unlearn.data import Batch, Example
@@ -51,7 +54,8 @@ class LeastForgotten:
         if len(read) <= count:
             return window
         self.cost.add_read(len(read) * args.world_size)
-        return self._filled(window, least_forgotten(read, count, self.score(read).probabilities))
+        still_known = self.score(read).probabilities - base_probabilities(read)
+        return self._filled(window, least_forgotten(read, count, still_known))
 
     def _filled(self, window: Window, examples: Sequence[Example]) -> Window:
         """Micro-batches as large as before, of examples of similar length."""
@@ -85,9 +89,14 @@ def drawn_candidates(
     return [examples[number] for number in drawn[process::processes][:share]]
 
 
-def least_forgotten(examples: Sequence[Example], count: int, probabilities: Tensor) -> list[Example]:
-    """The ``count`` examples whose answers are the most probable; ``probabilities``: [n]."""
-    order = probabilities.argsort(descending=True, stable=True).tolist()
+def base_probabilities(examples: Sequence[Example]) -> Tensor:
+    """What each answer is to the model before fine-tuning, [n]; 0 where nobody asked it."""
+    return torch.tensor([example.get("base_probability", 0.0) for example in examples])
+
+
+def least_forgotten(examples: Sequence[Example], count: int, still_known: Tensor) -> list[Example]:
+    """The ``count`` examples of which the most is known yet; ``still_known``: [n]."""
+    order = still_known.argsort(descending=True, stable=True).tolist()
     return [examples[number] for number in order[:count]]
 
 
