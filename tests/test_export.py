@@ -477,3 +477,13 @@ def test_a_card_says_what_made_the_steps_robust(robust):
     results = report_material.summary()["results"] | {"robust": robust}
     run = RunSummary.model_validate(report_material.summary(results=results))
     assert _exported_method(run).robust == robust
+
+
+def test_a_card_speaks_of_the_model_that_was_saved():
+    rate = {"chosen": 1e-4, "rate": 9e-4, "reach": 1e-3, "why": "", "moves": []}
+    rate["moves"] = [{"step": step, "learning_rate": step * 1e-4, "why": ""} for step in (3, 9)]
+    best = {"step": 6, "score": 1.0, "metrics": {"forget_prob": 0.1}}
+    run = RunSummary.model_validate(report_material.summary(steps=12, learning_rate=rate, best=best))
+    assert (run.learning_rate.at(2), run.learning_rate.at(9)) == (1e-4, pytest.approx(9e-4))
+    method = _exported_method(run).to_json()
+    assert (method["steps"], method["learning_rate"]) == (6, pytest.approx(3e-4))

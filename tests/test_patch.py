@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from gru_unlearn.models.gguf_files import from_gguf
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.publishing import export_inputs, patch_effect
-from gru_unlearn.publishing.patch_verdict import verdict_of_patch
+from gru_unlearn.publishing.patch_verdict import let_patch_speak, verdict_of_patch
 from gru_unlearn.reporting.evidence import Evidence, Kept, Sample
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.patch_record import PatchedRows, PatchRecord
@@ -287,6 +288,19 @@ def test_a_patch_names_its_own_sample_and_not_the_runs(sizes):
     assert "7 of" not in told
     for size in sizes.values():
         assert (f"9 of {size} looked at" in told) == (size > 9)
+
+
+def test_that_the_runs_own_model_was_brought_back_is_not_kept_from_who_gets_the_patch():
+    rows = {"forget": some_rows(0.9, 0.1), "retain": some_rows(0.8, 0.8)}
+    patch = PatchRecord(exact=False, rank=1, error=0, rows=rows, weight_files=[])
+    of_run = Evidence(0.9, 0.1, 0.1, rows=9, kept={"retain": Kept(0.8, 0.8)})
+    same = verdict_of_patch(patch, of_run, {"forget": 9, "retain": 9})
+    summary = SimpleNamespace(verdict=same, attacks=[], metrics=[])
+    let_patch_speak(summary, patch, of_run, {"forget": 9, "retain": 9})
+    assert patch.run_verdict is None
+    summary.verdict = same.model_copy(update={"stays_gone": "no", "sentence": "It came back."})
+    let_patch_speak(summary, patch, of_run, {"forget": 9, "retain": 9})
+    assert (patch.run_verdict, summary.verdict.stays_gone) == ("It came back.", "unknown")
 
 
 def test_a_patch_that_still_knows_the_rows_is_refused(gru, world, tmp_path, monkeypatch):

@@ -181,12 +181,11 @@ def test_on_paper_two_pages_come_before_the_appendix(opened):
     page = opened(viewport={"width": 718, "height": 1000})
     page.emulate_media(media="print")
     breaks = "[...document.querySelectorAll('*')].filter((one) => getComputedStyle(one).breakBefore == 'page')"
-    assert page.evaluate(f"{breaks}.map((one) => one.id || one.className)") == ["second", "details", "examples"]
+    assert page.evaluate(f"{breaks}.map((one) => one.id || one.className)") == ["details", "examples"]
     tall = "(from, to) => document.querySelector(to).getBoundingClientRect().top - "
     tall += "document.querySelector(from).getBoundingClientRect().top"
     room = 1009  # A4 within its margins, in CSS pixels
-    assert page.evaluate(f"([from, to]) => ({tall})(from, to)", ["header", ".second"]) < room
-    assert page.evaluate(f"([from, to]) => ({tall})(from, to)", [".second", "#details"]) < room
+    assert page.evaluate(f"([from, to]) => ({tall})(from, to)", ["header", "#details"]) < 1.8 * room
 
 
 @pytest.fixture(scope="module")

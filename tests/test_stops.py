@@ -33,7 +33,7 @@ from gru_unlearn.training.course import WORD_FOR_WORD, Evaluated, course_of, lea
 from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.stops import Rules, StopCallback, is_near, why_to_stop
 
-RULES = Rules(aim=Aim(0.1, 0.1), limit=0.95, patience=3, warm=0, learning_rate=1e-4)
+RULES = Rules(aim=Aim(0.1, 0.1), limit=0.95, patience=3, warm=0, learning_rate=1e-4, fades=False)
 SHARES = st.floats(0.01, 1.2)
 COURSES = st.lists(st.tuples(st.floats(0.001, 1), SHARES), min_size=1, max_size=12)
 
@@ -90,7 +90,7 @@ def test_what_it_stops_for_is_so(points):
 
 
 def test_without_rules_nothing_stops_a_run():
-    assert first_stop(course((0.9, 1), (0.9, 0.1), (1e-9, 1e-9)), Rules(None, 0.0, 0, 0, 1e-4)) is None
+    assert first_stop(course((0.9, 1), (0.9, 0.1), (1e-9, 1e-9)), Rules(None, 0.0, 0, 0, 1e-4, False)) is None
 
 
 def test_the_rows_of_which_least_is_left_decide():
@@ -130,7 +130,7 @@ def test_what_nobody_measured_before_is_no_limit():
 
 def test_no_progress_is_not_told_of_the_warm_up():
     warming = course(*[(0.9, 1)] * 6)
-    slow = Rules(None, 0.95, 3, 11, 1e-4)
+    slow = Rules(None, 0.95, 3, 11, 1e-4, False)
     assert [bool(why_to_stop(warming[:end], slow)) for end in range(1, 7)] == [False] * 6
     assert why_to_stop(course(*[(0.9, 1)] * 7), slow).step == 30
 
@@ -447,7 +447,9 @@ def test_a_run_that_breaks_the_rest_stops_and_keeps_its_last_good_model(gru, wor
     for name in ("held_out", "retain"):
         assert summary["results"][f"{name}_prob"] >= 0.95 * before[f"{name}_prob"]
     assert best < summary["steps"]
-    assert "below the limit of 0.95; try --learning-rate" in " ".join(out.split())
+    assert "below the limit of 0.95; try more retain rows, or another limit (--stop-below-kept)" in " ".join(
+        out.split()
+    )
     kept = probability(tmp_path / "out" / "model", world / "held_out.jsonl")
     assert kept == pytest.approx(summary["results"]["held_out_prob"])
 
@@ -460,7 +462,7 @@ def test_a_run_that_does_not_move_stops_and_says_what_to_do(gru, world, at_rate,
     assert summary["results"]["stopped"]["why"] == "no_progress"
     assert summary["steps"] < 100
     assert "no progress: over the last 6 evaluations" in " ".join(out.split())
-    assert "try --learning-rate 3e-09, or another --objective" in " ".join(out.split())
+    assert "try another --objective (ga pulls on where the pull of others fades)" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

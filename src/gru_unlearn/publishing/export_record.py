@@ -16,7 +16,7 @@ from gru_unlearn.publishing.published_numbers import attack_results, evaluation_
 from gru_unlearn.results.export_summary import Checks, ExportedMethod, ExportSummary, PublicModel, PublicRows
 from gru_unlearn.results.provenance import ModelSource, RowsSource
 from gru_unlearn.results.run_folder import RunFolder
-from gru_unlearn.results.run_summary import TruSummary
+from gru_unlearn.results.run_summary import RunSummary, TruSummary
 from gru_unlearn.runs.setting_names import MADE
 
 CARD_FILE = "README.md"
@@ -108,19 +108,27 @@ def _given(prepared: PreparedExport) -> Settings:
     return {name: value for name, value in given.items() if name not in FIXED}
 
 
+def _saved_step(run: RunSummary) -> int:
+    """The last step of the model that the run saved."""
+    return run.best.step if run.best else run.steps
+
+
 def _exported_method(run: UnlearningSummary) -> ExportedMethod:
     if isinstance(run, TruSummary):
         way: dict[str, JsonValue] = {"groups": len(run.groups), "alpha": run.results.tru.alpha}
         way["granularity"] = run.options["granularity"]
     else:
         results = run.results
-        way = {"objective": results.objective, "rectification": results.rectification, "steps": run.steps}
+        steps = _saved_step(run)
+        way = {"objective": results.objective, "rectification": results.rectification, "steps": steps}
         if results.robust is not None:
             way["robust"] = results.robust
     names = [*SHOWN_SETTINGS]
     if run.settings.get("use_peft"):
         names += LORA_SETTINGS
     settings = {name: run.settings[name] for name in names if run.settings.get(name) is not None}
+    if isinstance(run, RunSummary) and run.learning_rate is not None:
+        settings["learning_rate"] = run.learning_rate.at(_saved_step(run))
     return ExportedMethod.model_validate({"command": run.command, **way, **settings})
 
 

@@ -27,7 +27,7 @@ def let_patch_speak(summary: ExportSummary, patch: PatchRecord, run: Evidence, s
     """
     verdict, of_run = verdict_of_patch(patch, run, sizes), summary.verdict
     if of_run is not None and _answers(of_run) != _answers(verdict):
-        patch.run_verdict = of_run.sentence
+        patch.run_verdict = of_run.sentence  # also where only the run's model was attacked
     summary.verdict, summary.attacks = verdict, []
     summary.metrics = _metrics(patch, summary.metrics)
 
@@ -67,9 +67,8 @@ def _kept(rows: PatchedRows, of_run: Kept, sample: Sample | None) -> Kept:
     )
 
 
-def _answers(verdict: Verdict) -> tuple[str, str]:
-    """Of what is judged of both: attacks are made on the run's model alone."""
-    return verdict.forgotten, verdict.kept
+def _answers(verdict: Verdict) -> tuple[str, str, str]:
+    return verdict.forgotten, verdict.kept, verdict.stays_gone
 
 
 def _metrics(patch: PatchRecord, of_run: list[ExportedMetric]) -> list[ExportedMetric]:

@@ -28,8 +28,8 @@ SOURCES = {
 """Setting → the word that stands for it in a published command, where it has no public name."""
 
 TEXTS = frozenset({
-    "objective", "rectification", "robust", "retain_loss", "retain_placement", "hidden_module", "trainable_params",
-    "keep_best", "retain_choice",
+    "objective", "rectification", "learning_rate", "robust", "retain_loss", "retain_placement", "hidden_module",
+    "trainable_params", "keep_best", "retain_choice",
     "eval_suite", "eval_forget_split", "eval_unseen_split", "eval_holdout_split", "eval_strategy", "save_strategy",
     "logging_strategy", "lr_scheduler_type", "optim", "dtype", "attn_implementation", "lora_target_modules",
     "pad_token", "eos_token", "question_tag", "answer_tag", "alternative_field", "granularity",

@@ -35,6 +35,7 @@ class ExportedMethod(FileModel):
     rectification: str | None = None
     robust: str | None = None
     steps: int | None = None
+    """to the exported model; the learning rate is that of its last step"""
     groups: int | None = None
     alpha: float | None = None
     granularity: str | None = None

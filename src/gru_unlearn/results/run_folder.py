@@ -263,6 +263,10 @@ class Claim:
             yield self.folder
 
 
+SPOKEN = {"footing": "what the run chose by itself"}
+"""Keys of an identity that are no setting's name."""
+
+
 def _differences(old: Identity, new: Identity) -> Iterator[str]:
     """Names whose values differ, one level deep: ``settings.learning_rate``, ``forget``."""
     for key in sorted({*old, *new}):
@@ -270,4 +274,4 @@ def _differences(old: Identity, new: Identity) -> Iterator[str]:
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             yield from (f"{key}.{name}" for name in sorted({*a, *b}) if a.get(name) != b.get(name))
         elif a != b:
-            yield key
+            yield SPOKEN.get(key, key)

@@ -111,6 +111,11 @@ class OwnLearningRate(FileModel):
     why: str
     moves: list[RateMove]
 
+    def at(self, step: int) -> float:
+        """The rate of this step."""
+        moved = [move.learning_rate for move in self.moves if move.step <= step]
+        return moved[-1] if moved else self.chosen
+
 
 class RunSummary(RunRecord):
     """One unlearning run."""

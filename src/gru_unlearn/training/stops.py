@@ -21,11 +21,16 @@ PROGRESS = 0.02
 OTHER_RATE = 3
 """By how much another learning rate is worth a try."""
 
+PULLS_ON = ("ga", "graddiff")
+"""Objectives whose gradient does not fade with the probability of what must go."""
+
 BETTER_WITHIN = 2
 """Evaluations beyond enough within which a model must turn up that is better than all before."""
 
 AS_LONG = 2
 """Times the steps to enough: so many a run takes at most, if it goes on to the goal."""
+
+PULLING_ON = " (ga pulls on where the pull of others fades)"
 
 LABELS = {"held_out": "held-out rows", "retain": "retain rows"}
 
@@ -50,7 +55,10 @@ class Rules:
     """evaluations that may pass without progress; 0: any number"""
     warm: int
     """steps of warm-up, in which little moves"""
-    learning_rate: float
+    learning_rate: float | None
+    """None: the run finds it by itself, and another number would be no better"""
+    fades: bool
+    """whether the objective's pull does, where little is left to forget"""
 
     def keeps(self, kept: Kept | None) -> bool:
         """Whether this much is within the limit."""
@@ -64,7 +72,8 @@ def rules_of(args: UnlearningConfig, steps: int) -> Rules:
         limit=args.resolved_stop_below_kept,
         patience=args.resolved_stop_without_progress,
         warm=args.get_warmup_steps(steps),
-        learning_rate=float(args.learning_rate),
+        learning_rate=None if args.on_its_own else float(args.learning_rate),
+        fades=args.objective not in PULLS_ON,
     )
 
 
@@ -138,8 +147,7 @@ def _loses(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
         "retention",
         course[-1].step,
         f"{LABELS[kept.name]} have kept {kept.share:.3f} of their probability, below the limit of {rules.limit:g}; "
-        f"try --learning-rate {rules.learning_rate / OTHER_RATE:.1g}, more retain rows, or another limit "
-        "(--stop-below-kept)",
+        f"try {_rate(rules, 1 / OTHER_RATE)}more retain rows, or another limit (--stop-below-kept)",
     )
 
 
@@ -155,9 +163,14 @@ def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
         "no_progress",
         course[-1].step,
         f"no progress: over the last {rules.patience} evaluations ({course[-1].step - earlier[-1].step} steps) the "
-        f"forget probability has not fallen by {PROGRESS:.0%}, it is {shown(course[-1].forget)}; try --learning-rate "
-        f"{rules.learning_rate * OTHER_RATE:.1g}, or another --objective",
+        f"forget probability has not fallen by {PROGRESS:.0%}, it is {shown(course[-1].forget)}; try "
+        f"{_rate(rules, OTHER_RATE)}another --objective{PULLING_ON if rules.fades else ''}",
     )
+
+
+def _rate(rules: Rules, times: float) -> str:
+    """The beginning of an enumeration, where another learning rate is worth a try."""
+    return "" if rules.learning_rate is None else f"--learning-rate {rules.learning_rate * times:.1g}, "
 
 
 def is_near(course: Sequence[Evaluated], aim: Aim, step: int, every: int) -> bool:
