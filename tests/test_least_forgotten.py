@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from gru_unlearn.training.least_forgotten import base_probabilities, drawn_candidates, least_forgotten
+from gru_unlearn.training.least_forgotten import drawn_candidates, least_forgotten
 from gru_unlearn.training.scores import AnswerLogps
 
 EXAMPLES = [{"input_ids": [number], "labels": [number]} for number in range(10)]
@@ -46,9 +46,10 @@ def test_the_most_probable_answers_are_chosen_whatever_their_length():
 
 
 def test_what_any_model_would_guess_is_no_longer_known():
-    examples = [{**EXAMPLES[0], "base_probability": 0.6}, EXAMPLES[1], {**EXAMPLES[2], "base_probability": 0.1}]
-    probabilities = torch.tensor([0.7, 0.05, 0.3])
-    assert numbers(least_forgotten(examples, 3, probabilities - base_probabilities(examples))) == [2, 0, 1]
+    guessed = {0: 0.6, 2: 0.1, 3: 0.9, 4: 0.4}
+    examples = [{**EXAMPLES[n], "base_probability": guessed[n]} if n in guessed else EXAMPLES[n] for n in range(5)]
+    probabilities = torch.tensor([0.7, 0.05, 0.3, 0.8, 0.39])
+    assert numbers(least_forgotten(examples, 5, probabilities)) == [0, 2, 1, 4, 3]
 
 
 def forget_rows_of_steps(run):

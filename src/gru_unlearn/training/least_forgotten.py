@@ -2,9 +2,9 @@
 
 Drawn by turns, some are long gone when others still come word for word, and what a mean has to fall yet is taken from
 both. Training on the examples with the highest loss is online hard example mining (arXiv 1604.03540); here hard is what
-is still known. Where a model that never saw the rows was asked, what it says of each is taken off: of an answer that
-any model would guess nothing is left to forget, and to push it further costs the rest. What both change is measured in
-docs/results.md.
+is still known. Where a model that never saw the rows was asked, an answer no more probable than to it comes last: of
+what any model would guess nothing is left to forget, and to push it further costs the rest. What both change is
+measured in docs/results.md.
 
 What is read depends on seed and step alone, and what is chosen on the weights, so that a resumed run chooses as the
 uninterrupted one.
@@ -54,8 +54,7 @@ class LeastForgotten:
         if len(read) <= count:
             return window
         self.cost.add_read(len(read) * args.world_size)
-        still_known = self.score(read).probabilities - base_probabilities(read)
-        return self._filled(window, least_forgotten(read, count, still_known))
+        return self._filled(window, least_forgotten(read, count, self.score(read).probabilities))
 
     def _filled(self, window: Window, examples: Sequence[Example]) -> Window:
         """Micro-batches as large as before, of examples of similar length."""
@@ -94,8 +93,11 @@ def base_probabilities(examples: Sequence[Example]) -> Tensor:
     return torch.tensor([example.get("base_probability", 0.0) for example in examples])
 
 
-def least_forgotten(examples: Sequence[Example], count: int, still_known: Tensor) -> list[Example]:
-    """The ``count`` examples of which the most is known yet; ``still_known``: [n]."""
+def least_forgotten(examples: Sequence[Example], count: int, probabilities: Tensor) -> list[Example]:
+    """The ``count`` examples whose answers are the most probable, ``probabilities``: [n]; after them those that are no
+    more probable than to the model before fine-tuning, the furthest below it last."""
+    above = probabilities - base_probabilities(examples)
+    still_known = torch.where(above > 0, probabilities, above)
     order = still_known.argsort(descending=True, stable=True).tolist()
     return [examples[number] for number in order[:count]]
 
