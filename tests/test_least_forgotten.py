@@ -46,10 +46,8 @@ def test_the_most_probable_answers_are_chosen_whatever_their_length():
 
 
 def test_what_any_model_would_guess_is_no_longer_known():
-    guessed = {0: 0.6, 2: 0.1, 3: 0.9, 4: 0.4}
-    examples = [{**EXAMPLES[n], "base_probability": guessed[n]} if n in guessed else EXAMPLES[n] for n in range(5)]
-    probabilities = torch.tensor([0.7, 0.05, 0.3, 0.8, 0.39])
-    assert numbers(least_forgotten(examples, 5, probabilities)) == [0, 2, 1, 4, 3]
+    examples = [{**EXAMPLES[0], "base_probability": 0.6}, EXAMPLES[1], {**EXAMPLES[2], "base_probability": 0.1}]
+    assert numbers(least_forgotten(examples, 3, torch.tensor([0.7, 0.05, 0.3]))) == [2, 0, 1]
 
 
 def forget_rows_of_steps(run):

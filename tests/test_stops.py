@@ -33,7 +33,7 @@ from gru_unlearn.training.course import WORD_FOR_WORD, Evaluated, course_of, lea
 from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.stops import Rules, StopCallback, is_near, why_to_stop
 
-RULES = Rules(aim=Aim(0.1, 0.1), limit=0.95, patience=3, warm=0, learning_rate=1e-4, fades=False)
+RULES = Rules(aim=Aim(0.1, 0.1), limit=0.95, patience=3, warm=0, learning_rate=1e-4, objective="npo")
 SHARES = st.floats(0.01, 1.2)
 COURSES = st.lists(st.tuples(st.floats(0.001, 1), SHARES), min_size=1, max_size=12)
 
@@ -90,7 +90,7 @@ def test_what_it_stops_for_is_so(points):
 
 
 def test_without_rules_nothing_stops_a_run():
-    assert first_stop(course((0.9, 1), (0.9, 0.1), (1e-9, 1e-9)), Rules(None, 0.0, 0, 0, 1e-4, False)) is None
+    assert first_stop(course((0.9, 1), (0.9, 0.1), (1e-9, 1e-9)), Rules(None, 0.0, 0, 0, 1e-4, "npo")) is None
 
 
 def test_the_rows_of_which_least_is_left_decide():
@@ -130,7 +130,7 @@ def test_what_nobody_measured_before_is_no_limit():
 
 def test_no_progress_is_not_told_of_the_warm_up():
     warming = course(*[(0.9, 1)] * 6)
-    slow = Rules(None, 0.95, 3, 11, 1e-4, False)
+    slow = Rules(None, 0.95, 3, 11, 1e-4, "npo")
     assert [bool(why_to_stop(warming[:end], slow)) for end in range(1, 7)] == [False] * 6
     assert why_to_stop(course(*[(0.9, 1)] * 7), slow).step == 30
 

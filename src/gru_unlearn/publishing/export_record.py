@@ -110,7 +110,9 @@ def _given(prepared: PreparedExport) -> Settings:
 
 def _saved_step(run: RunSummary) -> int:
     """The last step of the model that the run saved."""
-    return run.best.step if run.best else run.steps
+    if run.best is None:
+        return run.steps
+    return run.best.step
 
 
 def _exported_method(run: UnlearningSummary) -> ExportedMethod:

@@ -113,8 +113,8 @@ class OwnLearningRate(FileModel):
 
     def at(self, step: int) -> float:
         """The rate of this step."""
-        moved = [move.learning_rate for move in self.moves if move.step <= step]
-        return moved[-1] if moved else self.chosen
+        rates = [self.chosen, *(move.learning_rate for move in self.moves if move.step <= step)]
+        return rates[-1]
 
 
 class RunSummary(RunRecord):

@@ -71,7 +71,7 @@ def _longest_gap(looks: Sequence[int], steps: int) -> int:
 def _rules_in_force(recipe: Recipe, sets: Collection[str], steps: int) -> dict[Why, Rules]:
     """Each stop that is wanted, alone."""
     config = recipe.config
-    none = Rules(aim=None, limit=0.0, patience=0, warm=config.get_warmup_steps(steps), learning_rate=None, fades=False)
+    none = Rules(aim=None, limit=0.0, patience=0, warm=config.get_warmup_steps(steps), learning_rate=None, objective="")
     limit, patience = config.resolved_stop_below_kept, config.resolved_stop_without_progress
     found: dict[Why, Rules] = {}
     if recipe.stop_when_forgotten or config.stop_at_forget_prob is not None:

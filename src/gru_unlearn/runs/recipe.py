@@ -50,8 +50,8 @@ class Recipe:
     )
     retain_model: str | None = option("A model trained without the forget set: gives the mark of enough.", None)
     base_model: str | None = option(
-        "The model before it was fine-tuned: gives the mark where no retain model is, and says of each forget row what "
-        "any model would guess.",
+        "The model before it was fine-tuned: gives the mark where no retain model is; beside one, what it would guess "
+        "of the forget rows is taken off before a step's are chosen.",
         None,
     )
     control_rows: str | None = option(

@@ -2,9 +2,8 @@
 
 Drawn by turns, some are long gone when others still come word for word, and what a mean has to fall yet is taken from
 both. Training on the examples with the highest loss is online hard example mining (arXiv 1604.03540); here hard is what
-is still known. Where a model that never saw the rows was asked, an answer no more probable than to it comes last: of
-what any model would guess nothing is left to forget, and to push it further costs the rest. What both change is
-measured in docs/results.md.
+is still known. Where a model that never saw the rows was asked, what it says of each is taken off: of an answer that
+any model would guess little is left to forget. What both change is measured in docs/results.md.
 
 What is read depends on seed and step alone, and what is chosen on the weights, so that a resumed run chooses as the
 uninterrupted one.
@@ -94,10 +93,9 @@ def base_probabilities(examples: Sequence[Example]) -> Tensor:
 
 
 def least_forgotten(examples: Sequence[Example], count: int, probabilities: Tensor) -> list[Example]:
-    """The ``count`` examples whose answers are the most probable, ``probabilities``: [n]; after them those that are no
-    more probable than to the model before fine-tuning, the furthest below it last."""
-    above = probabilities - base_probabilities(examples)
-    still_known = torch.where(above > 0, probabilities, above)
+    """The ``count`` examples whose answers are the most probable, or the furthest above what they are to the model
+    before fine-tuning, where that was asked; ``probabilities``: [n]."""
+    still_known = probabilities - base_probabilities(examples)
     order = still_known.argsort(descending=True, stable=True).tolist()
     return [examples[number] for number in order[:count]]
 

@@ -30,8 +30,6 @@ BETTER_WITHIN = 2
 AS_LONG = 2
 """Times the steps to enough: so many a run takes at most, if it goes on to the goal."""
 
-PULLING_ON = " (ga pulls on where the pull of others fades)"
-
 LABELS = {"held_out": "held-out rows", "retain": "retain rows"}
 
 
@@ -57,8 +55,7 @@ class Rules:
     """steps of warm-up, in which little moves"""
     learning_rate: float | None
     """None: the run finds it by itself, and another number would be no better"""
-    fades: bool
-    """whether the objective's pull does, where little is left to forget"""
+    objective: str
 
     def keeps(self, kept: Kept | None) -> bool:
         """Whether this much is within the limit."""
@@ -72,9 +69,15 @@ def rules_of(args: UnlearningConfig, steps: int) -> Rules:
         limit=args.resolved_stop_below_kept,
         patience=args.resolved_stop_without_progress,
         warm=args.get_warmup_steps(steps),
-        learning_rate=None if args.on_its_own else float(args.learning_rate),
-        fades=args.objective not in PULLS_ON,
+        learning_rate=_rate_of_person(args),
+        objective=args.objective,
     )
+
+
+def _rate_of_person(args: UnlearningConfig) -> float | None:
+    if args.on_its_own:
+        return None
+    return float(args.learning_rate)
 
 
 def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
@@ -164,13 +167,21 @@ def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
         course[-1].step,
         f"no progress: over the last {rules.patience} evaluations ({course[-1].step - earlier[-1].step} steps) the "
         f"forget probability has not fallen by {PROGRESS:.0%}, it is {shown(course[-1].forget)}; try "
-        f"{_rate(rules, OTHER_RATE)}another --objective{PULLING_ON if rules.fades else ''}",
+        f"{_rate(rules, OTHER_RATE)}another --objective{_pulling_on(rules)}",
     )
 
 
 def _rate(rules: Rules, times: float) -> str:
     """The beginning of an enumeration, where another learning rate is worth a try."""
-    return "" if rules.learning_rate is None else f"--learning-rate {rules.learning_rate * times:.1g}, "
+    if rules.learning_rate is None:
+        return ""
+    return f"--learning-rate {rules.learning_rate * times:.1g}, "
+
+
+def _pulling_on(rules: Rules) -> str:
+    if rules.objective in PULLS_ON:
+        return ""
+    return " (ga pulls on where the pull of others fades)"
 
 
 def is_near(course: Sequence[Evaluated], aim: Aim, step: int, every: int) -> bool:
