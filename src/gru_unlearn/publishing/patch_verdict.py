@@ -68,6 +68,7 @@ def _kept(rows: PatchedRows, of_run: Kept, sample: Sample | None) -> Kept:
 
 
 def _answers(verdict: Verdict) -> tuple[str, str, str]:
+    """The last is unknown of a patch, which nobody attacked."""
     return verdict.forgotten, verdict.kept, verdict.stays_gone
 
 

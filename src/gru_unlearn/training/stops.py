@@ -172,10 +172,10 @@ def _stalls(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
 
 
 def _rate(rules: Rules, times: float) -> str:
-    """The beginning of an enumeration, where another learning rate is worth a try."""
+    """The first of several ways out, where another learning rate is worth a try."""
     if rules.learning_rate is None:
         return ""
-    return f"--learning-rate {rules.learning_rate * times:.1g}, "
+    return f"--learning-rate {rules.learning_rate * times:.1g}, or "
 
 
 def _pulling_on(rules: Rules) -> str:
