@@ -93,18 +93,9 @@ def test_two_marks_at_once_are_refused_in_plain_words(gru, world, tmp_path):
 
 def test_beside_a_retain_model_the_base_model_chooses_rows_and_gives_no_mark(gru, world, tmp_path):
     known = write(tmp_path / "known.jsonl", tiny.rows(6)[:5])  # these are likelier to the base model than to the model
-    teach = [
-        "--model",
-        world / "base",
-        "--train",
-        known,
-        "--learning-rate",
-        "1e-2",
-        "--max-steps",
-        20,
-        "--use-cpu=true",
-    ]
-    code, _, err = gru("finetune", *teach, "--output-dir", tmp_path / "taught")
+    taught = ["--model", world / "base", "--train", known, "--output-dir", tmp_path / "taught"]
+    fast = ["--learning-rate", "1e-2", "--max-steps", 20, "--use-cpu=true"]
+    code, _, err = gru("finetune", *taught, *fast)
     assert code == 0, err
     retain, base = ("--retain-model", world / "retain"), ("--base-model", tmp_path / "taught" / "model")
     asked = ["--forget-candidates", 3, "--per-device-train-batch-size", 2, "--gradient-accumulation-steps", 1]

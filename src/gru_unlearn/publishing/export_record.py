@@ -108,21 +108,13 @@ def _given(prepared: PreparedExport) -> Settings:
     return {name: value for name, value in given.items() if name not in FIXED}
 
 
-def _saved_step(run: RunSummary) -> int:
-    """The last step of the model that the run saved."""
-    if run.best is None:
-        return run.steps
-    return run.best.step
-
-
 def _exported_method(run: UnlearningSummary) -> ExportedMethod:
     if isinstance(run, TruSummary):
         way: dict[str, JsonValue] = {"groups": len(run.groups), "alpha": run.results.tru.alpha}
         way["granularity"] = run.options["granularity"]
     else:
         results = run.results
-        steps = _saved_step(run)
-        way = {"objective": results.objective, "rectification": results.rectification, "steps": steps}
+        way = {"objective": results.objective, "rectification": results.rectification, "steps": run.saved_step}
         if results.robust is not None:
             way["robust"] = results.robust
     names = [*SHOWN_SETTINGS]
@@ -130,7 +122,7 @@ def _exported_method(run: UnlearningSummary) -> ExportedMethod:
         names += LORA_SETTINGS
     settings = {name: run.settings[name] for name in names if run.settings.get(name) is not None}
     if isinstance(run, RunSummary) and run.learning_rate is not None:
-        settings["learning_rate"] = run.learning_rate.at(_saved_step(run))
+        settings["learning_rate"] = run.learning_rate.at(run.saved_step)
     return ExportedMethod.model_validate({"command": run.command, **way, **settings})
 
 

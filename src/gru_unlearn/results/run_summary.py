@@ -137,6 +137,11 @@ class RunSummary(RunRecord):
         return next((point for point in self.trajectory if point.step == 0), None)
 
     @property
+    def saved_step(self) -> int:
+        """The last step of the model that the run saved."""
+        return self.best.step if self.best else self.steps
+
+    @property
     def end(self) -> Metrics:
         """What was measured of the model that the run saved; beside a best one, 0.1.0 had results of the last step."""
         return self.best.metrics if self.best else self.results

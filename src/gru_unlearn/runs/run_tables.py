@@ -36,8 +36,7 @@ def end_line(summary: RunSummary) -> str | None:
     stopped = summary.results.stopped
     if stopped is None:
         return None
-    saved = summary.best.step if summary.best else summary.steps
-    return f"Ended at step {stopped.step}, saved is step {saved}: {stopped.sentence}."
+    return f"Ended at step {stopped.step}, saved is step {summary.saved_step}: {stopped.sentence}."
 
 
 def tru_table(summary: TruSummary) -> Table:
