@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import tiny
 from gru_unlearn.data import Encoder, to_record
 from gru_unlearn.errors import UserError
+from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark
 from gru_unlearn.runs.keep_best import KeepGoodEnough
@@ -63,8 +64,9 @@ def first_stop(points, rules=RULES):
         ([(0.9, 1), (0.05, 0.94), (0.04, 0.94)], "retention", 10),
         ([(0.9, 1), (0.9, 1), (0.895, 1), (0.91, 1), (0.1, 1)], "no_progress", 15),
         ([(0.9, 1), (0.8, 1), (0.7, 1), (0.6, 1)], None, None),
+        ([(0.09, 1), (0.05, 1)], "forgotten", 0),
     ],
-    ids=["enough", "much lost", "twice below", "recovers", "gone with the rest", "nothing moves", "on its way"],
+    ids=["enough", "much lost", "twice below", "recovers", "gone with the rest", "nothing moves", "on its way", "at 0"],
 )
 def test_a_run_stops_for_a_reason(points, why, step):
     found = first_stop(course(*points))
@@ -119,6 +121,15 @@ def test_the_rows_of_which_least_is_left_decide():
 def test_enough_is_not_said_of_answers_that_still_come(forget, said, told):
     points = [Evaluated(0, 0.9, {}), Evaluated(5, forget, {}, said)]
     assert why_to_stop(points, RULES).sentence.startswith(told)
+
+
+@pytest.mark.parametrize(("said", "stops"), [(0.0, True), (0.1, False), (None, False)])
+def test_before_the_first_step_there_may_be_nothing_to_forget(said, stops):
+    rules = dataclasses.replace(RULES, aim=Aim(0.1, 0.05))
+    found = why_to_stop([Evaluated(0, 0.08, {}, said)], rules)
+    assert bool(found) == stops
+    assert found is None or "nothing to forget: before the first step" in found.sentence
+    assert why_to_stop([Evaluated(0, 0.9, {}), Evaluated(5, 0.08, {}, said)], rules) is None
 
 
 def test_what_nobody_measured_before_is_no_limit():
@@ -414,6 +425,16 @@ def test_a_run_stops_at_the_mark_and_keeps_that_model(gru, world, at_rate, tmp_p
     assert stopped["sentence"].partition(":")[0] in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_model_that_never_knew_the_rows_stays_as_it_is(gru, world, tmp_path):
+    model = world / "retain_model"
+    code, out, err = gru(*flags(world, tmp_path / "out", f"--model={model}", "--stop-at-forget-prob=0.9"))
+    assert code == 0, err
+    summary = summary_of(tmp_path / "out")
+    assert (summary["steps"], summary["best"]["step"], summary["results"]["stopped"]["step"]) == (0, 0, 0)
+    assert "there is nothing to forget: before the first step" in " ".join(out.split())
+    assert summary["saved_sha256"] == hash_weights(model)
+
+
 def test_of_plain_texts_stop_and_verdict_agree(gru, text_world, at_rate, tmp_path):
     """What is continued word for word keeps a run going, and is what its verdict counts."""
     at_rate(1e-3)
@@ -456,11 +477,12 @@ def test_a_run_that_breaks_the_rest_stops_and_keeps_its_last_good_model(gru, wor
 
 def test_a_run_that_does_not_move_stops_and_says_what_to_do(gru, world, at_rate, tmp_path):
     at_rate(1e-9)
-    code, out, err = gru(*flags(world, tmp_path / "out", "--max-steps=200", "--warmup-steps=0"))
+    code, out, err = gru(*flags(world, tmp_path / "out", "--max-steps=200", "--warmup-steps=0", "--eval-steps=5"))
     assert code == 0, err
     summary = summary_of(tmp_path / "out")
     assert summary["results"]["stopped"]["why"] == "no_progress"
-    assert summary["steps"] < 100
+    assert 25 <= summary["steps"] < 100
+    assert not list((tmp_path / "out").glob("checkpoint-*")), "of a finished run nobody goes on from there"
     assert "no progress: over the last 6 evaluations" in " ".join(out.split())
     assert "try another --objective (ga pulls on where the pull of others fades)" in " ".join(out.split())
 

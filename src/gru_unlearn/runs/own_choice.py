@@ -2,6 +2,9 @@
 
 from gru_unlearn.runs.recipe import Recipe
 
+CHECKPOINTS = ("save_strategy", "save_steps", "save_total_limit")
+"""Who sets one of these wants checkpoints for more than going on after an interruption."""
+
 
 def left_to_run(recipe: Recipe, name: str) -> bool:
     """Whether a setting is the run's own to choose."""

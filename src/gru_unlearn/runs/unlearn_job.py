@@ -28,6 +28,7 @@ from gru_unlearn.runs.footing import footing_line
 from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
 from gru_unlearn.runs.marks import ask_base_model, mark_line, other_mark
+from gru_unlearn.runs.own_choice import CHECKPOINTS, left_to_run
 from gru_unlearn.runs.retain_rows import write_found_rows
 from gru_unlearn.runs.run_aim import aim_line, set_aim
 from gru_unlearn.runs.run_models import load_on_device, make_trainer, value_of_mark
@@ -36,7 +37,7 @@ from gru_unlearn.runs.run_preparation import Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
 from gru_unlearn.runs.to_the_end import train_to_the_end
 from gru_unlearn.runs.training_progress import TrainingProgress
-from gru_unlearn.training import UnlearningTrainer
+from gru_unlearn.training import UnlearningTrainer, drop_checkpoints
 from gru_unlearn.training.pair_trainer import Evaluator
 
 
@@ -135,6 +136,8 @@ def _put_in_place(prepared: Prepared, summary: RunSummary) -> None:
     summary.saved_sha256 = hash_weights(folder.model)
     folder.finish(summary)
     shutil.rmtree(best, ignore_errors=True)
+    if all(left_to_run(prepared.recipe, name) for name in CHECKPOINTS):
+        drop_checkpoints(folder.path)
 
 
 def _train(

@@ -7,7 +7,7 @@ steps, is :mod:`tuning_trainer`. Plain training is :mod:`fine_tuning`, and what 
 """
 
 from gru_unlearn.data import encoder_for
-from gru_unlearn.training.checkpoints import last_whole_checkpoint
+from gru_unlearn.training.checkpoints import drop_checkpoints, last_whole_checkpoint
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.examples import to_examples
 from gru_unlearn.training.pair_trainer import PairTrainer
@@ -22,6 +22,7 @@ __all__ = [
     "UnlearningConfig",
     "UnlearningTrainer",
     "answer_logps",
+    "drop_checkpoints",
     "encoder_for",
     "last_whole_checkpoint",
     "to_examples",

@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill at any moment: which one is whole, and the rectifier's part of it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -24,10 +25,22 @@ def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
     Trainer writes its state file last; a checkpoint without a readable one was cut short and is passed over. So is one
     whose other files are shorter than they say, as after a loss of power.
     """
-    steps = [folder.name.removeprefix("checkpoint-") for folder in Path(output_dir).glob("checkpoint-*")]
-    newest_first = sorted(filter(str.isdigit, steps), key=int, reverse=True)
-    folders = (Path(output_dir) / f"checkpoint-{step}" for step in newest_first)
-    return next(filter(_is_whole, folders), None)
+    newest_first = sorted(_checkpoints(output_dir), key=lambda folder: int(_step_of(folder)), reverse=True)
+    return next(filter(_is_whole, newest_first), None)
+
+
+def drop_checkpoints(output_dir: str | Path) -> None:
+    """Remove all of a run that is finished, whole or not: each takes several times the room of its model."""
+    for folder in _checkpoints(output_dir):
+        shutil.rmtree(folder)
+
+
+def _checkpoints(output_dir: str | Path) -> list[Path]:
+    return [folder for folder in Path(output_dir).glob("checkpoint-*") if _step_of(folder).isdigit()]
+
+
+def _step_of(folder: Path) -> str:
+    return folder.name.removeprefix("checkpoint-")
 
 
 def _is_whole(folder: Path) -> bool:

@@ -82,9 +82,22 @@ def _rate_of_person(args: UnlearningConfig) -> float | None:
 
 def why_to_stop(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
     """What the evaluations so far come to; None: go on."""
-    ends = (_forgotten, _gets_worse, _takes_long, _loses, _stalls)
+    ends = (_has_nothing_to_do, _forgotten, _gets_worse, _takes_long, _loses, _stalls)
     found = (end(course, rules) for end in ends)
     return next((stop for stop in found if stop is not None), None)
+
+
+def _has_nothing_to_do(course: Sequence[Evaluated], rules: Rules) -> Stop | None:
+    """Before its first step: the model says no more than enough allows. Steps would only leave a trace."""
+    now, aim = course[-1], rules.aim
+    if now.step > 0 or aim is None or now.said != 0 or not aim.has_enough(now):
+        return None
+    return Stop(
+        "forgotten",
+        now.step,
+        f"there is nothing to forget: before the first step the forget probability is {shown(now.forget)}, at or below "
+        f"{shown(aim.enough)}, and nothing comes word for word",
+    )
 
 
 def _forgotten(course: Sequence[Evaluated], rules: Rules) -> Stop | None:

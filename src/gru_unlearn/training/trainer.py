@@ -313,7 +313,7 @@ class UnlearningTrainer(PairTrainer):
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """Fetch a window's micro-batches and note its sizes: losses are means over the window, however it is cut."""
-        if self.control.should_training_stop and self.state.global_step:  # resumed at its end: not a step more
+        if self.control.should_training_stop:  # before its first step, or resumed at its end: not a step more
             return [], None
         self.cost.begin_step()
         batches, num_items = super().get_batch_samples(*args, **kwargs)

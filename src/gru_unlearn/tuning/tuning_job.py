@@ -16,7 +16,7 @@ from gru_unlearn.runs.run_models import show_elsewhere, silence, trainable_model
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import check_machine
 from gru_unlearn.runs.to_the_end import train_to_the_end
-from gru_unlearn.training import TuningTrainer
+from gru_unlearn.training import TuningTrainer, drop_checkpoints
 from gru_unlearn.tuning.learning import LearningProgress, StopWhenLearnt
 from gru_unlearn.tuning.tuning_preparation import PreparedTuning
 from gru_unlearn.tuning.tuning_results import points_along, summarize
@@ -50,7 +50,8 @@ def finetune(prepared: PreparedTuning, console: Console) -> TuningSummary:
             write_manner(run, part)
             finish(folder.model)
             folder.finish(summary)
-            _drop_checkpoints(prepared)
+            if not prepared.keeps_checkpoints:
+                drop_checkpoints(run.output)
     return summary
 
 
@@ -88,11 +89,3 @@ def _save_merged(trainer: TuningTrainer, folder: Path) -> None:
     merged = trainer.model.float().merge_and_unload()  # in bfloat16 the sum would round most of the change away
     merged.save_pretrained(folder)
     trainer.encoder.tokenizer.save_pretrained(folder)
-
-
-def _drop_checkpoints(prepared: PreparedTuning) -> None:
-    """Of a finished run they are of no use, unless somebody asked for them."""
-    if prepared.keeps_checkpoints:
-        return
-    for folder in prepared.run.output.glob("checkpoint-*"):
-        shutil.rmtree(folder)

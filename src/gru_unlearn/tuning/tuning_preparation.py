@@ -12,6 +12,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.models.loading import parameter_count
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.runs.model_checks import check_models
+from gru_unlearn.runs.own_choice import CHECKPOINTS
 from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.runs.recipe_options import with_recipe
 from gru_unlearn.runs.run_preparation import Prepared, find_models
@@ -19,7 +20,7 @@ from gru_unlearn.training import to_examples
 from gru_unlearn.training.run_length import require_a_batch
 from gru_unlearn.tuning.rows_to_learn import Rows, read_sets
 from gru_unlearn.tuning.tuning_options import TuningOptions
-from gru_unlearn.tuning.tuning_settings import CHECKPOINTS, PLAIN, learning_rate_for, tuning_recipe
+from gru_unlearn.tuning.tuning_settings import PLAIN, learning_rate_for, tuning_recipe
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def prepare_tuning(
     claim = folder.claim(identity, overwrite=overwrite, inputs=(base.folder, *sources))
     sets = {name: its.records for name, its in rows.items()}
     run = Prepared(recipe, base, None, sets, examples, None, claim)
-    return PreparedTuning(run, options, rows, parameters, keeps_checkpoints=not CHECKPOINTS.isdisjoint(settings))
+    keeps_checkpoints = any(name in settings for name in CHECKPOINTS)
+    return PreparedTuning(run, options, rows, parameters, keeps_checkpoints)
 
 
 def _check_options(options: TuningOptions, recipe: Recipe) -> None:

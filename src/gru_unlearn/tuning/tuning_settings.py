@@ -23,9 +23,6 @@ DEFAULTS: dict[str, JsonValue] = {
 """What makes a small model know a few hundred rows: 16 rows a step, six times over, the rate falling to zero.
 Checkpoints are there to go on from, so one is enough."""
 
-CHECKPOINTS = frozenset({"save_strategy", "save_steps", "save_total_limit"})
-"""Who sets one of these wants checkpoints for more than that."""
-
 PLAIN: dict[str, JsonValue] = {"objective": "ga", "rectification": "none"}
 """A step without retain rows and without a rectifier; what it goes down is the trainer's own."""
 
