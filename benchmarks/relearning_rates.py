@@ -2,12 +2,13 @@
 
     gru compare --objectives npo --rectifications recommended --robustness none,recommended --learning-rates 5e-4 \
         --suite none --output-dir runs/robust
-    python benchmarks/relearning_rates.py runs/robust --json relearning.json
+    python benchmarks/relearning_rates.py runs/robust --json relearning.json --svg relearning.svg
 
 Copies of each model are fine-tuned on a quarter of the forget rows, or on the retain and held-out rows that are most
 like the others, at several learning rates. Recovered is (unlearned - retain model) / (target - retain model) of mean
 probability of the forget rows that no copy was trained on, the retain model attacked alike; the strongest attack at its
-strongest step counts. Runs that stand in the JSON file are not attacked again.
+strongest step counts. Runs that stand in the JSON file are not attacked again. The picture has the way there: at each
+step what the stronger of the learning rates has brought back, mean over the seeds.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections import defaultdict
 from itertools import islice
 from pathlib import Path
 from random import Random
+from statistics import fmean
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -23,14 +25,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gru_unlearn.attacks.relearning import nearest
 from gru_unlearn.attacks.relearnt_copies import endless_batches
 from gru_unlearn.common.files import read_json, write_json
+from gru_unlearn.comparison.panel_picture import Size, picture
 from gru_unlearn.data import Encoder, load_records
+from gru_unlearn.reporting import chart
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.training import answer_logps
 from gru_unlearn.training.builtin import builtin_benchmark
 from gru_unlearn.training.fine_tuning import FineTuning
 
-EVERY = 10
+EVERY = 5
+PANEL = Size(470, 394)
 
 
 class Attacks:
@@ -61,7 +66,7 @@ class Attacks:
         return answer_logps(model, rows, batch_size=64, pad_token_id=self.pad, device=device).mean_probability
 
     def curves(self, model):
-        """Attack → probability after each ten steps."""
+        """Attack → probability before, and after every few steps."""
         found = {}
         for name, rows in self.trained.items():
             for rate in self.rates:
@@ -69,6 +74,7 @@ class Attacks:
         return found
 
     def _curve(self, model, rows, rate):
+        yield self.probability(model)
         tuning = FineTuning(model.requires_grad_(True), self.pad, learning_rate=rate)
         for batch in islice(endless_batches(rows, 8, 0), self.steps):
             tuning.step(batch)
@@ -76,12 +82,12 @@ class Attacks:
                 yield self.probability(model)
 
     def recovered(self, model):
-        """Attack → share that it brings back at its strongest step."""
-        shares = {}
+        """Attack → share that it has brought back along its steps."""
+        ways = {}
         for attack, curve in self.curves(model).items():
             pairs = zip(curve, self.floor[attack], strict=True)
-            shares[attack] = max((mine - floor) / (self.known - floor) for mine, floor in pairs)
-        return shares
+            ways[attack] = [(mine - floor) / (self.known - floor) for mine, floor in pairs]
+        return ways
 
 
 def load(folder):
@@ -91,7 +97,8 @@ def load(folder):
 def measure(attacks, folder):
     run = RunFolder(folder)
     summary, model = RunSummary.read(run.summary_file), load(run.model)
-    shares = attacks.recovered(model)
+    ways = attacks.recovered(model)
+    shares = {attack: max(way[1:]) for attack, way in ways.items()}  # the first is before any step
     return {
         "run": folder.name,
         "steps": summary.steps,
@@ -100,7 +107,41 @@ def measure(attacks, folder):
         "recovered": max(shares.values()),
         "strongest": max(shares, key=shares.get),
         "shares": shares,
+        "ways": ways,
     }
+
+
+def pictured(methods):
+    """A panel for each kind of rows, a line for each method."""
+    looks = {name: look for look, name in enumerate(methods)}
+    lines = {kind: [] for kind in ("forget rows", "related rows")}
+    for kind, its in lines.items():
+        for name, rows in methods.items():
+            means = [fmean(shares) for shares in zip(*(strongest_way(row, kind) for row in rows), strict=True)]
+            spots = [chart.Spot(EVERY * place, share) for place, share in enumerate(means)]
+            its.append(chart.Line(name, spots, looks[name]))
+    spots = [spot for its in lines.values() for line in its for spot in line.points]
+    drawn = [panel_of(kind, its, spots) for kind, its in lines.items()]
+    return picture(drawn, PANEL, list(methods), "What relearning brings back")
+
+
+def panel_of(kind, lines, spots):
+    panel = chart.make_panel(
+        f"relearning on {kind}",
+        [spot.x for spot in spots],
+        [0.0, *(spot.y for spot in spots)],
+        x_label="steps of relearning",
+        y_label="share brought back (less ↓)",
+        width=PANEL.width,
+        height=PANEL.height,
+    )
+    return chart.draw(panel, [chart.series(panel, [line]) for line in lines])
+
+
+def strongest_way(row, kind):
+    """At each step what the strongest learning rate has brought back."""
+    ways = [way for attack, way in row["ways"].items() if attack.startswith(kind)]
+    return [max(shares) for shares in zip(*ways, strict=True)]
 
 
 def main():
@@ -109,6 +150,7 @@ def main():
     parser.add_argument("--rates", default="1e-3,3e-3")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--svg", type=Path)
     options = parser.parse_args()
     attacks = Attacks([float(rate) for rate in options.rates.split(",")], options.steps)
     rows = read_json(options.json) or []
@@ -120,10 +162,15 @@ def main():
     methods = defaultdict(list)
     for row in rows:
         methods[row["run"].rpartition("-seed")[0]].append(row)
-    print("| run | seeds | recovered | RMF held-out | general | steps |\n|---|---|---|---|---|---|")
+    print("| run | seeds | recovered (least–most) | RMF held-out | general | steps |\n|---|---|---|---|---|---|")
     for name, its in methods.items():
-        means = [sum(row[key] for row in its) / len(its) for key in ("recovered", "rmf_held_out", "general", "steps")]
-        print(f"| {name} | {len(its)} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+        means = [fmean(row[key] for row in its) for key in ("recovered", "rmf_held_out", "general", "steps")]
+        shares = [row["recovered"] for row in its]
+        recovered = f"{means[0]:.3f} ({min(shares):.3f}–{max(shares):.3f})"
+        print(f"| {name} | {len(its)} | {recovered} | " + " | ".join(f"{mean:.3f}" for mean in means[1:]) + " |")
+    if options.svg is not None:
+        options.svg.write_text(pictured(methods))
+        print(f"The way there: {options.svg}")
 
 
 if __name__ == "__main__":
