@@ -111,6 +111,10 @@ class RereadingReader:
         self.texts = [[*self.texts[place], chosen[place]] for place in kept]
 
 
+ROUNDED = 2
+"""Spacings of the largest logits that rounding may put between two ways in 16 bits, on average over the tokens. On 30
+layers in bfloat16 it was 0.2 to 0.7, seldom 1; where padding is not hidden 3 to 17, a cache that forgets 45."""
+
 _KEPT = ([0, 1], [1], [0])
 """Which of two texts go on after each step of a trial: both, the second, and that again."""
 _STEPS = len(_KEPT)
@@ -147,7 +151,7 @@ def _agree(one: Reader, other: RereadingReader, kept: Sequence[int]) -> bool:
     if types == {torch.float32}:
         return bool(errors.max() < 1e-3)
     spacing = max(torch.finfo(dtype).eps for dtype in types) * expected.abs().max()  # of the largest logits
-    return bool(errors.mean() < spacing.clamp(min=0.1))
+    return bool(errors.mean() < (ROUNDED * spacing).clamp(min=0.1))
 
 
 @contextmanager
