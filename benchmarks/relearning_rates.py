@@ -25,7 +25,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gru_unlearn.attacks.relearning import nearest
 from gru_unlearn.attacks.relearnt_copies import endless_batches
 from gru_unlearn.common.files import read_json, write_json
-from gru_unlearn.comparison.panel_picture import Size, picture
+from gru_unlearn.comparison.panel_picture import picture
+from gru_unlearn.comparison.pareto import PANEL
 from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.reporting import chart
 from gru_unlearn.results.run_folder import RunFolder
@@ -35,7 +36,6 @@ from gru_unlearn.training.builtin import builtin_benchmark
 from gru_unlearn.training.fine_tuning import FineTuning
 
 EVERY = 5
-PANEL = Size(470, 394)
 
 
 class Attacks:
@@ -67,14 +67,13 @@ class Attacks:
 
     def curves(self, model):
         """Attack → probability before, and after every few steps."""
-        found = {}
+        found, before = {}, self.probability(model)
         for name, rows in self.trained.items():
             for rate in self.rates:
-                found[f"{name} at {rate:g}"] = list(self._curve(copy.deepcopy(model), rows, rate))
+                found[f"{name} at {rate:g}"] = [before, *self._curve(copy.deepcopy(model), rows, rate)]
         return found
 
     def _curve(self, model, rows, rate):
-        yield self.probability(model)
         tuning = FineTuning(model.requires_grad_(True), self.pad, learning_rate=rate)
         for batch in islice(endless_batches(rows, 8, 0), self.steps):
             tuning.step(batch)
