@@ -100,6 +100,7 @@ def measure(attacks, folder):
     shares = {attack: max(way[1:]) for attack, way in ways.items()}  # the first is before any step
     return {
         "run": folder.name,
+        "method": method_of(summary.settings),
         "steps": summary.steps,
         "rmf_held_out": summary.results.rmf_held_out,
         "general": attacks.probability(model, attacks.general) / attacks.known_general,
@@ -108,6 +109,13 @@ def measure(attacks, folder):
         "shares": shares,
         "ways": ways,
     }
+
+
+def method_of(settings):
+    """For people: what a comparison's runs of one line differ in."""
+    robust = settings.get("robust", "none")
+    name = f"{settings['rectification']} at {settings['learning_rate']:g}"
+    return name if robust == "none" else f"{name}, robust: {robust}"
 
 
 def pictured(methods):
@@ -160,16 +168,31 @@ def main():
             write_json(options.json, rows)
     methods = defaultdict(list)
     for row in rows:
-        methods[row["run"].rpartition("-seed")[0]].append(row)
-    print("| run | seeds | recovered (least–most) | RMF held-out | general | steps |\n|---|---|---|---|---|---|")
-    for name, its in methods.items():
-        means = [fmean(row[key] for row in its) for key in ("recovered", "rmf_held_out", "general", "steps")]
-        shares = [row["recovered"] for row in its]
-        recovered = f"{means[0]:.3f} ({min(shares):.3f}–{max(shares):.3f})"
-        print(f"| {name} | {len(its)} | {recovered} | " + " | ".join(f"{mean:.3f}" for mean in means[1:]) + " |")
+        methods[row["method"]].append(row)
+    print(table(methods))
     if options.svg is not None:
         options.svg.write_text(pictured(methods))
         print(f"The way there: {options.svg}")
+
+
+def table(methods):
+    """Means over the seeds, of the strongest attack also the least and the greatest."""
+    attacks = list(next(iter(methods.values()))[0]["shares"]) if methods else []
+    columns = ["method", "seeds", "recovered (least–most)", *attacks, "RMF held-out", "general", "steps"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for name, its in methods.items():
+        shares = [row["recovered"] for row in its]
+        recovered = f"{fmean(shares):.3f} ({min(shares):.3f}–{max(shares):.3f})"
+        by_attack = [f"{fmean(row['shares'][attack] for row in its):.3f}" for attack in attacks]
+        others = [mean_of(its, key) for key in ("rmf_held_out", "general", "steps")]
+        lines.append("| " + " | ".join([name, str(len(its)), recovered, *by_attack, *others]) + " |")
+    return "\n".join(lines)
+
+
+def mean_of(rows, key):
+    """A run that never came to f* has no RMF: then there is no mean."""
+    values = [row[key] for row in rows]
+    return "–" if None in values else f"{fmean(values):.3f}"
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def test_robust_steps_that_the_metric_turns_again_are_told(world, robust):
     retain = {"retain": str(world / "retain.jsonl"), "robust": robust}
     (line,) = of(told(world, rectification="recommended", **retain), "robust")
     assert line.startswith(
-        f"robust {robust} beside rectification recommended: measured, it withstands relearning no better"
+        f"robust {robust} beside rectification recommended: measured, relearning brings back only a tenth less"
     )
     assert not of(told(world, rectification="gru/element/update", **retain), "robust")
     assert not of(told(world, rectification="recommended", retain=retain["retain"]), "robust")

@@ -1,0 +1,84 @@
+"""Which tokens of the forgotten answers a model has lost: those that carry what was known, or those that carry none.
+
+    python benchmarks/lost_tokens.py RUN ... --retain-model R --forget ROWS [--target T] [--base-model B] \
+        [--pad-token TOKEN] [--max-rows N]
+
+Told apart by the retain model, which learnt how such answers are worded and never saw these: *wording* is what it gives
+a probability above 0.7, *facts* below 0.1. Each run is a folder with its model in ``model``, or a model. Printed is
+the mean log-probability of both in nats, and how much of all that the answer lost to a certain one is wording.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gru_unlearn.common.sequences import evenly_spread
+from gru_unlearn.data import Example, load_records
+from gru_unlearn.models.subject import Subject, find_subjects
+from gru_unlearn.training import answer_logps
+
+WORDING, FACT = 0.7, 0.1
+"""Probabilities of a token, to the retain model: above the first any model says it, below the second none but the
+target."""
+
+
+class Lost:
+    """Measures models on the answers of one forget set.
+
+    Args:
+        retain_model: which tells facts from wording.
+        examples: the forget set.
+        pad_token_id: fills up the shorter rows of a batch.
+    """
+
+    def __init__(self, retain_model: Subject, examples: list[Example], pad_token_id: int) -> None:
+        self.examples, self.pad_token_id = examples, pad_token_id
+        known = torch.cat(self.token_logps(retain_model)).exp()
+        self.wording, self.facts = known > WORDING, known < FACT
+
+    def token_logps(self, subject: Subject) -> list[Tensor]:
+        """Of each answer's tokens: n tensors [T_i], on CPU."""
+        model = subject.load(dtype="float32")
+        device = torch.device(model.device)
+        return answer_logps(model, self.examples, batch_size=16, pad_token_id=self.pad_token_id, device=device).by_token
+
+    def line(self, subject: Subject) -> str:
+        """A model's row of the table."""
+        answers = self.token_logps(subject)
+        probability = torch.stack([logps.mean().exp() for logps in answers]).mean()
+        tokens = torch.cat(answers)
+        wording, facts = tokens[self.wording], tokens[self.facts]
+        share = wording.sum() / tokens.sum()
+        return f"| {subject.name} | {probability:.3f} | {wording.mean():.2f} | {facts.mean():.2f} | {share:.0%} |"
+
+
+def main() -> None:
+    """Read the arguments, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path)
+    for flag in ("--retain-model", "--forget"):
+        parser.add_argument(flag, required=True)
+    for flag in ("--target", "--base-model", "--pad-token"):
+        parser.add_argument(flag)
+    parser.add_argument("--max-rows", type=int, default=256)
+    given = parser.parse_args()
+    sources = {"retain model": given.retain_model, "base model": given.base_model, "target": given.target}
+    for run in given.runs:
+        model = run / "model"
+        sources[str(run)] = str(model if model.is_dir() else run)
+    models = find_subjects({"pad_token": given.pad_token}, {name: name for name in sources}, **sources)
+    retain_model = models["retain model"]
+    records = evenly_spread(load_records(given.forget), given.max_rows)
+    examples = retain_model.encoder.encode_all(records, "forget")
+    lost = Lost(retain_model, examples, retain_model.encoder.tokenizer.pad_token_id)
+    counts = f"{int(lost.wording.sum())} tokens of wording, {int(lost.facts.sum())} of facts"
+    print(f"{len(examples)} answers, {counts}\n")
+    print("| model | probability | wording | facts | of what it lacks, wording |\n|---|---|---|---|---|")
+    for subject in models.values():
+        print(lost.line(subject), flush=True)
+
+
+if __name__ == "__main__":
+    main()
