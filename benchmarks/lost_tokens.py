@@ -18,40 +18,25 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Example, load_records
 from gru_unlearn.models.subject import Subject, find_subjects
 from gru_unlearn.training import answer_logps
+from gru_unlearn.training.scores import AnswerLogps
 
 WORDING, FACT = 0.7, 0.1
 """Probabilities of a token, to the retain model: above the first any model says it, below the second none but the
 target."""
 
 
-class Lost:
-    """Measures models on the answers of one forget set.
+def scores_of(subject: Subject, examples: list[Example], pad_token_id: int) -> AnswerLogps:
+    """Log-probabilities of the examples' answers under one model, loaded for that alone."""
+    model = subject.load(dtype="float32")
+    return answer_logps(model, examples, batch_size=16, pad_token_id=pad_token_id, device=torch.device(model.device))
 
-    Args:
-        retain_model: which tells facts from wording.
-        examples: the forget set.
-        pad_token_id: fills up the shorter rows of a batch.
-    """
 
-    def __init__(self, retain_model: Subject, examples: list[Example], pad_token_id: int) -> None:
-        self.examples, self.pad_token_id = examples, pad_token_id
-        known = torch.cat(self.token_logps(retain_model)).exp()
-        self.wording, self.facts = known > WORDING, known < FACT
-
-    def token_logps(self, subject: Subject) -> list[Tensor]:
-        """Of each answer's tokens: n tensors [T_i], on CPU."""
-        model = subject.load(dtype="float32")
-        device = torch.device(model.device)
-        return answer_logps(model, self.examples, batch_size=16, pad_token_id=self.pad_token_id, device=device).by_token
-
-    def line(self, subject: Subject) -> str:
-        """A model's row of the table."""
-        answers = self.token_logps(subject)
-        probability = torch.stack([logps.mean().exp() for logps in answers]).mean()
-        tokens = torch.cat(answers)
-        wording, facts = tokens[self.wording], tokens[self.facts]
-        share = wording.sum() / tokens.sum()
-        return f"| {subject.name} | {probability:.3f} | {wording.mean():.2f} | {facts.mean():.2f} | {share:.0%} |"
+def line(name: str, scores: AnswerLogps, known: Tensor) -> str:
+    """A model's row of the table; ``known``: each token's probability to the retain model, all answers in a row."""
+    tokens = torch.cat(scores.by_token)
+    wording, facts = tokens[known > WORDING], tokens[known < FACT]
+    share = wording.sum() / tokens.sum()
+    return f"| {name} | {scores.mean_probability:.3f} | {wording.mean():.2f} | {facts.mean():.2f} | {share:.0%} |"
 
 
 def main() -> None:
@@ -72,12 +57,15 @@ def main() -> None:
     retain_model = models["retain model"]
     records = evenly_spread(load_records(given.forget), given.max_rows)
     examples = retain_model.encoder.encode_all(records, "forget")
-    lost = Lost(retain_model, examples, retain_model.encoder.tokenizer.pad_token_id)
-    counts = f"{int(lost.wording.sum())} tokens of wording, {int(lost.facts.sum())} of facts"
+    pad = retain_model.encoder.tokenizer.pad_token_id
+    yardstick = scores_of(retain_model, examples, pad)
+    known = torch.cat(yardstick.by_token).exp()
+    counts = f"{int((known > WORDING).sum())} tokens of wording, {int((known < FACT).sum())} of facts"
     print(f"{len(examples)} answers, {counts}\n")
     print("| model | probability | wording | facts | of what it lacks, wording |\n|---|---|---|---|---|")
-    for subject in models.values():
-        print(lost.line(subject), flush=True)
+    for name, subject in models.items():
+        scores = yardstick if subject is retain_model else scores_of(subject, examples, pad)
+        print(line(name, scores, known), flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from gru_unlearn.comparison.panel_picture import picture
 from gru_unlearn.comparison.pareto import PANEL
 from gru_unlearn.data import Encoder, load_records
 from gru_unlearn.reporting import chart
+from gru_unlearn.results.comparison_summary import ComparisonSummary
 from gru_unlearn.results.run_folder import RunFolder
 from gru_unlearn.results.run_summary import RunSummary
 from gru_unlearn.training import answer_logps
@@ -100,7 +101,6 @@ def measure(attacks, folder):
     shares = {attack: max(way[1:]) for attack, way in ways.items()}  # the first is before any step
     return {
         "run": folder.name,
-        "method": method_of(summary.settings),
         "steps": summary.steps,
         "rmf_held_out": summary.results.rmf_held_out,
         "general": attacks.probability(model, attacks.general) / attacks.known_general,
@@ -109,13 +109,6 @@ def measure(attacks, folder):
         "shares": shares,
         "ways": ways,
     }
-
-
-def method_of(settings):
-    """For people: what a comparison's runs of one line differ in."""
-    robust = settings.get("robust", "none")
-    name = f"{settings['rectification']} at {settings['learning_rate']:g}"
-    return name if robust == "none" else f"{name}, robust: {robust}"
 
 
 def pictured(methods):
@@ -162,13 +155,16 @@ def main():
     attacks = Attacks([float(rate) for rate in options.rates.split(",")], options.steps)
     rows = read_json(options.json) or []
     known = {row["run"] for row in rows}
-    for summary in sorted(options.comparison.glob("runs/*/summary.json")):
-        if summary.parent.name not in known:
-            rows.append(measure(attacks, summary.parent))
+    comparison = ComparisonSummary.model_validate(read_json(options.comparison / "summary.json"))
+    cells = {cell.name: cell for cell in comparison.cells if cell.done}
+    for name in cells:
+        if name not in known:
+            rows.append(measure(attacks, options.comparison / "runs" / name))
             write_json(options.json, rows)
     methods = defaultdict(list)
     for row in rows:
-        methods[row["method"]].append(row)
+        if row["run"] in cells:
+            methods["{} · {} at {:g}".format(*cells[row["run"]].method)].append(row)
     print(table(methods))
     if options.svg is not None:
         options.svg.write_text(pictured(methods))
