@@ -115,7 +115,7 @@ def test_made_rows_are_answers_each_once_and_the_same_again(talker, world):
 def test_a_model_that_was_taught_plain_texts_makes_plain_texts(talker):
     model, _ = talker
     tokenizer = tiny.tokenizer(chat=False)
-    made = make_rows(model, Encoder(tokenizer), [Record(text="Ada lives in the red one .")], 24, batch_size=16)
+    made = make_rows(model, Encoder(tokenizer), [Record(text="in the red one lives Ada .")], 24, batch_size=16)
     assert made
     assert all(record.text and not record.turns and "Ada" not in record.text for record in made)
 

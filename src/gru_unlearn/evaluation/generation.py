@@ -13,6 +13,11 @@ from gru_unlearn.evaluation.next_token import ReaderType, reader_for
 from gru_unlearn.evaluation.table import Entry
 from gru_unlearn.evaluation.tasks import Task
 
+MORE_ON_CPU = 4
+"""Times as many prompts as rows that are scored at once: a processor reads all weights for each token, however many
+prompts there are, and a prompt holds the logits of one position, where a scored row holds those of all. A GPU, whose memory
+is soon full, keeps to the rows."""
+
 
 @dataclass(slots=True)
 class Continuation:
@@ -30,6 +35,12 @@ class Continuation:
         return len(self.tokens) == self.limit or not stop.isdisjoint(self.tokens[-1:])
 
 
+def prompts_at_once(model: nn.Module, batch_size: int) -> int:
+    """How many prompts are continued together, where so many rows are scored together."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return batch_size * MORE_ON_CPU if on_cpu else batch_size
+
+
 def continue_prompts(
     model: nn.Module, encoder: Encoder, tasks: Sequence[Task], entries: Mapping[int, Entry], batch_size: int
 ) -> Iterator[tuple[list[int], str]]:
@@ -37,12 +48,16 @@ def continue_prompts(
 
     Where the scored answers tell how the greedy continuation begins, it goes on from there.
 
+    Args:
+        batch_size: rows that are scored at once, see :func:`prompts_at_once`.
+
     Yields:
         The indices of the tasks with a prompt, and its continuation.
     """
     pad, stop = encoder.tokenizer.pad_token_id, stop_tokens(model, encoder)
     pending = _wanted_continuations(tasks, entries, stop, positions(model))
     pending.sort(key=lambda one: -len(one.prompt) - len(one.tokens))
+    at_once = prompts_at_once(model, batch_size)
     reader: ReaderType | None = None
     while pending:
         going = []
@@ -52,7 +67,7 @@ def continue_prompts(
             else:
                 going.append(one)
 
-        batch, pending = going[:batch_size], going[batch_size:]
+        batch, pending = going[:at_once], going[at_once:]
         if not batch:
             return
         reader = reader or reader_for(model, [[*one.prompt, *one.tokens] for one in going], pad)
@@ -100,7 +115,7 @@ def continuations(
         encoder: of the model's tokenizer.
         prompts: token ids, none empty, such as :meth:`Encoder.prompt_ids`.
         limits, temperature, draws: as in :func:`generate`; with the same draws a prompt goes on alike in any batch.
-        batch_size: prompts at once; changes rounding alone.
+        batch_size: rows that are scored at once, see :func:`prompts_at_once`; changes rounding alone.
 
     Raises:
         UserError: the model has no room for a prompt.
@@ -129,8 +144,9 @@ def continued(
     pad, stop, most = encoder.tokenizer.pad_token_id, stop_tokens(model, encoder), positions(model)
     reader = reader_for(model, prompts, pad) if prompts else None
     longest_first = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
-    for start in range(0, len(prompts), batch_size):
-        batch = longest_first[start : start + batch_size]
+    at_once = prompts_at_once(model, batch_size)
+    for start in range(0, len(prompts), at_once):
+        batch = longest_first[start : start + at_once]
         begun = [prompts[number] for number in batch]
         room = [_within(most, prompts[number], limits[number]) for number in batch]
         own = None if draws is None else [draws[number] for number in batch]

@@ -21,11 +21,12 @@ which a verdict speaks."""
 def set_aim(recipe: Recipe, mark: Mark | None) -> None:
     """Put into a run's settings what is enough and how far it goes on from there, where nobody else did.
 
+    A number that somebody gave goes before the mark.
     Control rows are an estimate, and mostly one that is too low: there the run goes to the mark and no further.
     """
-    if not recipe.stop_when_forgotten or mark is None:
-        return
     config = recipe.config
+    if not recipe.stop_when_forgotten or mark is None or config.stop_at_forget_prob is not None:
+        return
     config.stop_at_forget_prob = mark.value
     if config.go_on_to is None and left_to_run(recipe, "stop_when_forgotten") and mark.kind != "control_rows":
         config.go_on_to = max(BEYOND, 1 - ON_TOP * (1 - mark.value) / mark.value)

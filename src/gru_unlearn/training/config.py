@@ -130,7 +130,7 @@ class UnlearningConfig(ResolvedSettings, TrainingArguments, metaclass=_ShortHelp
         "Keep the retain direction on the cpu, off the GPU; None: with the weights.", None
     )
     stop_at_forget_prob: float | None = option(
-        "Stop once an evaluation finds the mean forget probability at or below this.", None
+        "Stop once an evaluation finds the mean forget probability at or below this; goes before the mark.", None
     )
     go_on_to: float | None = option(
         "Once enough is forgotten, go on to this share of that probability while it costs little of the rest; None: "
