@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 RECOMMENDED = "spectral+drift"
 """What ``recommended`` stands for; the evidence is in docs/robustness.md."""
 
-DEFAULTS = {"spectral": 0.05, "drift": 0.5}
+DEFAULTS = {"spectral": 0.25, "drift": 0.5}
 """What a part's word alone stands for."""
 
 NAMES = ("none", "recommended", *DEFAULTS)
