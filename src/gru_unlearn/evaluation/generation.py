@@ -15,8 +15,8 @@ from gru_unlearn.evaluation.tasks import Task
 
 MORE_ON_CPU = 4
 """Times as many prompts as rows that are scored at once: a processor reads all weights for each token, however many
-prompts there are, and a prompt holds the logits of one position, where a scored row holds those of all. A GPU, whose memory
-is soon full, keeps to the rows."""
+prompts there are, and a prompt holds the logits of one position, where a scored row holds those of all. A GPU, whose
+memory is soon full, keeps to the rows."""
 
 
 @dataclass(slots=True)
