@@ -28,7 +28,7 @@ from gru_unlearn.attacks.recovery import recovery
 from gru_unlearn.attacks.relearning import nearest
 from gru_unlearn.attacks.relearnt_copies import Tuning, copy_to_train, fine_tune
 from gru_unlearn.data import Encoder, Record, Turn, to_record
-from gru_unlearn.evaluation.generation import continuations, generate
+from gru_unlearn.evaluation.generation import continuations, generate, prompts_at_once
 from gru_unlearn.evaluation.quantization import round_to_bits, round_weights, rounder
 from gru_unlearn.results.attack_summary import AttackResult, AttackSummary
 
@@ -613,3 +613,8 @@ def test_the_table_has_one_line_an_attack_the_worst_first():
 @pytest.mark.parametrize(("states", "read"), [(5, [0, 1, 2, 3]), (31, [0, 3, 6, 10, 13, 16, 20, 23, 26])])
 def test_the_layers_that_are_read_begin_with_the_embeddings_and_stand_at_even_steps(states, read):
     assert _some_layers(states) == read
+
+
+@pytest.mark.parametrize(("device", "at_once"), [("cpu", 32), ("meta", 8)])
+def test_a_processor_continues_more_prompts_than_it_scores_rows(device, at_once):
+    assert prompts_at_once(torch.nn.Linear(2, 2, device=device), 8) == at_once
