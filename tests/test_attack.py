@@ -315,9 +315,8 @@ def test_the_target_itself_as_unlearned_model_is_wholly_back(gru, world, tmp_pat
             assert line["unlearned"] == pytest.approx(unlearned[line["step"]])
     assert sum("step" in line for line in found["attacks"] if line["attack"] == "relearning") == 5 + 5 + 3
     headline = found["headline"]
-    assert headline["recovered_share"]["value"] == max(
-        line["recovered"] for line in measured if line["measure"] not in ("AUC", "told apart")
-    )
+    most = max(line["recovered"] for line in measured if line["measure"] not in ("AUC", "told apart"))
+    assert headline["recovered_share"]["value"] == pytest.approx(most, rel=1e-12), "summed in another order"
     assert headline["relearning_cost"]["value"] == 0, "what was never forgotten need not be won back"
     for estimate in headline.values():
         low, high = estimate["interval"]
