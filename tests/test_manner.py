@@ -469,6 +469,20 @@ def foreign_adapters(world, **settings):
     return adapted.eval()
 
 
+def test_adapters_saved_without_a_tokenizer_have_the_one_of_their_base(gru, world):
+    foreign_adapters(world, target_modules=["q_proj", "v_proj"])
+    assert not list((world / "foreign").glob("tokenizer*"))
+    run(world, "o", model=str(world / "foreign"))
+    assert (world / "o" / "model" / "tokenizer.json").is_file()
+    code, _, err = evaluate(gru, world, world / "foreign")
+    assert code == 0, err
+    with_bases = probability(world)
+    for file in (world / "base").glob("tokenizer*"):
+        shutil.copy(file, world / "foreign")
+    assert evaluate(gru, world, world / "foreign")[0] == 0
+    assert probability(world) == with_bases
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -25,6 +25,8 @@ from gru_unlearn.objectives.causality import require_causal_config
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+
 
 def quiet() -> None:
     """Keep the bars and notices of other libraries out of our own progress."""
@@ -34,10 +36,22 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def tokenizer_folder(folder: Path, *, trust_remote_code: bool = False) -> Path | None:
+    """The folder that holds a model's tokenizer; None: it has none.
+
+    Adapters are often saved without one: then it is their base's.
+    """
+    if any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return folder
+    if holds_adapters(folder):
+        return tokenizer_folder(base_of(folder, trust_remote_code=trust_remote_code))
+    return None
+
+
 def load_tokenizer(
     folder: Path, *, pad_token: str | None = None, eos_token: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer in a model folder; ``pad_token`` and ``eos_token`` fill in where it has none.
+    """The tokenizer of a model's folder; ``pad_token`` and ``eos_token`` fill in where it has none.
 
     Raises:
         UserError: the folder has no loadable tokenizer, a named token is not in its vocabulary, or the model's
@@ -47,7 +61,8 @@ def load_tokenizer(
         if (folder / "config.json").is_file():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
             require_causal_config(config, str(folder))
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        holder = tokenizer_folder(folder, trust_remote_code=trust_remote_code) or folder  # whose loader says what lacks
+        tokenizer = AutoTokenizer.from_pretrained(holder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{folder}: no configuration or tokenizer that loads ({_reason(error)})") from None
     for key, token in (("pad_token", pad_token), ("eos_token", eos_token)):

@@ -7,10 +7,8 @@ from typing import Any
 from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Example
 from gru_unlearn.errors import UserError
-from gru_unlearn.models.loading import load_tokenizer
+from gru_unlearn.models.loading import load_tokenizer, tokenizer_folder
 from gru_unlearn.models.subject import Subject
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 
 
 def require_same_tokens(other: Subject, asking: Subject, sets: Mapping[str, Sequence[Example]]) -> None:
@@ -26,7 +24,7 @@ def require_same_tokens(other: Subject, asking: Subject, sets: Mapping[str, Sequ
     Raises:
         UserError: a token of theirs is another one to the other model.
     """
-    if not any((other.folder / name).is_file() for name in TOKENIZER_FILES):
+    if tokenizer_folder(other.folder, trust_remote_code=other.settings.trust_remote_code) is None:
         return
     ours = asking.encoder.tokenizer
     theirs = load_tokenizer(other.folder, trust_remote_code=other.settings.trust_remote_code)
