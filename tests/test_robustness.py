@@ -16,7 +16,7 @@ from gru_unlearn.errors import UserError
 from gru_unlearn.geometry import inner_product
 from gru_unlearn.robustness import NAMES, Robust, Robustness, parse_robust
 from gru_unlearn.robustness.drift import random_signs
-from gru_unlearn.robustness.spectral import OVERSAMPLED, components_of, damped, leading
+from gru_unlearn.robustness.spectral import components_of, damped, leading, looked_at
 from gru_unlearn.runs.tru_options import TruOptions
 from gru_unlearn.runs.tru_preparation import prepare_tru
 
@@ -102,7 +102,7 @@ def test_random_directions_leave_the_generators_alone_and_repeat():
 
 def test_the_range_finder_finds_the_leading_components():
     matrix = falling(80, 60)
-    assert 4 + OVERSAMPLED < 60, "or the whole decomposition would be taken"
+    assert looked_at(4) < 60, "or the whole decomposition would be taken"
     assert torch.allclose(leading(matrix, 4).sizes, leading(matrix, 4, exact=True).sizes, rtol=1e-4)
 
 
