@@ -433,6 +433,24 @@ def test_a_large_model_on_a_processor_computes_in_bfloat16_by_itself(gru, world,
     assert summary(tmp_path / "wide")["settings"]["dtype"] == "float32"
 
 
+def test_a_quick_attack_on_a_large_model_draws_nothing_and_relearns_no_base_beside_a_retain_model(
+    gru, world, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(slow_models, "LARGE", 1)
+    choice = ["--attacks", "relearning,quantization,sampling", "--max-rows", 6, "--base-model", world / "retain_model"]
+    words = arguments(world, "target", tmp_path / "out", "--quick", *choice)
+    del words[words.index("--samples") : words.index("--samples") + 2]
+    code, printed, err = gru(*words)
+    assert code == 0, err
+    found = summary(tmp_path / "out")
+    relearnt = [line for line in found["attacks"] if line["attack"] == "relearning"]
+    assert {line["base"] for line in relearnt} == {None}
+    assert all(line["recovered"] is not None for line in relearnt), "compared with the retain model"
+    assert all(line["base"] is not None for line in found["attacks"] if line["attack"] == "quantization")
+    assert {line["attack"] for line in found["left_out"]} == {"sampling"}
+    assert "--samples 16, or a whole attack" in " ".join(printed.split())
+
+
 def test_what_was_done_when_it_was_killed_is_kept(gru, world, tmp_path):
     choice = ("--attacks", "quantization,sampling,prompts", "--max-rows", 6)
     words = [str(word) for word in arguments(world, "target", tmp_path / "out", *choice)]

@@ -72,6 +72,12 @@ class Battery:
         """Whether a processor computes in bfloat16 where copies are float32."""
         return self.subjects[UNLEARNED].settings.dtype == "bfloat16" and not torch.cuda.is_available()
 
+    def attacked_by(self, attack: str) -> dict[str, Subject]:
+        """The models that an attack is made on: all; but where time is short the base is not relearnt beside a retain
+        model, which is what the others are compared with."""
+        spares_base = attack == "relearning" and self.extent.hurries and RETAIN_MODEL in self.subjects
+        return {name: subject for name, subject in self.subjects.items() if not (spares_base and name == BASE)}
+
     def kept(self, *names: str) -> list[Record]:
         """What the model should still know: the rows of these sets, as far as given, that are no forget rows."""
         forget = set(map(canonical, self.sets["forget"]))

@@ -24,6 +24,7 @@ class Extent:
     adapter_rates: tuple[float, ...]
     """the same for adapters, which need more"""
     samples: int
+    """0: none are drawn, unless somebody asks for some"""
     temperature: tuple[float, ...]
     thorough: bool
     """every variant of an attack, and not only those that are the strongest as a rule"""
@@ -43,7 +44,7 @@ WHOLE_IN_TIME = replace(
     hurries=True,
 )
 QUICK = Extent(40, 20, 8, (3.0, 10.0), (), 16, (1.0,), False)
-QUICK_IN_TIME = replace(QUICK, max_rows=12, relearning_steps=5, relearning_batch=4, samples=3, hurries=True)
+QUICK_IN_TIME = replace(QUICK, max_rows=12, relearning_steps=5, relearning_batch=4, samples=0, hurries=True)
 
 
 def extent_of(request: AttackRequest, *, is_slow: bool) -> Extent:

@@ -51,6 +51,8 @@ def prompts(battery: Battery) -> Variants:
 def sampling(battery: Battery) -> Variants:
     """Ask k times, more or less boldly; the best of what is said counts (leak@k, arXiv 2511.04934)."""
     count = battery.extent.samples
+    if not count:
+        return {"best of k": "takes longer than a quick attack may here: --samples 16, or a whole attack"}
     variants: dict[Name, Trial | str] = {}
     for temperature in battery.extent.temperature:
         name = f"best of {count}", f"T={temperature:g}"

@@ -39,7 +39,7 @@ def make_trials(
     trials = {name: trial for name, trial in variants.items() if not isinstance(trial, str)}
     part = AttackPart(rows=[], curves=[], left_out=[], reused=[])
     found: dict[Name, dict[str, Probed]] = {name: {} for name in trials}
-    for model, subject in battery.subjects.items():
+    for model, subject in battery.attacked_by(attack).items():
         outcomes = None
         if reuse and model != UNLEARNED:
             outcomes = kept_outcomes(file_of(attack, battery, subject))

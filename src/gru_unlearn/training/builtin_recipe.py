@@ -158,7 +158,6 @@ def _epochs(model: LlamaForCausalLM, examples: Sequence[Example], recipe: Traini
         learning_rate=recipe.learning_rate,
         betas=recipe.betas,
         weight_decay=recipe.weight_decay,
-        fused=True,
         clip=recipe.clip,
         rate_at=lambda step: min((step + 1) / warmup, (steps - step) / (steps - warmup)),
     )

@@ -22,7 +22,7 @@ class FineTuning:
     Args:
         model: causal language model, where it will be trained.
         pad_token_id: fills up the shorter rows of a batch.
-        learning_rate, betas, weight_decay, fused: AdamW's.
+        learning_rate, betas, weight_decay: AdamW's.
         clip: longest gradient.
         rate_at: step, counted from 0 → factor on the learning rate.
     """
@@ -35,14 +35,13 @@ class FineTuning:
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
-        fused: bool | None = None,
         clip: float = 1.0,
         rate_at: Callable[[int], float] = lambda _step: 1.0,
     ) -> None:
         self.model, self.pad_token_id, self.clip = model, pad_token_id, clip
         self.steps = 0
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=fused
+            model.parameters(), lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, rate_at)
 
