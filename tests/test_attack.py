@@ -488,7 +488,7 @@ def test_what_rows_or_models_do_not_allow_is_left_out_with_the_reason(gru, world
     reasons = {(line["attack"], line["variant"]): line["why"] for line in found["left_out"]}
     assert set(reasons) == {
         ("relearning", "related rows"),
-        ("sampling", "best of 64"),
+        ("sampling", "best of k"),
         ("prompts", "other questions"),
         ("inside", "linear probe"),
         ("membership", ""),

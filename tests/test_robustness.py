@@ -92,6 +92,14 @@ def test_nothing_comes_of_nothing_and_not_a_number_stays():
     assert damped(matrix, 3)[3, 4].isnan()
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_matrix_of_lower_rank_is_damped_as_far_as_it_goes(exact):
+    matrix = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)) @ falling(3, 50)
+    found = damped(matrix, 10, exact=exact)
+    assert torch.allclose(found, damped(matrix, 3, exact=True), atol=1e-4 * float(matrix.norm()))
+    assert torch.linalg.svdvals(found)[3] < 1e-4 * matrix.norm(), "rounding is not scaled up to a step"
+
+
 def test_random_directions_leave_the_generators_alone_and_repeat():
     matrix = torch.randn(60, 50)
     before = torch.random.get_rng_state()

@@ -1,7 +1,7 @@
 """How much is tried: everything that changes nothing but time, where nobody says it.
 
-A large model on a processor gets fewer rows, steps and samples, so that a whole attack ends in a quarter of an hour on
-two cores, and a quick one in four minutes (135 million weights).
+A large model on a processor gets fewer rows, steps and samples or none, so that a whole attack ends in a quarter of an
+hour on two cores, and a quick one in four minutes (135 million weights).
 """
 
 from dataclasses import dataclass, replace

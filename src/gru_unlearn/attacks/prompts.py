@@ -51,14 +51,13 @@ def prompts(battery: Battery) -> Variants:
 def sampling(battery: Battery) -> Variants:
     """Ask k times, more or less boldly; the best of what is said counts (leak@k, arXiv 2511.04934)."""
     count = battery.extent.samples
+    if not battery.asks:
+        return {"best of k": NO_QUESTIONS}
     if not count:
         return {"best of k": "takes longer than a quick attack may here: --samples 16, or a whole attack"}
     variants: dict[Name, Trial | str] = {}
     for temperature in battery.extent.temperature:
-        name = f"best of {count}", f"T={temperature:g}"
-        variants[name] = NO_QUESTIONS
-        if battery.asks:
-            variants[name] = partial(_sampled, battery, count, temperature)
+        variants[f"best of {count}", f"T={temperature:g}"] = partial(_sampled, battery, count, temperature)
     return variants
 
 

@@ -25,7 +25,14 @@ from gru_unlearn.objectives.causality import require_causal_config
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+)
 
 
 def quiet() -> None:
@@ -40,11 +47,15 @@ def tokenizer_folder(folder: Path, *, trust_remote_code: bool = False) -> Path |
     """The folder that holds a model's tokenizer; None: it has none.
 
     Adapters are often saved without one: then it is their base's.
+
+    Raises:
+        UserError: adapters without one, and without their base.
     """
     if any((folder / name).is_file() for name in TOKENIZER_FILES):
         return folder
     if holds_adapters(folder):
-        return tokenizer_folder(base_of(folder, trust_remote_code=trust_remote_code))
+        base = base_of(folder, trust_remote_code=trust_remote_code)
+        return tokenizer_folder(base, trust_remote_code=trust_remote_code)
     return None
 
 

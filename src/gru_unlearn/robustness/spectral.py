@@ -8,14 +8,17 @@ With A = Σ σᵢ uᵢ vᵢᵀ and k components the result is Σ hᵢ uᵢ vᵢ�
 σ_k/σᵢ for each side, and hᵢ = σᵢ from k on; then all of it is scaled so that the norm is A's.
 
 Cost: the leading components by a randomised range finder (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithm 4.4,
-for the rows' space) take about 8 k multiplications for each number of the matrix, and decompositions of 1.25 k columns,
-whatever the number of rows in a batch; the exact decomposition takes several times the smaller dimension.
+for the rows' space) take 6 k + 32 multiplications for each number of the matrix, and decompositions of 1.25 k + 8
+columns, whatever the number of rows in a batch; the exact decomposition takes several times the smaller dimension.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+RESOLVED = 1e-6
+"""Of the largest singular value; what is smaller may be rounding."""
 
 
 class Components(NamedTuple):
@@ -51,7 +54,7 @@ def leading(matrices: Tensor, count: int, *, exact: bool = False) -> Components:
     images = matrices @ basis
     sizes, turn = _sizes_of(images)
     sizes, turn = sizes[..., :count], turn[..., :count]
-    seen = sizes > sizes[..., :1] * torch.finfo(sizes.dtype).eps
+    seen = _seen(sizes)
     left = images @ turn * (seen / sizes.where(seen, 1.0)).unsqueeze(-2)
     return Components(left, sizes, basis @ turn)
 
@@ -84,14 +87,21 @@ def _sizes_of(images: Tensor) -> tuple[Tensor, Tensor]:
 def damped(matrices: Tensor, count: int, *, exact: bool = False) -> Tensor:
     """Matrices [..., m, n] with their ``count`` leading components damped and their norms as they were.
 
-    NaN and infinity stay where they are; a matrix of zeros stays one.
+    NaN and infinity stay where they are; a matrix of zeros stays one. Where a matrix is of lower rank, its last
+    component stands for the ``count``-th.
     """
     found = leading(matrices.nan_to_num(0.0, 0.0, 0.0), count, exact=exact)
-    least = found.sizes[..., -1:]
-    factors = least / found.sizes.clamp_min(torch.finfo(matrices.dtype).tiny)
+    seen = _seen(found.sizes)
+    least = found.sizes.where(seen, torch.inf).amin(dim=-1, keepdim=True)
+    factors = (least / found.sizes).where(seen, 1.0)
     taken = found.sizes * (1 - factors.square())
     result = matrices - (found.left * taken.unsqueeze(-2)) @ found.right.mT
     return result * (_norms(matrices) / _norms(result).clamp_min(torch.finfo(matrices.dtype).tiny))
+
+
+def _seen(sizes: Tensor) -> Tensor:
+    """Which singular values [..., k], descending, are more than rounding: of float32, and of squares in float64."""
+    return sizes > sizes[..., :1] * RESOLVED
 
 
 def _norms(matrices: Tensor) -> Tensor:
