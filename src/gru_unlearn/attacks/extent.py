@@ -35,8 +35,8 @@ class Extent:
 WHOLE = Extent(100, 60, 8, (1.0, 3.0, 10.0), (10.0, 30.0), 64, (0.7, 1.0, 1.3), True)
 WHOLE_IN_TIME = replace(
     WHOLE,
-    max_rows=14,
-    relearning_steps=8,
+    max_rows=12,
+    relearning_steps=6,
     relearning_batch=4,
     adapter_rates=(10.0,),
     samples=4,
