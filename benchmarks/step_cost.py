@@ -353,15 +353,15 @@ def worker():
     print(json.dumps(function(work=Work(**request.pop("work")), **request)))
 
 
-def measure(size, device, steps, variants):
-    raw = in_fresh_process("step_times", work=Work(), size=size, device=device, steps=steps, variants=variants)
+def measure(size, work, device, steps, variants):
+    raw = in_fresh_process("step_times", work=work, size=size, device=device, steps=steps, variants=variants)
     rows = {}
     for name in variants:
         wall, processor = zip(*raw[name], strict=True)
         rows[name] = {
             "seconds": statistics.median(wall),
             "processor_seconds": statistics.median(processor),
-            "peak_bytes": in_fresh_process("peak_bytes", work=Work(), variant=name, size=size, device=device),
+            "peak_bytes": in_fresh_process("peak_bytes", work=work, variant=name, size=size, device=device),
             "raw": wall,
             "raw_processor": processor,
         }
@@ -371,14 +371,14 @@ def measure(size, device, steps, variants):
     return rows
 
 
-def growth(device, steps):
+def growth(rows_a_side, device, steps):
     """Step time of GA+GRU over that of GradDiff, as the model grows and as the rows grow longer."""
     variants = ["graddiff", "ga_gru"]
     rows = []
     points = [(size, 128) for size in GROWTH_SIZES] + [("4M", tokens) for tokens in GROWTH_TOKENS]
     for size, tokens in dict.fromkeys(points):
         raw = in_fresh_process(
-            "step_times", work=Work(tokens=tokens), size=size, device=device, steps=steps, variants=variants
+            "step_times", work=Work(rows_a_side, tokens), size=size, device=device, steps=steps, variants=variants
         )
         wall, processor = ([statistics.median(step[i] for step in raw[name]) for name in variants] for i in (0, 1))
         overhead = [gru / graddiff - 1 for graddiff, gru in (wall, processor)]
@@ -404,19 +404,21 @@ def main():
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--sizes", default="4M,34M")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="the first is what ratios refer to")
+    parser.add_argument("--rows", type=int, default=Work.rows, help="on each side of a step")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--growth", action="store_true")
     options = parser.parse_args()
-    result = {"machine": machine(options.device), "versions": versions(), "steps": options.steps}
+    result = {"machine": machine(options.device), "versions": versions(), "rows": options.rows, "steps": options.steps}
     if options.growth:
         header("size", "tokens a row", "graddiff, s", "ga_gru, s", "overhead", "of processor time")
-        result["growth"] = growth(options.device, options.steps)
+        result["growth"] = growth(options.rows, options.device, options.steps)
     else:
         header("size", "variant", "s a step", "ratio", "processor s", "ratio", "peak MB", "ratio")
         result["sizes"] = {}
+        work, variants = Work(rows=options.rows), options.variants.split(",")
         for size in options.sizes.split(","):
-            result["sizes"][size] = measure(size, options.device, options.steps, options.variants.split(","))
+            result["sizes"][size] = measure(size, work, options.device, options.steps, variants)
             for name, row in result["sizes"][size].items():
                 print(f"| {size} | {name} | {cells(row)} |", flush=True)
     write_json(options.json, result)
