@@ -22,6 +22,7 @@ from gru_unlearn.evaluation import Missing
 from gru_unlearn.evaluation.quantization import NF4, round_to_normal_float
 from gru_unlearn.reporting.judge import staying_finding
 from gru_unlearn.reporting.staying import judge_staying
+from gru_unlearn.reporting.verdict_words import attack_headline
 from gru_unlearn.results.attack_summary import AttackedRows, AttackPart, AttackResult, Estimate, Relearnt
 
 ROWS = list(range(1, 31))
@@ -174,6 +175,17 @@ def test_cheap_relearning_is_a_trace_and_says_so():
     assert cheap.answer == "partly"
     assert "Relearning takes at most 30% of the steps" in cheap.why
     assert "at most 0.30 times the steps of a model that never saw it (0.20 to 0.50)" in cheap.why
+
+
+def test_an_answer_that_any_model_gives_is_said_to_have_come_so():
+    given = AttackResult(
+        attack="relearning", variant="related rows", measure="found", rows=6, unlearned=1 / 6, target=1.0,
+        retain_model=2 / 6, recovered=-0.25, low=-0.5, high=0.0,
+    )  # fmt: skip
+    nothing = given.model_copy(update={"attack": "prompts", "unlearned": 0.0, "retain_model": 0.0, "recovered": 0.0})
+    said = attack_headline(judge_staying([given, nothing]))
+    assert "none of 6 answers came back that a model which never saw them does not give, too;" in said
+    assert "none of 6 answers came back;" in attack_headline(judge_staying([nothing]))
 
 
 # --- how much is tried -----------------------------------------------------------------------------------------------

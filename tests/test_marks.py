@@ -233,6 +233,22 @@ def test_what_can_give_no_mark_is_refused_in_one_line(gru, world, tmp_path, flag
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("flag", ["--base-model", "--retain-model"])
+def test_a_model_that_knows_the_rows_better_than_the_target_is_no_mark(gru, world, tmp_path, flag):
+    """As where the two paths were swapped."""
+    learns = ["--num-train-epochs", 60, "--learning-rate", "1e-2", "--warmup-steps", 0, "--use-cpu"]
+    learns += ["--per-device-train-batch-size", 3, "--gradient-accumulation-steps", 1]
+    knowing = ["--model", world / "base", "--train", world / "forget.jsonl", "--output-dir", tmp_path / "knowing"]
+    code, _, err = gru("finetune", *knowing, *learns)
+    assert code == 0, err
+    knows = tmp_path / "knowing" / "model"
+    code, _, err = gru("unlearn", *words_of(world, flag, knows), "--output-dir", tmp_path / "out")
+    assert code == 2, err
+    assert f"{flag} {knows}: it gives the forget answers a mean probability of 0." in err
+    assert "name a model that never saw them (are the two swapped?)" in err
+    run(gru, world, tmp_path / "right", "--model", knows, flag, world / "base")  # the last --model counts
+
+
 def test_rows_worded_as_the_forget_rows_are_told(gru, world, tmp_path):
     text = (world / "forget.jsonl").read_text().replace("Ada", "Zoe").replace("Bob", "Yves")
     (world / "renamed.jsonl").write_text("".join(text.splitlines(keepends=True)[:2]))

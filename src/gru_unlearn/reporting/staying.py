@@ -42,6 +42,8 @@ class Staying:
     """whether the base stands in for a retain model"""
     it_was: ItWas = "gone"
     """before the attacks: what never went cannot come back"""
+    guessed: int = 0
+    """answers that came of one attack, where none brought more than from a model that never saw them"""
 
     @property
     def came_back(self) -> int | None:
@@ -75,7 +77,10 @@ def judge_staying(attacks: Sequence[AttackResult] | None, cost: Estimate | None 
     if no_scale or (unread and worst(answers) == "yes"):
         answers.append("unknown")
     beside_base = strongest is not None and strongest.zero_line == "base"
-    return Staying(worst(answers), tried, strongest, most, unread, cost, no_scale, beside_base)
+    guessed = 0
+    if most is not None and not count_found(most):
+        guessed = max(count_found(result) for result in found)
+    return Staying(worst(answers), tried, strongest, most, unread, cost, no_scale, beside_base, guessed=guessed)
 
 
 def _count_unread(attacks: Sequence[AttackResult]) -> int:

@@ -13,10 +13,10 @@ from gru_unlearn.models.loading import free_memory
 from gru_unlearn.reporting.progress import progress_bar
 from gru_unlearn.reporting.prose import say
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.results.mark import Mark, retain_mark
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.model_metrics import AlphaPoint
-from gru_unlearn.runs.marks import other_mark
-from gru_unlearn.runs.run_models import load_on_device, mean_probability, value_of_mark
+from gru_unlearn.runs.marks import mark_of_retain_model, other_mark
+from gru_unlearn.runs.run_models import load_on_device, mean_probability
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.task_models import TASKS, VECTORS
 from gru_unlearn.runs.tru_options import TruOptions
@@ -38,7 +38,7 @@ def found_mark(run: Prepared) -> Mark | None:
     if run.retain_model is None:
         return other_mark(run)
     model = load_on_device(run, run.retain_model.folder)
-    mark = retain_mark(value_of_mark(run, model, run.retain_model, run.examples["forget"]))
+    mark = mark_of_retain_model(run, run.retain_model, model)
     del model
     free_memory()
     return mark

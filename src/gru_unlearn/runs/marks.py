@@ -3,21 +3,30 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from torch import nn
+
+from gru_unlearn.common.options import flag_of
 from gru_unlearn.data import Example
+from gru_unlearn.errors import UserError
 from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.mark_words import who_says
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.results.mark import Mark
+from gru_unlearn.results.mark import Mark, retain_mark
 from gru_unlearn.runs.run_models import load_on_device, refuse_broken, require_finite, scores_of, value_of_mark
 from gru_unlearn.runs.run_preparation import Prepared
+
+KNOWN = 0.5
+"""Mean probability of answers from which on a model may have seen them."""
+BETTER = 1.5
+"""Times as probable as the target makes them: no accident."""
 
 
 def other_mark(prepared: Prepared) -> Mark | None:
     """What a base model, control rows or the forget rows themselves say; None where the run asks for none.
 
     Raises:
-        UserError: a model gives no probability.
+        UserError: a model gives no probability, or the base model knows the rows better than the target.
     """
     control, base = prepared.control, prepared.base_model
     if control is not None:
@@ -27,8 +36,26 @@ def other_mark(prepared: Prepared) -> Mark | None:
             return Mark(kind="own_floor", value=value)
         return Mark(kind="control_rows", value=value, scored_by=by)
     if base is not None:
-        return Mark(kind="base_model", value=_probability(prepared, base, prepared.examples["forget"]))
+        value = _probability(prepared, base, prepared.examples["forget"])
+        _require_unaware(prepared, base, value)
+        return Mark(kind="base_model", value=value)
     return None
+
+
+def mark_of_retain_model(prepared: Prepared, subject: Subject, model: nn.Module) -> Mark | None:
+    """What the retain model says, the surest witness of all.
+
+    Args:
+        prepared: the run.
+        subject: which model it is.
+        model: itself, on the run's device.
+
+    Raises:
+        UserError: it gives no probability, or knows the rows better than the target.
+    """
+    value = value_of_mark(prepared, model, subject, prepared.examples["forget"])
+    _require_unaware(prepared, subject, value)
+    return retain_mark(value)
 
 
 def ask_base_model(prepared: Prepared) -> None:
@@ -48,6 +75,20 @@ def ask_base_model(prepared: Prepared) -> None:
         example["base_probability"] = probability
     del model
     free_memory()
+
+
+def _require_unaware(prepared: Prepared, other: Subject, value: float) -> None:
+    """Refuse a model that must not have seen the forget rows and knows them better than the target: two paths are
+    easily swapped. ``value`` is its mean probability of the forget answers."""
+    if value < KNOWN:
+        return
+    own = _probability(prepared, prepared.model, prepared.examples["forget"])
+    if value > BETTER * own:
+        raise UserError(
+            f"{flag_of(other.name)} {other.source}: it gives the forget answers a mean probability of {shown(value)}, "
+            f"the model {prepared.model.source} only {shown(own)}; name a model that never saw them "
+            "(are the two swapped?)"
+        )
 
 
 def _probability(prepared: Prepared, subject: Subject, examples: Sequence[Example]) -> float:

@@ -20,18 +20,18 @@ from gru_unlearn.models.weights import hash_weights
 from gru_unlearn.reporting.measured import verdict_of_folder
 from gru_unlearn.reporting.progress import stages
 from gru_unlearn.reporting.prose import say
-from gru_unlearn.results.mark import Mark, retain_mark
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.results.run_summary import BestModel, RunSummary
 from gru_unlearn.runs.best_choice import best_keeper
 from gru_unlearn.runs.example_log import ExampleLog
 from gru_unlearn.runs.footing import footing_line
 from gru_unlearn.runs.keep_best import BEST_FOLDER
 from gru_unlearn.runs.manner_file import MannerInCheckpoints, write_manner
-from gru_unlearn.runs.marks import ask_base_model, mark_line, other_mark
+from gru_unlearn.runs.marks import ask_base_model, mark_line, mark_of_retain_model, other_mark
 from gru_unlearn.runs.own_choice import CHECKPOINTS, left_to_run
 from gru_unlearn.runs.retain_rows import write_found_rows
 from gru_unlearn.runs.run_aim import aim_line, set_aim
-from gru_unlearn.runs.run_models import load_on_device, make_trainer, value_of_mark
+from gru_unlearn.runs.run_models import load_on_device, make_trainer
 from gru_unlearn.runs.run_precision import head_line
 from gru_unlearn.runs.run_preparation import Prepared, check_machine
 from gru_unlearn.runs.run_results import points_along, summarize
@@ -98,7 +98,7 @@ def _ask_retain_model(prepared: Prepared, examples: ExampleLog) -> RetainModelSa
         return RetainModelSays(other_mark(prepared))
     ask_base_model(prepared)
     model = load_on_device(prepared, prepared.retain_model.folder)
-    mark = retain_mark(value_of_mark(prepared, model, prepared.retain_model, prepared.examples["forget"]))
+    mark = mark_of_retain_model(prepared, prepared.retain_model, model)
     table = None
     if prepared.suite is not None:
         size = prepared.recipe.config.per_device_eval_batch_size
