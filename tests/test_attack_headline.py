@@ -184,7 +184,7 @@ def test_an_answer_that_any_model_gives_is_said_to_have_come_so():
     )  # fmt: skip
     nothing = given.model_copy(update={"attack": "prompts", "unlearned": 0.0, "retain_model": 0.0, "recovered": 0.0})
     said = attack_headline(judge_staying([given, nothing]))
-    assert "none of 6 answers came back that a model which never saw them does not give, too;" in said
+    assert "none of 6 answers came back, save what a model that never saw them gives, too;" in said
     assert "none of 6 answers came back;" in attack_headline(judge_staying([nothing]))
 
 

@@ -228,7 +228,7 @@ def attack_headline(staying: Staying) -> str:
         if staying.came_back and most.zero:
             tried += f" ({round(most.zero * most.rows)} from a model that never saw them)"
         if staying.guessed:
-            tried += " that a model which never saw them does not give, too"
+            tried += ", save what a model that never saw them gives, too"
     if strongest is not None:
         share = max(strongest.strength, 0.0)
         joined = "; the" if most is not None else ": the"
