@@ -1,4 +1,4 @@
-"""The mark of a run without a retain model: what says how much forgetting is enough, the surest witness first."""
+"""The mark of a run, which says how much forgetting is enough: the retain model's, else that of another witness."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ from gru_unlearn.models.loading import free_memory
 from gru_unlearn.models.subject import Subject
 from gru_unlearn.reporting.mark_words import who_says
 from gru_unlearn.reporting.tables import shown
-from gru_unlearn.results.mark import Mark, retain_mark
+from gru_unlearn.results.mark import Mark
 from gru_unlearn.runs.run_models import load_on_device, refuse_broken, require_finite, scores_of, value_of_mark
 from gru_unlearn.runs.run_preparation import Prepared
 
@@ -42,7 +42,7 @@ def other_mark(prepared: Prepared) -> Mark | None:
     return None
 
 
-def mark_of_retain_model(prepared: Prepared, subject: Subject, model: nn.Module) -> Mark | None:
+def mark_of_retain_model(prepared: Prepared, subject: Subject, model: nn.Module) -> Mark:
     """What the retain model says, the surest witness of all.
 
     Args:
@@ -55,7 +55,7 @@ def mark_of_retain_model(prepared: Prepared, subject: Subject, model: nn.Module)
     """
     value = value_of_mark(prepared, model, subject, prepared.examples["forget"])
     _require_unaware(prepared, subject, value)
-    return retain_mark(value)
+    return Mark(kind="retain_model", value=value)
 
 
 def ask_base_model(prepared: Prepared) -> None:
