@@ -516,3 +516,13 @@ def test_float32_weights_on_narrow_numbers_are_told(tmp_path):
         trainer(tmp_path, tiny.model().bfloat16().float(), bf16=False)
         trainer(tmp_path, tiny.model(), bf16=True)
         trainer(tmp_path, tiny.model().bfloat16(), bf16=True)
+
+
+def test_what_is_scored_before_the_first_step_is_computed_as_the_steps_are(tmp_path):
+    model, types = tiny.model(), []
+    model.lm_head.register_forward_hook(lambda _head, _inputs, logits: types.append(logits.dtype))
+    options = {"objective": "npo", "rectification": "recommended", "retain_loss": "anchor"}
+    trainer(tmp_path, model, max_steps=1, bf16=True, **options).train()
+    rehearsed = 2 * 3  # each set's longest row, and twice to see whether the model looks ahead, in the weights' type
+    assert len(types) > rehearsed
+    assert set(types[rehearsed:]) == {torch.bfloat16}

@@ -11,6 +11,7 @@ from gru_unlearn.evaluation.scoring import Progress
 from gru_unlearn.results.row_examples import ExampleRow, Examples, ExampleSet, Moment
 from gru_unlearn.runs.run_preparation import Prepared
 from gru_unlearn.runs.seen_rows import SeenRow, see_rows
+from gru_unlearn.training.compute_type import computing_as_steps
 
 
 class ExampleLog(TrainerCallback):
@@ -31,16 +32,17 @@ class ExampleLog(TrainerCallback):
     def see(self, moment: Moment, model: nn.Module, on_progress: Progress | None = None) -> None:
         """Look at a model ``before`` or ``after`` the run, or at the ``retain_model``; in every process."""
         if self.chosen:
-            encoder, size = self.prepared.model.encoder, self.prepared.recipe.config.per_device_eval_batch_size
-            self.seen[moment] = see_rows(
-                model,
-                encoder,
-                self.chosen,
-                batch_size=size,
-                generate=True,
-                across_processes=self.in_many,
-                on_progress=on_progress,
-            )
+            encoder, config = self.prepared.model.encoder, self.prepared.recipe.config
+            with computing_as_steps(config, sharded=self.in_many):
+                self.seen[moment] = see_rows(
+                    model,
+                    encoder,
+                    self.chosen,
+                    batch_size=config.per_device_eval_batch_size,
+                    generate=True,
+                    across_processes=self.in_many,
+                    on_progress=on_progress,
+                )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look at the model as it is before the first step, and write that down."""

@@ -1,6 +1,7 @@
 """In which type a run computes: bfloat16 where hardware has it (autocast), else that of the weights."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -38,3 +39,16 @@ def _gpu_computes_in_bfloat16(config: Any) -> bool:
 def processor_computes_in_bfloat16() -> bool:
     """Whether this machine's processor has instructions for bfloat16, so that ``--bf16`` saves time without a GPU."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def computing_as_steps(config: Any, *, sharded: bool = False) -> AbstractContextManager[Any]:
+    """Inside, forward passes without gradients are computed as a run's steps are, and each weight is made narrow once
+    for all of them. The weights must stay as they are meanwhile.
+
+    Args:
+        config: of the run.
+        sharded: under FSDP2 nothing is changed: narrow copies of whole weights would stay in memory.
+    """
+    if sharded or not config.bf16:
+        return nullcontext()
+    return torch.autocast(config.device.type, torch.bfloat16)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,6 +19,7 @@ from gru_unlearn.common.sequences import evenly_spread
 from gru_unlearn.data import Encoder, Example, ForgetRetainDataset, PairSampler, collate_pairs
 from gru_unlearn.errors import NonFiniteError
 from gru_unlearn.geometry.products import local
+from gru_unlearn.training.compute_type import computing_as_steps
 from gru_unlearn.training.config import UnlearningConfig, draw_seed
 from gru_unlearn.training.examples import to_examples
 from gru_unlearn.training.run_cost import RunCost
@@ -173,14 +175,18 @@ class PairTrainer(Trainer):
             return {}
         return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
 
+    def _computing_as_steps(self) -> AbstractContextManager[Any]:
+        return computing_as_steps(self.args, sharded=self.is_fsdp_enabled)
+
     def _answer_logps(self, examples: Sequence[Example]) -> AnswerLogps:
-        return answer_logps(
-            self.model,
-            examples,
-            batch_size=self.args.per_device_eval_batch_size,
-            pad_token_id=self.encoder.tokenizer.pad_token_id,
-            device=self.args.device,
-        )
+        with self._computing_as_steps():
+            return answer_logps(
+                self.model,
+                examples,
+                batch_size=self.args.per_device_eval_batch_size,
+                pad_token_id=self.encoder.tokenizer.pad_token_id,
+                device=self.args.device,
+            )
 
     def share_said(self, examples: Sequence[Example]) -> float | None:
         """Which share of the examples the model as it stands answers, or of plain texts continues, word for word.
@@ -190,13 +196,14 @@ class PairTrainer(Trainer):
         asked = [one for one in map(self.encoder.asks, examples) if one is not None]
         if not asked:
             return None
-        said = said_word_for_word(
-            self.model,
-            asked,
-            batch_size=self.args.per_device_eval_batch_size,
-            pad_token_id=self.encoder.tokenizer.pad_token_id,
-            device=self.args.device,
-        )
+        with self._computing_as_steps():
+            said = said_word_for_word(
+                self.model,
+                asked,
+                batch_size=self.args.per_device_eval_batch_size,
+                pad_token_id=self.encoder.tokenizer.pad_token_id,
+                device=self.args.device,
+            )
         return sum(said) / len(said)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

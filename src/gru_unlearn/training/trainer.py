@@ -193,7 +193,7 @@ class UnlearningTrainer(PairTrainer):
             attach_anchors(examples, anchors_of_run(score, file, resumed=resumed, writes=writes))
 
     def _score_anchors(self, examples: Sequence[Example]) -> Anchors:
-        with self.compute_loss_context_manager():
+        with self._computing_as_steps():
             return score_anchors(
                 self.model,
                 examples,
