@@ -233,7 +233,7 @@ def test_what_can_give_no_mark_is_refused_in_one_line(gru, world, tmp_path, flag
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("flag", ["--base-model", "--retain-model"])
+@pytest.mark.parametrize("flag", ["--base-model", "--retain-model", "--retain-model W/retain --base-model"])
 def test_a_model_that_knows_the_rows_better_than_the_target_is_no_mark(gru, world, tmp_path, flag):
     """As where the two paths were swapped."""
     learns = ["--num-train-epochs", 60, "--learning-rate", "1e-2", "--warmup-steps", 0, "--use-cpu"]
@@ -242,7 +242,9 @@ def test_a_model_that_knows_the_rows_better_than_the_target_is_no_mark(gru, worl
     code, _, err = gru("finetune", *knowing, *learns)
     assert code == 0, err
     knows = tmp_path / "knowing" / "model"
-    code, _, err = gru("unlearn", *words_of(world, flag, knows), "--output-dir", tmp_path / "out")
+    *beside, flag = flag.replace("W/", f"{world}/").split()
+    chooses = ["--rectification", "recommended"]  # whose rows the base model chooses, beside a retain model
+    code, _, err = gru("unlearn", *words_of(world, *beside, flag, knows, *chooses), "--output-dir", tmp_path / "out")
     assert code == 2, err
     assert f"{flag} {knows}: it gives the forget answers a mean probability of 0." in err
     assert "name a model that never saw them (are the two swapped?)" in err

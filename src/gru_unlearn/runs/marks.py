@@ -1,6 +1,7 @@
 """The mark of a run, which says how much forgetting is enough: the retain model's, else that of another witness."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Literal
 
 from torch import nn
@@ -63,7 +64,7 @@ def ask_base_model(prepared: Prepared) -> None:
     gives the mark, and a step's are chosen.
 
     Raises:
-        UserError: it gives none.
+        UserError: it gives none, or knows the rows better than the target.
     """
     base, examples = prepared.base_model, prepared.examples["forget"]
     if base is None or prepared.recipe.config.resolved_forget_candidates == 1:
@@ -75,6 +76,7 @@ def ask_base_model(prepared: Prepared) -> None:
         example["base_probability"] = probability
     del model
     free_memory()
+    _require_unaware(prepared, base, fmean(probabilities))
 
 
 def _require_unaware(prepared: Prepared, other: Subject, value: float) -> None:
