@@ -348,6 +348,14 @@ def test_an_evaluation_of_the_runs_model_is_none_of_the_patch(gru, world, tmp_pa
     assert "ask the patch itself (gru evaluate --model PATCH)" in err
 
 
+def test_a_run_that_changed_nothing_has_no_patch(gru, world, tmp_path):
+    kept = run(world, "unchanged", eval_strategy="steps", eval_steps=1, eval_on_start=True, stop_at_forget_prob=0.99)
+    code, _, err = gru("export", kept, "--patch", "--anyway", "--out", tmp_path / "out")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--patch: {kept / 'model'} holds its original unchanged: there is nothing to patch" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_rank_above_that_of_every_layer_is_refused_before_the_work(gru, world, tmp_path):
     code, printed, err = gru("export", world / "full", "--patch", "--anyway", "--patch-rank", "9999", "--out",
                              tmp_path / "out")  # fmt: skip

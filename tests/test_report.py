@@ -465,10 +465,10 @@ def test_request_and_name_can_be_given(gru, tmp_path):
     assert "A. Officer" in text
 
 
-def what_was_done(folder, **results):
+def what_was_done(folder, best=None, **results):
     given = {"objective": "npo", "rectification": "gru", "forget_prob": 0.3} | results
     rows = {"source": "rows", "rows": 3, "sha256": "a" * 64}
-    run = write_run(folder, results=given, data={"forget": rows, "retain": rows | {"rows": 16}})
+    run = write_run(folder, results=given, best=best, data={"forget": rows, "retain": rows | {"rows": 16}})
     text = " ".join(re.sub("<[^>]+>", " ", write_report(run).read_text()).split())
     return text[text.index("What was done") : text.index("What it cost")]
 
@@ -481,6 +481,14 @@ def test_what_was_done_tells_of_robust_steps_and_of_rows_that_really_guarded(tmp
     assert "steps to forget the rows (ga)" in bare
     assert "stood for" not in bare
     assert "undoes" not in bare
+
+
+def test_a_model_that_was_kept_as_it_was_was_not_changed_by_any_step(tmp_path):
+    stopped = {"why": "forgotten", "step": 0, "sentence": "there is nothing to forget"}
+    best = {"step": 0, "score": 5.0, "metrics": {}}
+    said = what_was_done(tmp_path / "kept", best=best, stopped=stopped)
+    assert "Nothing: the model was kept as it was, because there is nothing to forget." in said
+    assert "trained on" not in said
 
 
 def test_a_report_without_rows_holds_none(gru, tmp_path):

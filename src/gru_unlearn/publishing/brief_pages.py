@@ -9,7 +9,7 @@ from gru_unlearn.reporting.parts import Brief, Figure
 from gru_unlearn.reporting.tables import plural
 from gru_unlearn.reporting.verdict_words import attack_headline
 from gru_unlearn.results.row_kinds import label_of
-from gru_unlearn.results.run_summary import RunRecord, RunSummary, TruSummary
+from gru_unlearn.results.run_summary import RunRecord, RunSummary, Stopped, TruSummary
 from gru_unlearn.results.verdict import Verdict
 
 LOOKS = {"before": 0, "after": 2, IN_PICTURES["retain_model"]: 3}
@@ -47,7 +47,9 @@ def _done(summary: RunSummary | TruSummary) -> str:
             f"What the rows alone had taught was worked out in {plural(len(summary.groups), 'group')}, and subtracted "
             f"from the weights with factor {summary.results.tru.alpha:g} (TRU)."
         )
-    results = summary.results
+    results, best = summary.results, summary.best
+    if best is not None and best.step == 0:
+        return f"Nothing: the model was kept as it was{_because(results.stopped)}."
     done = f"The model was trained on for {plural(summary.steps, 'step')} to forget the rows ({results.objective})"
     if results.rectification != "none":
         done += f"; each step was corrected where it would have hurt other knowledge ({results.rectification})"
@@ -57,9 +59,13 @@ def _done(summary: RunSummary | TruSummary) -> str:
                 done += ", made by the model itself"
     if results.robust is not None:
         done += f"; steps were changed so that relearning undoes them less easily ({results.robust})"
-    if summary.best is not None:
-        done += f"; the best model on the way was kept, that of step {summary.best.step}"
+    if best is not None:
+        done += f"; the best model on the way was kept, that of step {best.step}"
     return f"{done}."
+
+
+def _because(stopped: Stopped | None) -> str:
+    return "" if stopped is None else f", because {stopped.sentence}"
 
 
 def _cost(summary: RunRecord, evidence: Evidence) -> str:

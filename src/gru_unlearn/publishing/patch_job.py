@@ -70,6 +70,8 @@ def _of_whole_model(inputs: PatchInputs, out: Path, effect: PatchEffect, on_stag
     on_stage("Taking the difference, matrix by matrix ...")
     trusted = inputs.run.settings.trust_remote_code
     parts = look_through(inputs.base.folder, inputs.run.folder, trust_remote_code=trusted)
+    if not parts.norms:
+        raise UserError(f"--patch: {inputs.run.folder} holds its original unchanged: there is nothing to patch")
     if not parts.linear:
         raise UserError(
             "--patch: the run changed no linear layer, and LoRA carries nothing else: export the whole model"
