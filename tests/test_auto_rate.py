@@ -28,6 +28,7 @@ from gru_unlearn.training.rate_controller import (
     RateState,
     change_for,
     look,
+    way_of,
 )
 from gru_unlearn.training.rate_probe import EFFECT
 from gru_unlearn.training.rate_search import LEAST, MOST, rate_of_effect
@@ -287,6 +288,30 @@ def reading(forget, retain=-0.05):
     return Reading(forget, retain, math.exp(forget))
 
 
+def test_few_rows_have_a_shorter_way():
+    assert [way_of(steps) for steps in (1, 2, 3, 40)] == [10, 20, 30, 30]
+    last = {"last": reading(math.log(0.8)), "last_step": 10}
+    now = reading(math.log(0.65))  # at this pace eleven more steps to 0.25
+    assert change_for(state(**last), 15, now, enough=0.25) is None
+    assert change_for(state(**last, way=10), 15, now, enough=0.25).factor == FACTOR
+    fast = reading(math.log(0.8) - 1.0)
+    assert "too fast" in change_for(state(**last), 15, fast).why
+    assert change_for(state(**last, way=10), 15, fast) is None
+
+
+def test_a_run_of_few_rows_takes_longer_steps(tmp_path):
+    """Of eight forget rows, all or half of them in a step."""
+    states = []
+    for size in (8, 4):
+        run = auto(tmp_path / f"{size}", per_device_train_batch_size=size, rectification="recommended", max_steps=1)
+        run.train()
+        states.append(run.own_rate.state)
+    whole, half = states
+    assert (whole.way, half.way) == (10, 20)
+    assert whole.chosen == pytest.approx(whole.reach / 10 * 3, rel=0.05)
+    assert half.chosen == pytest.approx(half.reach / 20 * 3, rel=0.05)
+
+
 def test_too_slow_raises_but_not_at_first():
     assert change_for(state(last_step=PATIENCE - 2 * EVERY), PATIENCE - EVERY, reading(-0.06)) is None
     assert change_for(state(last_step=PATIENCE - EVERY), PATIENCE, reading(-0.06)).factor == FACTOR
@@ -346,9 +371,8 @@ def test_moves_are_bounded_and_state_survives_its_file(tmp_path_factory, reading
 
 def slow(run, monkeypatch):
     """Every look finds that it goes too slowly."""
-    monkeypatch.setattr("gru_unlearn.training.rate_controller.LONGEST", 0)
-    monkeypatch.setattr("gru_unlearn.training.rate_controller.NEAR", 0)
-    monkeypatch.setattr("gru_unlearn.training.rate_controller.FAST", 100.0)
+    monkeypatch.setattr("gru_unlearn.training.rate_controller._pace", lambda *_: 0.0)
+    monkeypatch.setattr("gru_unlearn.training.rate_controller.FAST", 1e5)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.HARM", 100.0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.PATIENCE", 0)
     monkeypatch.setattr("gru_unlearn.training.rate_controller.LEFT", 0.0)

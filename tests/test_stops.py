@@ -384,7 +384,7 @@ def at_rate(monkeypatch):
     """Runs on their own take this rate, whatever they would find."""
 
     def set_rate(rate):
-        def found(trial, gauge, step, steps):
+        def found(trial, gauge, step, way, share):
             now = gauge.read()
             return RateState(chosen=rate, rate=rate, reach=20 * rate, start=now, last=now)
 

@@ -14,7 +14,7 @@ from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.gauge import Gauge
 from gru_unlearn.training.on_its_own import AUTO
 from gru_unlearn.training.rate_controller import EVERY, RateState, look
-from gru_unlearn.training.rate_probe import BOLD_STEPS, HARDLY_KNOWN, KNOWN, STEPS, find_rate, words
+from gru_unlearn.training.rate_probe import BOLD_SHARE, HARDLY_KNOWN, KNOWN, SHARE, find_rate, words
 from gru_unlearn.training.trial_step import TrialStep
 
 PROVISIONAL = 1e-4
@@ -43,13 +43,14 @@ class OwnRate:
     Args:
         trainer: at work.
         gauge: its rows.
+        way: steps that the way to what is enough should take.
 
     Attributes:
         state: None until it is found or read.
     """
 
-    def __init__(self, trainer: Stepper, gauge: Gauge) -> None:
-        self._trainer, self._gauge = trainer, gauge
+    def __init__(self, trainer: Stepper, gauge: Gauge, way: int) -> None:
+        self._trainer, self._gauge, self._way = trainer, gauge, way
         self.state: RateState | None = None
 
     def begin(self, checkpoint: str | None, trial: AbstractContextManager[TrialStep]) -> None:
@@ -63,12 +64,12 @@ class OwnRate:
             self.state = RateState.load(Path(checkpoint))
             return
         trainer.say("Finding a learning rate: one step on trial, and readings along its direction ...")
-        steps = STEPS
+        share = SHARE
         rectification = trainer.args.resolved_rectification
         if rectification is not None and rectification.metric > 0:
-            steps = BOLD_STEPS
+            share = BOLD_SHARE
         with trial as step:
-            self.state = find_rate(step, self._gauge, trainer.take_first_step, steps)
+            self.state = find_rate(step, self._gauge, trainer.take_first_step, self._way, share)
         trainer.args.learning_rate = self.state.chosen
         trainer.begin_at(self.state.chosen)
         trainer.state.log_history.append({"step": 0, "learning_rate_set": self.state.chosen})

@@ -12,13 +12,13 @@ from gru_unlearn.training.gauge import Reading, log_odds
 EVERY = 5
 """Steps between two looks."""
 
-FAST = 0.15
-"""Nats by which the log-probability per token of the forget answers should fall in a step, at most. From 0.95 to 0.1,
-2.25 nats in all, are 15 steps."""
+LONGEST, PASSES = 30, 10
+"""Steps that the way to what is enough should take, and passes over the forget rows, if those are fewer. Its measure is
+the log-odds of the forget answers, which fall evenly where their probability, near 1 at first, hardly moves."""
 
-LONGEST = 30
-"""Steps that the way to what is enough should take. Its measure is the log-odds of the forget answers, which fall
-evenly where their probability, near 1 at first, hardly moves."""
+FAST = 4.5
+"""Nats by which the log-probability per token of the forget answers may fall in so many steps: from 0.95 to 0.1, 2.25
+nats in all, takes half of them."""
 
 NEAR = 10
 """Steps to the end of the way within which nothing is raised any more, however long it was."""
@@ -59,6 +59,8 @@ class RateState(BaseModel):
     reach: float
     """learning rate at which the first step alone would halve the forget answers' probability, or cost the retain rows
     as much"""
+    way: int = LONGEST
+    """steps that the way to what is enough should take"""
     start: Reading
     last: Reading
     last_step: int = 0
@@ -87,6 +89,12 @@ class RateState(BaseModel):
                 f"{file}, in which a run with learning rate auto keeps what it chose, is missing or broken: "
                 "start anew, or go on with --learning-rate as a number in a fresh --output-dir"
             ) from None
+
+
+def way_of(steps_a_pass: int) -> int:
+    """Steps that the way should take, where so many pass over all forget rows: few rows are before every step, and each
+    step is of use to all."""
+    return min(LONGEST, PASSES * steps_a_pass)
 
 
 class Change(NamedTuple):
@@ -129,10 +137,10 @@ def change_for(state: RateState, step: int, now: Reading, enough: float | None =
         return Change(1 / FACTOR, "answers without a finite probability")
     if harm > max(HARM, HARM_SHARE * fall):
         return Change(1 / FACTOR, f"the retain loss rose by {harm:.2f} nats per token in {steps} steps")
-    if speed > FAST:
+    if speed > FAST / state.way:
         return Change(1 / FACTOR, f"forgetting too fast, {speed:.2f} nats per token and step")
     enough = LEFT * state.start.probability if enough is None else enough
-    way, left = now.log_odds - log_odds(enough), max(LONGEST - step, NEAR)
+    way, left = now.log_odds - log_odds(enough), max(state.way - step, NEAR)
     if step >= PATIENCE and way > _pace(state, step, now) * left:
         return Change(FACTOR, f"forgetting too slow, {speed:.3f} nats per token and step")
     return None

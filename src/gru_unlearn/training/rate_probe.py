@@ -4,7 +4,9 @@ Along the direction of the first step, with all that the method makes of it, the
 the mean log-probability of the forget answers has fallen by ln 2 per token, or the retain loss risen by as much, which
 comes first. A run whose steps all went that way would be there after so many steps of a rate of
 
-    η = reach / steps.
+    η = reach / steps,
+
+and their number is a share of the steps that the way to what is enough should take.
 
 The reach is an effect large enough to be seen beside rounding, whatever the weights' type, and beyond the flat stretch
 that answers of probability near 1 begin with, where a single step of the right size shows nothing. It needs nothing to
@@ -17,13 +19,13 @@ from collections.abc import Callable
 from gru_unlearn.common.numbers import shown
 from gru_unlearn.errors import UserError
 from gru_unlearn.training.gauge import Gauge, Reading
-from gru_unlearn.training.rate_controller import RateState
+from gru_unlearn.training.rate_controller import LONGEST, RateState
 from gru_unlearn.training.rate_search import LEAST, MOST, rate_of_effect
 from gru_unlearn.training.trial_step import TrialStep
 
-STEPS, BOLD_STEPS = 20, 10
-"""Steps to the reach, if all went the way of the first; the latter where they are turned in the metric of retention,
-so that what must stay bears longer ones."""
+SHARE, BOLD_SHARE = 2 / 3, 1 / 3
+"""Of the way, the steps to the reach, if all went as the first; the latter where they are turned in the metric of
+retention, so that what must stay bears longer ones."""
 
 EFFECT = math.log(2)
 """Nats per token at the reach."""
@@ -37,14 +39,17 @@ HARDLY_KNOWN = (
 )
 
 
-def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object], steps: int = STEPS) -> RateState:
+def find_rate(
+    trial: TrialStep, gauge: Gauge, step: Callable[[], object], way: int = LONGEST, share: float = SHARE
+) -> RateState:
     """Take the run's first step on trial and choose its learning rate.
 
     Args:
         trial: of the run's weights and optimizer.
         gauge: reads the model as it stands.
         step: takes the step.
-        steps: to the reach.
+        way: steps that the way to what is enough should take.
+        share: of them, those to the reach.
 
     Raises:
         UserError: no learning rate moves the answers.
@@ -62,8 +67,8 @@ def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object], steps:
     if found is None:
         between = f"no learning rate from {LEAST:g} to {MOST:g} moves the forget answers along the first step"
         raise UserError(_CANNOT.format(between))
-    chosen = rounded(found.rate / steps)
-    return RateState(chosen=chosen, rate=chosen, reach=found.rate, start=start, last=start)
+    chosen = rounded(found.rate / (share * way))
+    return RateState(chosen=chosen, rate=chosen, reach=found.rate, way=way, start=start, last=start)
 
 
 _CANNOT = "learning rate auto: {}: see whether the right weights are trained, or pass --learning-rate as a number"
@@ -82,8 +87,8 @@ def _effect(now: Reading, start: Reading) -> float:
 
 def words(state: RateState) -> str:
     """What was chosen and why, in a line."""
-    steps = f"{state.reach / state.chosen:.0f} steps"
+    steps = round(state.reach / state.chosen)
     return (
-        f"Learning rate {state.chosen:g}: {steps} along the direction of the first would halve the probability "
+        f"Learning rate {state.chosen:g}: {steps} steps along the direction of the first would halve the probability "
         f"of the forget answers, now {shown(state.start.probability)}, or cost the retain rows as much."
     )

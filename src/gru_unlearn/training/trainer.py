@@ -55,7 +55,8 @@ from gru_unlearn.training.own_rate import (
 )
 from gru_unlearn.training.packages import require_packages
 from gru_unlearn.training.pair_trainer import Evaluator, ExampleSets, PairTrainer
-from gru_unlearn.training.run_length import require_a_batch
+from gru_unlearn.training.rate_controller import way_of
+from gru_unlearn.training.run_length import require_a_batch, steps_an_epoch
 from gru_unlearn.training.scores import FROM_REFERENCE_SCORES, REFERENCE_FILE, attach_reference_scores
 from gru_unlearn.training.shortcuts import last_mlp, needs_attention_mask, shortest_and_longest
 from gru_unlearn.training.steps import SIDES, AccumulationWindow, StepCallback, StepLog
@@ -227,7 +228,9 @@ class UnlearningTrainer(PairTrainer):
         require_factors(self.lr_scheduler)
         trial = on_trial(self.accelerator.unwrap_model(self.model_wrapped), bare(self.optimizer), self._pairs)
         rows = self.forget_examples, self.retain_examples
-        self.own_rate = OwnRate(self, Gauge(self._answer_logps, *rows, self.mean_over_processes))
+        gauge = Gauge(self._answer_logps, *rows, self.mean_over_processes)
+        way = way_of(steps_an_epoch(self.args, len(self.forget_examples), self.accelerator.num_processes))
+        self.own_rate = OwnRate(self, gauge, way)
         self.own_rate.begin(self._checkpoint_to_resume, trial)
 
     def take_first_step(self) -> None:
