@@ -33,7 +33,7 @@ class ExampleLog(TrainerCallback):
         """Look at a model ``before`` or ``after`` the run, or at the ``retain_model``; in every process."""
         if self.chosen:
             encoder, config = self.prepared.model.encoder, self.prepared.recipe.config
-            with computing_as_steps(config, sharded=self.in_many):
+            with computing_as_steps(config, sharded=self.in_many):  # with several processes it may be
                 self.seen[moment] = see_rows(
                     model,
                     encoder,

@@ -17,8 +17,8 @@ LONGEST, PASSES = 30, 10
 the log-odds of the forget answers, which fall evenly where their probability, near 1 at first, hardly moves."""
 
 FAST = 4.5
-"""Nats by which the log-probability per token of the forget answers may fall in so many steps: from 0.95 to 0.1, 2.25
-nats in all, takes half of them."""
+"""Nats by which the log-probability per token of the forget answers may fall in the steps of a whole way: from 0.95 to
+0.1, 2.25 nats in all, takes at least half of them."""
 
 NEAR = 10
 """Steps to the end of the way within which nothing is raised any more, however long it was."""
