@@ -170,17 +170,20 @@ def test_a_steady_run_is_looked_at_where_it_reaches_the_goal(pace, start, every,
 
 
 def test_a_run_looks_where_enough_is_forgotten_and_where_the_goal_is():
-    """Halved every 8 steps; evaluations at every 8th would find it at 0.4, 0.2 and 0.1."""
+    """Odds halved every 4 steps: at 0.25 after 14.3 of them, at 0.15 after 18."""
     aim, points = Aim(0.25, 0.15), [Evaluated(0, 0.8, {})]
     for step in range(1, 21):
         if step % 8 == 0 or is_near(points, aim, step, 8):
-            points.append(Evaluated(step, 0.8 / 2 ** (step / 8), {}))
-    assert [point.step for point in points] == [0, 8, 14, 16, 20]
+            odds = 4 / 2 ** (step / 4)
+            points.append(Evaluated(step, odds / (1 + odds), {}))
+    assert [point.step for point in points] == [0, 8, 15, 16, 19]
     assert not is_near([], aim, 3, 8)
 
 
 def test_the_pace_says_when_the_goal_is_reached():
-    assert steps_to([Evaluated(0, 0.8, {}), Evaluated(5, 0.4, {})], 0.1) == pytest.approx(10)
+    assert steps_to([Evaluated(0, 0.8, {}), Evaluated(5, 0.2, {})], 0.2 / 3.2) == pytest.approx(2.38, abs=0.01)
+    assert steps_to([Evaluated(0, 8e-4, {}), Evaluated(5, 4e-4, {})], 1e-4) == pytest.approx(10, abs=0.01)
+    assert steps_to([Evaluated(0, 0.95, {}), Evaluated(6, 0.31, {})], 0.17) == pytest.approx(1.3, abs=0.1), "not 3.2"
     assert steps_to([Evaluated(0, 0.4, {}), Evaluated(5, 0.4, {})], 0.1) is None
     assert steps_to([Evaluated(0, 0.4, {})], 0.1) is None
 

@@ -4,9 +4,10 @@ All that a run decides along the way it decides from these, never from a clock: 
 after an interruption.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from gru_unlearn.training.gauge import log_odds
 
 GUARDED = ("held_out", "retain")
 """Sets that must stay, by their names in a run's numbers."""
@@ -59,7 +60,8 @@ def least_kept(course: Sequence[Evaluated], at: int = -1) -> Kept | None:
 def steps_to(course: Sequence[Evaluated], goal: float) -> float | None:
     """Steps from the last evaluation until the forget probability is at the goal, at the pace between the last two.
 
-    Probabilities fall by factors, so the pace is that of their logarithm. None: it does not fall.
+    The pace is that of the log-odds: small probabilities fall by factors, and those near 1 hardly move at first. None: it
+    does not fall.
     """
     if len(course) < 2 or goal <= 0:
         return None
@@ -68,5 +70,5 @@ def steps_to(course: Sequence[Evaluated], goal: float) -> float | None:
         return 0.0
     if now.forget >= before.forget:
         return None
-    pace = math.log(before.forget / now.forget) / (now.step - before.step)
-    return math.log(now.forget / goal) / pace
+    pace = (log_odds(before.forget) - log_odds(now.forget)) / (now.step - before.step)
+    return (log_odds(now.forget) - log_odds(goal)) / pace
