@@ -60,8 +60,8 @@ def least_kept(course: Sequence[Evaluated], at: int = -1) -> Kept | None:
 def steps_to(course: Sequence[Evaluated], goal: float) -> float | None:
     """Steps from the last evaluation until the forget probability is at the goal, at the pace between the last two.
 
-    The pace is that of the log-odds: small probabilities fall by factors, and those near 1 hardly move at first. None: it
-    does not fall.
+    The pace is that of the log-odds: small probabilities fall by factors, and those near 1 hardly move at first.
+    None: it does not fall.
     """
     if len(course) < 2 or goal <= 0:
         return None
