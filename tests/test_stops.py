@@ -186,6 +186,7 @@ def test_the_pace_says_when_the_goal_is_reached():
     assert steps_to([Evaluated(0, 0.95, {}), Evaluated(6, 0.31, {})], 0.17) == pytest.approx(1.3, abs=0.1), "not 3.2"
     assert steps_to([Evaluated(0, 0.4, {}), Evaluated(5, 0.4, {})], 0.1) is None
     assert steps_to([Evaluated(0, 0.4, {})], 0.1) is None
+    assert steps_to([Evaluated(0, 0.9999999, {}), Evaluated(5, 0.9999995, {})], 0.1) is None, "too certain to tell"
 
 
 # --- how far it goes -------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The mark of a run, which says how much forgetting is enough: the retain model's, else that of another witness."""
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Literal
 
 from torch import nn
@@ -70,13 +69,13 @@ def ask_base_model(prepared: Prepared) -> None:
     if base is None or prepared.recipe.config.resolved_forget_candidates == 1:
         return
     model = load_on_device(prepared, base.folder)
-    probabilities = scores_of(prepared, model, examples).probabilities.tolist()
-    for example, probability in zip(examples, probabilities, strict=True):
+    found = scores_of(prepared, model, examples)
+    for example, probability in zip(examples, found.probabilities.tolist(), strict=True):
         require_finite(probability, base)
         example["base_probability"] = probability
     del model
     free_memory()
-    _require_unaware(prepared, base, fmean(probabilities))
+    _require_unaware(prepared, base, found.mean_probability)
 
 
 def _require_unaware(prepared: Prepared, other: Subject, value: float) -> None:

@@ -68,7 +68,7 @@ def steps_to(course: Sequence[Evaluated], goal: float) -> float | None:
     before, now = course[-2:]
     if now.forget <= goal:
         return 0.0
-    if now.forget >= before.forget:
-        return None
     pace = (log_odds(before.forget) - log_odds(now.forget)) / (now.step - before.step)
+    if pace <= 0:
+        return None
     return (log_odds(now.forget) - log_odds(goal)) / pace

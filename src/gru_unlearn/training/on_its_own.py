@@ -6,7 +6,7 @@ from typing import Any
 AUTO = "auto"
 
 MOST_STEPS = 150
-"""Steps of a run that nothing ends before. The step size is made for 30 to 60 of them."""
+"""Steps of a run that nothing ends before. The step size is made for 10 to 60 of them."""
 
 SAVE_EVERY = 25
 """Steps between two checkpoints, of which one is kept: a run that is killed loses no more."""

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +24,8 @@ from gru_unlearn.training.examples import to_examples
 from gru_unlearn.training.run_cost import RunCost
 from gru_unlearn.training.scores import AnswerLogps, answer_logps
 from gru_unlearn.training.word_for_word import said_word_for_word
+
+Told = TypeVar("Told")
 
 Evaluator = Callable[[nn.Module, Encoder], Mapping[str, float]]
 """Further metrics of the model as it stands, by name."""
@@ -175,18 +176,19 @@ class PairTrainer(Trainer):
             return {}
         return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
 
-    def _computing_as_steps(self) -> AbstractContextManager[Any]:
-        return computing_as_steps(self.args, sharded=self.is_fsdp_enabled)
-
-    def _answer_logps(self, examples: Sequence[Example]) -> AnswerLogps:
-        with self._computing_as_steps():
-            return answer_logps(
+    def _ask(self, ask: Callable[..., Told], examples: Sequence[Example]) -> Told:
+        """What the model as it stands says of examples, computed as the steps are."""
+        with computing_as_steps(self.args, sharded=self.is_fsdp_enabled):
+            return ask(
                 self.model,
                 examples,
                 batch_size=self.args.per_device_eval_batch_size,
                 pad_token_id=self.encoder.tokenizer.pad_token_id,
                 device=self.args.device,
             )
+
+    def _answer_logps(self, examples: Sequence[Example]) -> AnswerLogps:
+        return self._ask(answer_logps, examples)
 
     def share_said(self, examples: Sequence[Example]) -> float | None:
         """Which share of the examples the model as it stands answers, or of plain texts continues, word for word.
@@ -196,14 +198,7 @@ class PairTrainer(Trainer):
         asked = [one for one in map(self.encoder.asks, examples) if one is not None]
         if not asked:
             return None
-        with self._computing_as_steps():
-            said = said_word_for_word(
-                self.model,
-                asked,
-                batch_size=self.args.per_device_eval_batch_size,
-                pad_token_id=self.encoder.tokenizer.pad_token_id,
-                device=self.args.device,
-            )
+        said = self._ask(said_word_for_word, asked)
         return sum(said) / len(said)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from gru_unlearn.common.numbers import shown
 from gru_unlearn.errors import UserError
 from gru_unlearn.training.gauge import Gauge, Reading
-from gru_unlearn.training.rate_controller import LONGEST, RateState
+from gru_unlearn.training.rate_controller import RateState
 from gru_unlearn.training.rate_search import LEAST, MOST, rate_of_effect
 from gru_unlearn.training.trial_step import TrialStep
 
@@ -39,9 +39,7 @@ HARDLY_KNOWN = (
 )
 
 
-def find_rate(
-    trial: TrialStep, gauge: Gauge, step: Callable[[], object], way: int = LONGEST, share: float = SHARE
-) -> RateState:
+def find_rate(trial: TrialStep, gauge: Gauge, step: Callable[[], object], way: int, share: float) -> RateState:
     """Take the run's first step on trial and choose its learning rate.
 
     Args:

@@ -31,7 +31,6 @@ from gru_unlearn.robustness import Robustness
 from gru_unlearn.training.aim import aim_of
 from gru_unlearn.training.anchors import (
     FROM_ANCHORS,
-    Anchors,
     anchors_file,
     anchors_of_run,
     attach_anchors,
@@ -190,18 +189,8 @@ class UnlearningTrainer(PairTrainer):
                 drawn = drawn_partners(self._get_train_sampler(), self.args, self.accelerator.num_processes)
                 examples = [self.retain_examples[number] for number in drawn]
             resumed, writes = self._checkpoint_to_resume is not None, self.args.should_save
-            score = partial(self._score_anchors, examples)
+            score = partial(self._ask, score_anchors, examples)
             attach_anchors(examples, anchors_of_run(score, file, resumed=resumed, writes=writes))
-
-    def _score_anchors(self, examples: Sequence[Example]) -> Anchors:
-        with self._computing_as_steps():
-            return score_anchors(
-                self.model,
-                examples,
-                batch_size=self.args.per_device_eval_batch_size,
-                pad_token_id=self.encoder.tokenizer.pad_token_id,
-                device=self.args.device,
-            )
 
     def _keep_reference_model(self) -> None:
         if self.is_fsdp_enabled and self.args.device.type != "cpu":
