@@ -204,7 +204,7 @@ def on_its_own(**settings):
     ("kind", "mark", "settings", "goal"),
     [
         ("retain_model", 0.3, {}, 0.2),
-        ("base_model", 0.3, {}, 0.2),
+        ("base_model", 0.3, {}, 0.225),
         ("own_floor", 0.003, {}, 0.002),
         ("retain_model", 0.8, {}, 0.76),  # no more than a fifth of the way to it on top
         ("control_rows", 0.3, {}, 0.3),

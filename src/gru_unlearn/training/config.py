@@ -134,7 +134,8 @@ class UnlearningConfig(ResolvedSettings, TrainingArguments, metaclass=_ShortHelp
     )
     go_on_to: float | None = option(
         "Once enough is forgotten, go on to this share of that probability while it costs little of the rest; None: "
-        "two thirds where learning_rate is auto and nobody said where to stop, else 1.",
+        "three quarters where learning_rate is auto, a base model gives the mark and nobody said where to stop, two "
+        "thirds where another does (control rows: 1), else 1.",
         None,
     )
     stop_below_kept: float | None = option(

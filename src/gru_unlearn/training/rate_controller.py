@@ -20,7 +20,7 @@ FAST = 4.5
 """Nats by which the log-probability per token of the forget answers may fall in the steps of a whole way: from 0.95 to
 0.1, 2.25 nats in all, takes at least half of them."""
 
-NEAR = 10
+NEAR = 5
 """Steps to the end of the way within which nothing is raised any more, however long it was."""
 
 PATIENCE = 10
