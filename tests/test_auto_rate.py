@@ -327,6 +327,7 @@ def test_certain_answers_give_way_slowly_and_that_is_no_reason():
         (0.7, 0.57, 20, False),
         (0.5, 0.41, 25, False),
         (0.5, 0.44, 25, True),
+        (0.5, 0.49, 25, True),
     ):
         certain = state(start=reading(math.log(0.999)), last=reading(math.log(before)), last_step=step - EVERY)
         change = change_for(certain, step, reading(math.log(then)), enough=0.35)

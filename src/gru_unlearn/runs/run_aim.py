@@ -12,8 +12,8 @@ from gru_unlearn.runs.recipe import Recipe
 from gru_unlearn.training.aim import aim_of
 
 BEYOND: dict[MarkKind, float] = {"retain_model": 2 / 3, "own_floor": 2 / 3, "base_model": 3 / 4, "control_rows": 1.0}
-"""Times the mark, by its kind, where the run chooses by itself how far it goes. A base model's may be a
-quarter too low, since a retain model has learnt the manner of such rows; that of control rows mostly is too low."""
+"""Times the mark, by its kind, where the run chooses by itself how far it goes. A base model's may be a quarter too
+low, since a retain model has learnt the manner of such rows; that of control rows mostly is too low."""
 ON_TOP = 0.2
 """And no more than this share on top of the way from certainty to the mark: far below it is a trace of its own, of
 which a verdict speaks."""
