@@ -289,14 +289,14 @@ def reading(forget, retain=-0.05):
 
 
 def test_few_rows_have_a_shorter_way():
-    assert [way_of(steps) for steps in (1, 2, 3, 40)] == [10, 20, 30, 30]
-    last = {"last": reading(math.log(0.8)), "last_step": 10}
-    now = reading(math.log(0.65))  # at this pace eleven more steps to 0.25
-    assert change_for(state(**last), 15, now, enough=0.25) is None
-    assert change_for(state(**last, way=10), 15, now, enough=0.25).factor == FACTOR
-    fast = reading(math.log(0.8) - 1.0)
-    assert "too fast" in change_for(state(**last), 15, fast).why
-    assert change_for(state(**last, way=10), 15, fast) is None
+    assert [way_of(steps) for steps in (1, 2, 3, 40)] == [10, 20, 20, 20]
+    last = {"last": reading(math.log(0.8)), "last_step": 5}
+    now = reading(math.log(0.65))  # at this pace eight more steps to 0.35
+    assert change_for(state(**last), 10, now, enough=0.35) is None
+    assert change_for(state(**last, way=10), 10, now, enough=0.35).factor == FACTOR
+    fast = reading(math.log(0.8) - 1.5)
+    assert "too fast" in change_for(state(**last), 10, fast).why
+    assert change_for(state(**last, way=10), 10, fast) is None
 
 
 def test_a_run_of_few_rows_takes_longer_steps(tmp_path):
@@ -318,16 +318,17 @@ def test_too_slow_raises_but_not_at_first():
 
 
 def test_certain_answers_give_way_slowly_and_that_is_no_reason():
-    """From 0.999 to 0.35 in 30 steps at the slowest, evenly in log-odds: the first of them hardly show. What counts is
+    """From 0.999 to 0.35 in 20 steps at the slowest, evenly in log-odds: the first of them hardly show. What counts is
     how many are still to come, and shortly before the end nothing is raised."""
     for before, then, step, raised in (
         (0.998, 0.9975, 10, True),
-        (0.99, 0.97, 15, True),
-        (0.99, 0.96, 15, False),
-        (0.7, 0.57, 20, False),
-        (0.5, 0.41, 25, False),
-        (0.5, 0.44, 25, True),
-        (0.5, 0.49, 25, True),
+        (0.99, 0.97, 10, True),
+        (0.99, 0.93, 10, False),
+        (0.7, 0.57, 15, True),
+        (0.7, 0.5, 15, False),
+        (0.5, 0.41, 20, False),
+        (0.5, 0.44, 20, True),
+        (0.5, 0.49, 20, True),
     ):
         certain = state(start=reading(math.log(0.999)), last=reading(math.log(before)), last_step=step - EVERY)
         change = change_for(certain, step, reading(math.log(then)), enough=0.35)
@@ -336,11 +337,11 @@ def test_certain_answers_give_way_slowly_and_that_is_no_reason():
 
 def test_a_slow_look_after_a_fast_one_raises_nothing():
     """Few rows go down by fits and starts: what counts is the faster of two paces."""
-    fell_fast = state(last=reading(math.log(0.915)), last_step=15)
+    fell_fast = state(last=reading(math.log(0.915)), last_step=5)
     now = reading(math.log(0.838))
-    assert change_for(fell_fast, 20, now, enough=0.35).factor == FACTOR, "the last look alone"
-    fell_fast.earlier, fell_fast.earlier_step = reading(math.log(0.995)), 10
-    assert change_for(fell_fast, 20, now, enough=0.35) is None
+    assert change_for(fell_fast, 10, now, enough=0.35).factor == FACTOR, "the last look alone"
+    fell_fast.earlier, fell_fast.earlier_step = reading(math.log(0.995)), 0
+    assert change_for(fell_fast, 10, now, enough=0.35) is None
 
 
 def test_too_fast_and_harm_lower():

@@ -317,13 +317,46 @@ def test_beyond_enough_a_run_takes_no_longer_than_the_way_until_then():
     assert first_stop(begins_there, rules).step == 10, "what the target is at its start is no way"
 
 
-def test_beyond_enough_a_run_goes_on_while_rows_come_word_for_word(monkeypatch):
-    monkeypatch.setattr("gru_unlearn.training.stops.AS_LONG", math.inf)
+def test_beyond_enough_a_run_goes_on_while_rows_come_word_for_word(tmp_path):
+    """However much that costs within the limit and however long it takes: down to half of the mark."""
     rules = dataclasses.replace(RULES, aim=BEYOND, patience=0)
-    points = course((0.9, 1), (0.11, 0.99), (0.11, 0.98), (0.11, 0.97))
+    points = course(*((0.9, 1), (0.11, 1), (0.1, 0.99), (0.09, 0.98), (0.075, 0.97), (0.065, 0.96), (0.055, 0.955)))
+    assert first_stop(points, rules).step == 10
     still_said = [point._replace(said=0.1) for point in points]
-    assert first_stop(points, rules).step == 15
-    assert first_stop(still_said, rules) is None
+    found = first_stop(still_said, rules)
+    assert (found.why, found.step) == ("forgotten", 30)
+    assert "though 10.0% of the rows still come word for word: so far below" in found.sentence
+    assert kept_of(still_said, tmp_path / "to the end", BEYOND) == 30
+    silent = [*still_said[:4], points[4]._replace(said=0.0), *still_said[5:]]
+    assert first_stop(silent, rules).step == 20
+    assert kept_of(silent, tmp_path / "in time", BEYOND) == 20
+
+
+def test_of_models_that_say_rows_the_one_that_says_fewer_is_kept(tmp_path):
+    """Unless what must stay lost more; what it has gained counts for nothing."""
+    points = course((0.9, 1), (0.11, 1.2), (0.1, 0.98), (0.1, 0.96))
+    said = [point._replace(said=share) for point, share in zip(points, (1.0, 0.1, 0.05, 0.04), strict=True)]
+    assert kept_of(said, tmp_path / "run", BEYOND) == 10
+
+
+@pytest.mark.parametrize(
+    ("enough", "goal", "least"),
+    [
+        (0.2, 0.15, 0.1),  # half
+        (0.36, 0.27, 0.36 - 0.22 * 0.64),  # a fifth and more of the way to the mark on top
+        (0.2, 0.08, 0.08),  # someone wants it lower
+        (0.2, 0.2, 0.17),  # no further than to the mark
+        (0.0, 0.0, 0.0),
+    ],
+)
+def test_how_far_a_run_goes_for_single_rows(enough, goal, least):
+    aim = Aim(enough, goal)
+    assert aim.least == pytest.approx(least)
+    below, above = (Evaluated(5, place, {}, said=0.1) for place in (0.99 * least, 1.01 * least + 1e-9))
+    assert aim.is_reached(below)
+    assert not aim.is_reached(above)
+    assert aim.is_reached(below._replace(said=0.0))
+    assert not aim.has_enough(above)
 
 
 # --- whole runs ------------------------------------------------------------------------------------------------------

@@ -7,15 +7,19 @@ from typing import NamedTuple
 from gru_unlearn.training.config import UnlearningConfig
 from gru_unlearn.training.course import Evaluated, least_kept
 
-FAR_ENOUGH = 0.85
-"""Times what is enough, or the goal: so far a run goes on where rows still come word for word there."""
+BELOW = 0.85
+"""Times what is enough: so far a run that should stop there goes on for rows that still come word for word."""
+
+FAR_BELOW, FAR_ON_TOP = 0.5, 0.22
+"""And one with a goal below that: to the first share of what is enough, but by no more than the second share of the way
+from certainty to enough on top. Not much lower, a verdict says that it went too far."""
 
 FURTHER = 0.02
 """Share of the rest that may be lost on the whole way from enough to the goal."""
 
-SOME_SAID, ENOUGH, NONE_SAID = 2.0, 3.0, 4.0
+SOME_SAID, ENOUGH, NONE_SAID = 2.0, 5.0, 8.0
 """Scores from which on a model is at what is enough: where rows still come word for word, where they do though it is
-far enough below, and where none does."""
+too far below to go on for them, and where none does."""
 
 
 class Aim(NamedTuple):
@@ -26,14 +30,25 @@ class Aim(NamedTuple):
     goal: float
     """to which a run goes on as long as that costs little of the rest; the same, or below"""
 
+    @property
+    def least(self) -> float:
+        """below which a run goes for no row, though it comes word for word"""
+        if self.goal == self.enough:
+            return BELOW * self.enough
+        far = max(FAR_BELOW * self.enough, self.enough - FAR_ON_TOP * (1 - self.enough))
+        return min(self.goal, far)
+
+    def is_for_rows(self, now: Evaluated) -> bool:
+        """Whether going on is worth it for rows alone that still come word for word, not yet a trace of its own."""
+        return bool(now.said) and now.forget > self.least
+
     def has_enough(self, now: Evaluated) -> bool:
-        """Whether enough is forgotten, and nothing comes word for word; or so much that going on would leave a trace
-        of its own."""
-        return _is_at(self.enough, now)
+        """Whether enough is forgotten, and no row asks for more."""
+        return now.forget <= self.enough and not self.is_for_rows(now)
 
     def is_reached(self, now: Evaluated) -> bool:
         """The same at the goal."""
-        return _is_at(self.goal, now)
+        return now.forget <= self.goal and not self.is_for_rows(now)
 
     def next_below(self, forget: float) -> float:
         """What a run that is here comes to next."""
@@ -55,7 +70,8 @@ def aim_of(args: UnlearningConfig) -> Aim | None:
 def score(course: Sequence[Evaluated], aim: Aim | None, limit: float) -> float | None:
     """How good the model of the last evaluation is, the higher the better; None: it has lost too much of the rest.
 
-    Below 1 by what is forgotten; where that is enough, from 2, 3 or 4 on by what is kept, and by how far it is beyond.
+    Up to 1 by what is forgotten; where that is enough, from 2, 5 or 8 on by what is kept, by how far it is beyond, and
+    by how few rows are still said.
 
     Args:
         course: all evaluations up to this one.
@@ -73,8 +89,6 @@ def score(course: Sequence[Evaluated], aim: Aim | None, limit: float) -> float |
         base = ENOUGH
     if not now.said:
         base = NONE_SAID
-    return base + share + FURTHER * aim.way_below(now.forget)
-
-
-def _is_at(place: float, now: Evaluated) -> bool:
-    return now.forget <= place and (not now.said or now.forget <= FAR_ENOUGH * place)
+    left = min(share, 1.0)  # more than before is no gain
+    silent = 1.0 - (now.said or 0.0)
+    return base + left + silent + FURTHER * aim.way_below(now.forget)

@@ -12,7 +12,7 @@ from gru_unlearn.training.gauge import Reading, log_odds
 EVERY = 5
 """Steps between two looks."""
 
-LONGEST, PASSES = 30, 10
+LONGEST, PASSES = 20, 10
 """Steps that the way to what is enough should take, and passes over the forget rows, if those are fewer. Its measure is
 the log-odds of the forget answers, which fall evenly where their probability, near 1 at first, hardly moves."""
 
