@@ -375,6 +375,15 @@ def test_out_must_be_a_file(tmp_path):
         write_report(folder, tmp_path)
 
 
+@pytest.mark.parametrize("options", [ReportOptions(request="2026-117"), ReportOptions(responsible="A. Officer")])
+def test_a_request_is_refused_where_nothing_is_signed(tmp_path, options):
+    write_json(tmp_path / "summary.json", attack())
+    with pytest.raises(UserError, match="that of a run or of a ledger"):
+        write_report(tmp_path, options=options)
+    assert not (tmp_path / "report.html").exists()
+    assert write_report(tmp_path, options=ReportOptions(rows=False)).is_file()
+
+
 def test_an_attack_folder_has_a_report_of_its_own(tmp_path):
     write_json(tmp_path / "summary.json", attack())
     text = write_report(tmp_path).read_text()

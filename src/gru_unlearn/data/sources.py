@@ -116,7 +116,9 @@ def _read_hub(source: str) -> list[Row]:
     try:
         return list(load_dataset(name, config or None, split=split or "train"))
     except Exception as error:  # the hub client raises many types; each becomes one line
-        raise UserError(f"{name}: cannot be loaded from the hub ({first_line(error)})") from None
+        raise UserError(
+            f"{name}: no such file or folder here, and as a hub data set it cannot be loaded ({first_line(error)})"
+        ) from None
 
 
 def hub_splits(name: str, config: str) -> list[str]:

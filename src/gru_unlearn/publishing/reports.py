@@ -38,6 +38,9 @@ from gru_unlearn.results.summaries import read_summary
 REPORTED = tuple(kind.model_fields["command"].default for kind in get_args(Reported))
 """The commands whose folders have a report."""
 
+SIGNED = (RunSummary, TruSummary, LedgerSummary)
+"""Kinds of summary whose report has a place to sign."""
+
 CONFLICT_RATE = Explanation(
     key="conflict_rate",
     definition="Share of the logged steps in which the rectification changed the gradient",
@@ -70,12 +73,19 @@ def write_report(folder: Path, out: Path | None = None, options: ReportOptions |
         options: what stands on it beside what is in the folder.
 
     Raises:
-        UserError: the folder has no such summary, or one of another version that lacks what a report needs.
+        UserError: the folder has no such summary, or one of another version that lacks what a report needs; or the
+            options name a request, and such a report has no place for it.
     """
-    file = out or RunFolder(folder).report_file
+    file, options = out or RunFolder(folder).report_file, options or ReportOptions()
     if file.is_dir():
         raise UserError(f"--out {file} is a folder: name a file, such as {file}/{RunFolder(file).report_file.name}")
-    write_text(file, report_html(replace(gather(folder), options=options or ReportOptions())))
+    material = replace(gather(folder), options=options)
+    if (options.request or options.responsible) and not isinstance(material.summary, SIGNED):
+        raise UserError(
+            f"--request and --responsible stand where a report is signed, that of a run or of a ledger: {folder} is of "
+            f"gru {material.summary.command}"
+        )
+    write_text(file, report_html(material))
     return file
 
 
