@@ -9,7 +9,7 @@ from gru_unlearn.reporting.tables import shown
 from gru_unlearn.results.mark import Mark, MarkKind
 from gru_unlearn.runs.own_choice import left_to_run
 from gru_unlearn.runs.recipe import Recipe
-from gru_unlearn.training.aim import aim_of
+from gru_unlearn.training.aim import aim_of, share_beyond
 
 BEYOND: dict[MarkKind, float] = {"retain_model": 2 / 3, "own_floor": 2 / 3, "base_model": 3 / 4, "control_rows": 1.0}
 """Times the mark, by its kind, where the run chooses by itself how far it goes. A base model's may be a quarter too
@@ -29,7 +29,7 @@ def set_aim(recipe: Recipe, mark: Mark | None) -> None:
         return
     config.stop_at_forget_prob = mark.value
     if config.go_on_to is None and left_to_run(recipe, "stop_when_forgotten"):
-        config.go_on_to = max(BEYOND[mark.kind], 1 - ON_TOP * (1 - mark.value) / mark.value)
+        config.go_on_to = share_beyond(mark.value, BEYOND[mark.kind], ON_TOP)
 
 
 def aim_line(recipe: Recipe) -> str | None:

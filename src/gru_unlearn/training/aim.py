@@ -35,8 +35,7 @@ class Aim(NamedTuple):
         """below which a run goes for no row, though it comes word for word"""
         if self.goal == self.enough:
             return BELOW * self.enough
-        far = max(FAR_BELOW * self.enough, self.enough - FAR_ON_TOP * (1 - self.enough))
-        return min(self.goal, far)
+        return min(self.goal, self.enough * share_beyond(self.enough, FAR_BELOW, FAR_ON_TOP))
 
     def is_for_rows(self, now: Evaluated) -> bool:
         """Whether going on is worth it for rows alone that still come word for word, not yet a trace of its own."""
@@ -59,6 +58,12 @@ class Aim(NamedTuple):
         if forget <= self.goal:
             return 1.0
         return max(math.log(self.enough / forget) / math.log(self.enough / self.goal), 0.0)
+
+
+def share_beyond(enough: float, share: float, on_top: float) -> float:
+    """This share of what is enough; or more, lest it lie further beyond than this share of the way from certainty to
+    enough."""
+    return max(share, 1 - on_top * (1 - enough) / enough)
 
 
 def aim_of(args: UnlearningConfig) -> Aim | None:
